@@ -1,0 +1,170 @@
+//! Ids: 63 bits, ordered by time, written as a kind and 13 base32 digits (`req_01kb…`).
+//!
+//! The upper 43 bits are milliseconds since 1970, the lower 20 start at random within each
+//! millisecond. An id is the row's own primary key, so no second index on a random id is needed.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::base32;
+use super::time::Timestamp;
+
+const DIGITS: usize = 13;
+const RANDOM_BITS: u32 = 20;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// What its text begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// The id with this value, as the database holds it.
+            pub const fn from_i64(value: i64) -> Self {
+                Self(value)
+            }
+
+            /// The value, as the database holds it.
+            pub const fn to_i64(self) -> i64 {
+                self.0
+            }
+
+            /// A fresh one.
+            pub fn generate(now: Timestamp) -> Self {
+                Self(next(now))
+            }
+
+            /// When it was generated.
+            pub const fn time(self) -> Timestamp {
+                Timestamp::from_millis(self.0 >> RANDOM_BITS)
+            }
+
+            /// The smallest id of that time: a bound for queries.
+            pub fn first_at(time: Timestamp) -> Self {
+                Self(time.millis().clamp(0, i64::MAX >> RANDOM_BITS) << RANDOM_BITS)
+            }
+
+            /// Reads the text form; `None` for anything but the canonical text of this kind.
+            pub fn parse(text: &str) -> Option<Self> {
+                let digits = text.strip_prefix($prefix).filter(|d| d.len() == DIGITS)?;
+                i64::try_from(base32::decode(digits)?).ok().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, base32::encode(self.0.unsigned_abs(), DIGITS))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("not an id that begins with ", $prefix)))
+            }
+        }
+    };
+}
+
+id!(
+    /// An account: who owns money.
+    AccountId, "acct_"
+);
+id!(
+    /// A provider: who serves and earns.
+    ProviderId, "prov_"
+);
+id!(
+    /// A request, and its usage row.
+    RequestId, "req_"
+);
+id!(
+    /// A ledger entry: a movement of money that is not a usage charge.
+    LedgerId, "led_"
+);
+id!(
+    /// A version of a model's price.
+    PriceId, "price_"
+);
+id!(
+    /// An admin: who may add credit.
+    AdminId, "adm_"
+);
+
+/// The highest value given out by this process: ids never repeat or go back within it, whatever the
+/// wall clock does.
+static LAST: AtomicI64 = AtomicI64::new(0);
+
+fn next(now: Timestamp) -> i64 {
+    let millis = now.millis().clamp(0, i64::MAX >> RANDOM_BITS);
+    // The top two random bits stay 0, so that a busy millisecond has room to count up in.
+    let random = i64::from(random_u32() >> (32 - (RANDOM_BITS - 2)));
+    let fresh = (millis << RANDOM_BITS) | random;
+    let step = |last: i64| {
+        let in_this_milli = last >> RANDOM_BITS == millis;
+        if last < fresh && !in_this_milli { fresh } else { last.max(fresh - random).saturating_add(1) }
+    };
+    match LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(step(last))) {
+        Ok(last) | Err(last) => step(last),
+    }
+}
+
+fn random_u32() -> u32 {
+    // Without an entropy source ids are still unique within the process: they count up.
+    getrandom::u32().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_canonical_and_of_its_kind() {
+        let id = RequestId::generate(Timestamp::from_millis(1_777_559_321_000));
+        let text = id.to_string();
+        assert_eq!(text.len(), 17);
+        assert_eq!(RequestId::parse(&text), Some(id));
+        let upper = text.to_uppercase();
+        let long = format!("{text}0");
+        for bad in ["", "req_", "req_abc", "acct_0123456789abc", upper.as_str(), long.as_str(), "req_zzzzzzzzzzzzz"] {
+            assert_eq!(RequestId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_go_up_even_when_the_clock_does_not() {
+        let at = |ms| RequestId::generate(Timestamp::from_millis(ms));
+        let mut last = at(2_000_000_000_000);
+        for ms in [2_000_000_000_000; 1_000].into_iter().chain([1_000, 0, -5]) {
+            let id = at(ms);
+            assert!(id > last, "{id} after {last}");
+            last = id;
+        }
+    }
+
+    #[test]
+    fn a_time_bound_is_below_every_id_of_that_time() {
+        let time = Timestamp::from_millis(2_100_000_000_000);
+        let id = AccountId::generate(time);
+        assert!(AccountId::first_at(time) <= id);
+        assert!(AccountId::first_at(Timestamp::from_millis(2_100_000_000_001)) > id);
+        assert_eq!(id.time(), time);
+    }
+}

@@ -1,0 +1,245 @@
+//! The top level of a JSON object, read once, and edits that leave every other byte as it came.
+//!
+//! Duplicate keys are refused: a provider may read the last of two where this program read the first.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Why a text is not an object that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadJson {
+    /// Not JSON, or not UTF-8. The position is in bytes of the line serde names.
+    #[error("the body is not valid JSON: {0}")]
+    Syntax(String),
+    /// JSON, but not an object.
+    #[error("the body must be a JSON object")]
+    NotAnObject,
+    /// A key stands twice in the object.
+    #[error("the key \"{0}\" is given twice")]
+    Duplicate(String),
+}
+
+/// The entries of one JSON object, each with the place of its value in the text.
+#[derive(Debug)]
+pub struct TopLevel<'a> {
+    text: &'a str,
+    entries: Vec<Entry<'a>>,
+}
+
+#[derive(Debug)]
+struct Entry<'a> {
+    key: Cow<'a, str>,
+    value: &'a str,
+}
+
+impl<'a> TopLevel<'a> {
+    /// Reads one object.
+    ///
+    /// # Errors
+    /// Not UTF-8, not JSON, not an object, or a key given twice.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, BadJson> {
+        let text = std::str::from_utf8(bytes).map_err(|e| BadJson::Syntax(e.to_string()))?;
+        Self::read_str(text)
+    }
+
+    /// [`Self::read`] for text.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_str(text: &'a str) -> Result<Self, BadJson> {
+        if !text.trim_ascii_start().starts_with('{') {
+            serde_json::from_str::<&RawValue>(text).map_err(|e| BadJson::Syntax(e.to_string()))?;
+            return Err(BadJson::NotAnObject);
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let entries = (&mut json)
+            .deserialize_map(Entries)
+            .and_then(|entries| json.end().map(|()| entries))
+            .map_err(|e| BadJson::Syntax(e.to_string()))?;
+        let top = Self { text, entries };
+        match top.duplicate() {
+            Some(key) => Err(BadJson::Duplicate(key.chars().take(100).collect())),
+            None => Ok(top),
+        }
+    }
+
+    fn duplicate(&self) -> Option<&str> {
+        let mut keys: Vec<&str> = self.entries.iter().map(|e| &*e.key).collect();
+        keys.sort_unstable();
+        keys.windows(2).find_map(|pair| match pair {
+            [a, b] if a == b => Some(*a),
+            _ => None,
+        })
+    }
+
+    /// The whole text, as it came.
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The raw text of a key's value.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        self.entries.iter().find(|e| e.key == key).map(|e| e.value)
+    }
+
+    /// All keys with the raw text of their values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.entries.iter().map(|e| (&*e.key, e.value))
+    }
+
+    /// Where a value that [`Self::get`] gave lies in the text.
+    fn place(&self, value: &str) -> Range<usize> {
+        let start = (value.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        start..start + value.len()
+    }
+
+    /// An empty list of edits to this object.
+    pub fn edit(&self) -> Edits<'_, 'a> {
+        Edits { top: self, replacements: Vec::new(), additions: String::new() }
+    }
+}
+
+/// Edits to the top level of an object; everything else keeps its bytes.
+#[derive(Debug)]
+pub struct Edits<'t, 'a> {
+    top: &'t TopLevel<'a>,
+    replacements: Vec<(Range<usize>, String)>,
+    additions: String,
+}
+
+impl Edits<'_, '_> {
+    /// Gives `key` the raw JSON `value`: in place where the key is there, else in front.
+    pub fn set(&mut self, key: &str, value: String) {
+        match self.top.get(key) {
+            Some(old) if old == value => {}
+            Some(old) => self.replacements.push((self.top.place(old), value)),
+            None => {
+                let key = serde_json::Value::from(key);
+                self.additions += &format!("{key}:{value},");
+            }
+        }
+    }
+
+    /// The edited text, or `None` if nothing changed.
+    pub fn apply(mut self) -> Option<String> {
+        if self.replacements.is_empty() && self.additions.is_empty() {
+            return None;
+        }
+        if self.top.entries.is_empty() {
+            // `{}`: no comma may stand before the closing brace.
+            self.additions.pop();
+        }
+        self.replacements.sort_unstable_by_key(|(place, _)| place.start);
+        let text = self.top.text;
+        let open = text.find('{').map_or(0, |at| at + 1);
+        let mut edited = String::with_capacity(text.len() + self.additions.len() + 64);
+        edited += text.get(..open).unwrap_or_default();
+        edited += &self.additions;
+        let mut at = open;
+        for (place, value) in &self.replacements {
+            edited += text.get(at..place.start).unwrap_or_default();
+            edited += value;
+            at = place.end;
+        }
+        edited += text.get(at..).unwrap_or_default();
+        Some(edited)
+    }
+}
+
+/// Collects the entries of a map, values unread.
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Vec<Entry<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        /// More keys than any API has; keeps a hostile body from costing a sort of millions.
+        const MOST_KEYS: usize = 10_000;
+        let mut entries = Vec::with_capacity(8);
+        while let Some(key) = map.next_key::<CowKey<'de>>()? {
+            if entries.len() == MOST_KEYS {
+                return Err(A::Error::custom("more than 10,000 keys"));
+            }
+            entries.push(Entry { key: key.0, value: map.next_value::<&RawValue>()?.get() });
+        }
+        Ok(entries)
+    }
+}
+
+/// A key that is borrowed where it has no escapes (serde's own `Cow` always copies).
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct CowKey<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_level_is_read_and_the_rest_is_not() {
+        let Ok(top) = TopLevel::read(br#" {"a": 1 ,"b":{"a":[1e400, "\ud800"]},"\u0063":null} "#) else {
+            panic!("refused");
+        };
+        assert_eq!(top.get("a"), Some("1"));
+        assert_eq!(top.get("b"), Some(r#"{"a":[1e400, "\ud800"]}"#));
+        assert_eq!(top.get("c"), Some("null"));
+        assert_eq!(top.get("d"), None);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(TopLevel::read(deep.as_bytes()).is_ok());
+        let duplicate = |key: &str| Some(BadJson::Duplicate(key.into()));
+        let rows: [(&[u8], Option<BadJson>); 12] = [
+            (b"[]", Some(BadJson::NotAnObject)),
+            (b"7", Some(BadJson::NotAnObject)),
+            (b"null", Some(BadJson::NotAnObject)),
+            (br#"{"a":1,"a":1}"#, duplicate("a")),
+            (br#"{"model":1,"mod\u0065l":1}"#, duplicate("model")),
+            (b"", None),
+            (b"{", None),
+            (br#"{"a":1,}"#, None),
+            (br#"{"a":1} x"#, None),
+            (br#"{"a":tru}"#, None),
+            (b"{\"a\":\"\xff\"}", None),
+            (br#"{a:1}"#, None),
+        ];
+        for (body, why) in rows {
+            let text = String::from_utf8_lossy(body).into_owned();
+            match (TopLevel::read(body), why) {
+                (Err(BadJson::Syntax(_)), None) => {}
+                (Err(e), Some(expected)) => assert_eq!(e, expected, "{text}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn edits_leave_every_other_byte() {
+        let rows = [
+            (r#"{"model":"a", "x" : 1e400}"#, r#"{"n":5,"model":"b", "x" : 1e400}"#),
+            (r#" { "n" : null,"model":"a"}"#, r#" { "n" : 5,"model":"b"}"#),
+            (r#"{}"#, r#"{"n":5,"model":"b"}"#),
+        ];
+        for (before, after) in rows {
+            let Ok(top) = TopLevel::read_str(before) else { panic!("{before}") };
+            let mut edits = top.edit();
+            edits.set("n", "5".into());
+            edits.set("model", "\"b\"".into());
+            assert_eq!(edits.apply().as_deref(), Some(after));
+        }
+        let Ok(top) = TopLevel::read_str(r#"{"n":5}"#) else { panic!() };
+        let mut edits = top.edit();
+        edits.set("n", "5".into());
+        assert_eq!(edits.apply(), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! Money, prices, usage, ids, key format and settlement arithmetic. Pure: no I/O, no clock, no async.
+
+pub mod money;
+pub mod usage;
+pub mod price;
+pub mod settle;
+pub mod base32;
+pub mod time;
+pub mod ids;
+pub mod keys;
+pub mod secret;
+pub mod json;
+pub mod request;

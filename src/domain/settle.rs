@@ -1,0 +1,152 @@
+//! Settlement arithmetic: who pays, who earns, what nobody could pay. Pure; the store applies it.
+
+use super::money::MicroUsd;
+
+/// The money of one account. `withdrawable` is the part of `total` earned as a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// All the money of the account. Never negative.
+    pub total: MicroUsd,
+    /// The earned part. Between zero and `total`.
+    pub withdrawable: MicroUsd,
+}
+
+impl Balance {
+    /// The balance after `amount` was spent: credit that is not withdrawable goes first. `None` if
+    /// the balance does not cover it.
+    pub fn spend(self, amount: MicroUsd) -> Option<Spent> {
+        let total = self.total.checked_sub(amount).filter(|left| !left.is_negative())?;
+        let withdrawable = self.withdrawable.min(total);
+        let from_earned = self.withdrawable.checked_sub(withdrawable)?;
+        Some(Spent { left: Self { total, withdrawable }, from_earned })
+    }
+
+    /// The balance with `amount` of credit that cannot be withdrawn added. `None` on overflow.
+    pub fn add_credit(self, amount: MicroUsd) -> Option<Self> {
+        Some(Self { total: self.total.checked_add(amount)?, ..self })
+    }
+
+    /// The balance with `amount` of withdrawable earnings added. `None` on overflow.
+    pub fn add_earnings(self, amount: MicroUsd) -> Option<Self> {
+        Some(Self { total: self.total.checked_add(amount)?, withdrawable: self.withdrawable.checked_add(amount)? })
+    }
+}
+
+/// What spending left, and how much of it was withdrawable money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// The balance afterwards.
+    pub left: Balance,
+    /// The part of the amount that came out of the withdrawable money.
+    pub from_earned: MicroUsd,
+}
+
+/// A fee in basis points (1/100 of a percent) of each charge; 0 by default, 10,000 at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeeBps(u16);
+
+impl FeeBps {
+    /// A fee of `bps` basis points, or `None` above 10,000.
+    pub const fn new(bps: u16) -> Option<Self> {
+        if bps <= 10_000 { Some(Self(bps)) } else { None }
+    }
+
+    /// The fee on `charged`, rounded down: the provider never gets less than its share.
+    fn of(self, charged: MicroUsd) -> MicroUsd {
+        let fee = i128::from(charged.micro()) * i128::from(self.0) / 10_000;
+        MicroUsd::new(i64::try_from(fee).unwrap_or(i64::MAX))
+    }
+}
+
+/// The split of one charge. `cost = charged + shortfall`; `charged = earned + fee`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// What the payer pays.
+    pub charged: MicroUsd,
+    /// What the request cost beyond what the payer could pay. Nobody owes it.
+    pub shortfall: MicroUsd,
+    /// What goes to the house account.
+    pub fee: MicroUsd,
+    /// What goes to the provider's account.
+    pub earned: MicroUsd,
+}
+
+impl Split {
+    /// Splits `cost` for a payer with `balance`, of which other requests hold `held_by_others`.
+    ///
+    /// `charged = min(cost, balance − held_by_others)`, never below zero: a request never spends what
+    /// another one was promised.
+    pub fn of(cost: MicroUsd, balance: MicroUsd, held_by_others: MicroUsd, fee: FeeBps) -> Self {
+        let charged = cost.min(balance.less(held_by_others));
+        let fee = fee.of(charged);
+        Self { charged, shortfall: cost.less(charged), fee, earned: charged.less(fee) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn m(micro: i64) -> MicroUsd {
+        MicroUsd::new(micro)
+    }
+
+    #[test]
+    fn a_charge_is_split_exactly() {
+        // cost, balance, held by others, fee bps → charged, shortfall, fee, earned
+        let rows = [
+            (188, 5_000_000, 0, 0, 188, 0, 0, 188),
+            (188, 188, 0, 0, 188, 0, 0, 188),
+            (188, 100, 0, 0, 100, 88, 0, 100),
+            (188, 0, 0, 0, 0, 188, 0, 0),
+            (188, 300, 200, 0, 100, 88, 0, 100),
+            (188, 300, 400, 0, 0, 188, 0, 0),
+            (0, 0, 0, 0, 0, 0, 0, 0),
+            (1_000, 1_000, 0, 250, 1_000, 0, 25, 975),
+            (39, 1_000, 0, 250, 39, 0, 0, 39), // 0.975 of a micro-USD rounds down
+            (1_000, 1_000, 0, 10_000, 1_000, 0, 1_000, 0),
+        ];
+        for (cost, balance, held, bps, charged, shortfall, fee, earned) in rows {
+            let Some(bps) = FeeBps::new(bps) else { panic!("{bps} bps") };
+            let split = Split::of(m(cost), m(balance), m(held), bps);
+            let expected = Split { charged: m(charged), shortfall: m(shortfall), fee: m(fee), earned: m(earned) };
+            assert_eq!(split, expected, "{cost} of {balance}, {held} held");
+        }
+        assert_eq!(FeeBps::new(10_001), None);
+    }
+
+    #[test]
+    fn credit_is_spent_before_earnings() {
+        let balance = |total, withdrawable| Balance { total: m(total), withdrawable: m(withdrawable) };
+        // total, withdrawable, spent → total, withdrawable, from earnings
+        let rows = [
+            (100, 30, 70, Some((30, 30, 0))),
+            (100, 30, 71, Some((29, 29, 1))),
+            (100, 30, 100, Some((0, 0, 30))),
+            (100, 30, 101, None),
+            (100, 0, 0, Some((100, 0, 0))),
+        ];
+        for (total, withdrawable, amount, after) in rows {
+            let spent = balance(total, withdrawable).spend(m(amount));
+            let expected = after.map(|(t, w, e)| Spent { left: balance(t, w), from_earned: m(e) });
+            assert_eq!(spent, expected, "{amount} of {total}/{withdrawable}");
+        }
+        assert_eq!(balance(1, 1).add_credit(m(2)), Some(balance(3, 1)));
+        assert_eq!(balance(1, 1).add_earnings(m(2)), Some(balance(3, 3)));
+        assert_eq!(balance(i64::MAX, 0).add_credit(m(1)), None);
+        assert_eq!(balance(i64::MAX, 0).add_earnings(m(1)), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_made_or_lost(
+            cost in 0..=i64::MAX, balance in 0..=i64::MAX, held in 0..=i64::MAX, bps in 0..=10_000u16,
+        ) {
+            let split = Split::of(m(cost), m(balance), m(held), FeeBps::new(bps).unwrap_or_default());
+            proptest::prop_assert_eq!(split.charged.checked_add(split.shortfall), Some(m(cost)));
+            proptest::prop_assert_eq!(split.earned.checked_add(split.fee), Some(split.charged));
+            proptest::prop_assert!(split.charged <= m(balance) && !split.charged.is_negative());
+            proptest::prop_assert!(!split.fee.is_negative() && !split.earned.is_negative());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Tokens: what a request used, what it may use at most, and who says so.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The tokens of one request. `cached_tokens` are part of `prompt_tokens`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Prompt tokens, the cached ones included.
+    pub prompt_tokens: u64,
+    /// The part of the prompt that the provider read from its cache.
+    pub cached_tokens: u64,
+    /// Generated tokens.
+    pub completion_tokens: u64,
+}
+
+/// What a provider said of its usage; each part may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reported {
+    /// Prompt tokens, the cached ones included.
+    pub prompt_tokens: Option<u64>,
+    /// Prompt tokens read from the provider's cache.
+    pub cached_tokens: Option<u64>,
+    /// Generated tokens.
+    pub completion_tokens: Option<u64>,
+}
+
+impl Reported {
+    /// Both counts a charge needs are there, so nothing has to be estimated.
+    pub const fn is_whole(&self) -> bool {
+        self.prompt_tokens.is_some() && self.completion_tokens.is_some()
+    }
+
+    /// This report, with what it leaves open taken from `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.or(other.prompt_tokens),
+            cached_tokens: self.cached_tokens.or(other.cached_tokens),
+            completion_tokens: self.completion_tokens.or(other.completion_tokens),
+        }
+    }
+}
+
+/// The most tokens a request may be charged for. Fixed when its hold is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most prompt tokens.
+    pub prompt_tokens: u64,
+    /// The most generated tokens.
+    pub completion_tokens: u64,
+}
+
+impl Bounds {
+    /// The usage with nothing above the bounds, and no more cached than prompt tokens.
+    pub fn clamp(&self, usage: Usage) -> Usage {
+        let prompt_tokens = usage.prompt_tokens.min(self.prompt_tokens);
+        Usage {
+            prompt_tokens,
+            cached_tokens: usage.cached_tokens.min(prompt_tokens),
+            completion_tokens: usage.completion_tokens.min(self.completion_tokens),
+        }
+    }
+}
+
+/// Whose count a row was billed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeteredBy {
+    /// The provider reported every number.
+    Provider,
+    /// At least one number was counted here with a tokenizer.
+    Estimate,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The provider finished its answer. Charged in full.
+    Completed,
+    /// The client went away after output began. Charged for the prompt and what was delivered.
+    ClientDisconnected,
+    /// The provider broke off after its answer began. Not charged.
+    ProviderError,
+}
+
+macro_rules! text_form {
+    ($type:ty { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl $type {
+            /// The text used in the database and in answers.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+            /// Reads the text form back.
+            pub fn from_text(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_form!(MeteredBy { Provider = "provider", Estimate = "estimate" });
+text_form!(Outcome {
+    Completed = "completed",
+    ClientDisconnected = "client_disconnected",
+    ProviderError = "provider_error",
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_charged_above_the_bounds() {
+        let bounds = Bounds { prompt_tokens: 100, completion_tokens: 50 };
+        let usage =
+            |prompt_tokens, cached_tokens, completion_tokens| Usage { prompt_tokens, cached_tokens, completion_tokens };
+        let rows = [
+            (usage(10, 5, 20), usage(10, 5, 20)),
+            (usage(100, 100, 50), usage(100, 100, 50)),
+            (usage(1_000_000_000, 1_000_000_000, u64::MAX), usage(100, 100, 50)),
+            (usage(10, 11, 0), usage(10, 10, 0)),
+        ];
+        for (said, charged) in rows {
+            assert_eq!(bounds.clamp(said), charged);
+        }
+    }
+
+    #[test]
+    fn a_second_source_fills_only_what_the_first_leaves_open() {
+        let first = Reported { prompt_tokens: Some(0), ..Reported::default() };
+        let second = Reported { prompt_tokens: Some(9), cached_tokens: Some(1), completion_tokens: Some(8) };
+        let both = first.or(second);
+        assert_eq!(both, Reported { prompt_tokens: Some(0), cached_tokens: Some(1), completion_tokens: Some(8) });
+        assert!(both.is_whole() && !first.is_whole());
+    }
+
+    #[test]
+    fn text_forms_are_read_back() {
+        for outcome in [Outcome::Completed, Outcome::ClientDisconnected, Outcome::ProviderError] {
+            assert_eq!(Outcome::from_text(outcome.as_str()), Some(outcome));
+        }
+        for by in [MeteredBy::Provider, MeteredBy::Estimate] {
+            assert_eq!(MeteredBy::from_text(by.as_str()), Some(by));
+        }
+        assert_eq!(Outcome::from_text("refunded"), None);
+    }
+}
