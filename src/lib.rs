@@ -8,3 +8,5 @@
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic |
 
 pub mod domain;
+pub mod store;
+pub mod upstream;
