@@ -6,5 +6,7 @@
 //! | floor | room | what it is |
 //! |---|---|---|
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic |
+//! | 1 | [`meter`] | bytes in → usage out |
 
 pub mod domain;
+pub mod meter;
