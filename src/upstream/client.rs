@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
@@ -232,13 +232,19 @@ pub struct Body {
 }
 
 impl Body {
-    /// The next bytes; `None` at the end.
+    /// How long it may be silent.
+    pub const fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// The next bytes; `None` at the end. The caller says what counts as silence: for a stream, bytes
+    /// alone are no sign of life.
     ///
     /// # Errors
-    /// The connection broke, or nothing came for the idle time.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    /// The connection broke, or nothing came before `deadline`.
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
         loop {
-            let frame = tokio::time::timeout(self.idle, self.incoming.frame()).await;
+            let frame = tokio::time::timeout_at(deadline.into(), self.incoming.frame()).await;
             match frame.map_err(|_| Failure::Timeout(self.idle))? {
                 None => return Ok(None),
                 Some(Err(e)) => return Err(Failure::BrokeOff(with_causes(&e))),
@@ -254,19 +260,21 @@ impl Body {
     /// The whole of it, `most` bytes at the most.
     ///
     /// # Errors
-    /// As [`Self::next`], or it is larger.
+    /// The connection broke, nothing came for the idle time, or it is larger.
     pub async fn whole(mut self, most: usize) -> Result<Bytes, Failure> {
-        let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
-        let Some(second) = self.next().await? else { return Ok(first) };
-        let mut all = Vec::with_capacity(first.len() + second.len());
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second);
-        while let Some(more) = self.next().await? {
-            if all.len() + more.len() > most {
+        let mut parts = Vec::new();
+        let mut size = 0;
+        while let Some(part) = self.next(Instant::now() + self.idle).await? {
+            size += part.len();
+            if size > most {
                 return Err(Failure::TooLarge(most));
             }
-            all.extend_from_slice(&more);
+            parts.push(part);
         }
-        Ok(all.into())
+        Ok(match parts.len() {
+            // Nearly always: no copy.
+            1 => parts.swap_remove(0),
+            _ => parts.concat().into(),
+        })
     }
 }
