@@ -5,6 +5,8 @@
 //!
 //! | floor | room | what it is |
 //! |---|---|---|
+//! | 3 | [`http`] | HTTP ⇄ domain; the only room that names actix |
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic |
 
 pub mod domain;
+pub mod http;
