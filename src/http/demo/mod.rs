@@ -48,8 +48,10 @@ const REMEMBERED: usize = 4096;
 /// Call it in an async runtime of actix. It takes no signals: it stops when the caller stops it.
 ///
 /// # Errors
-/// No port can be had.
+/// No port can be had, or no thread.
 pub fn start(models: Vec<String>, style: Imitate, api_key: Option<Secret>) -> std::io::Result<(SocketAddr, Server)> {
+    // Loading the tokenizer takes half a second in a debug build: not at the cost of the first request.
+    std::thread::Builder::new().name("demo-tokens".into()).spawn(|| tokens::count("warm"))?;
     let demo = Data::from(Arc::new(Demo::new(models, style, api_key)));
     let server = HttpServer::new(move || App::new().configure(|app| routes(app, demo.clone())))
         .workers(1)
