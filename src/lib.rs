@@ -31,3 +31,4 @@ pub mod store;
 pub mod upstream;
 pub mod auth;
 pub mod relay;
+pub mod http;
