@@ -113,9 +113,13 @@ fn check(endpoint: Endpoint, wants_usage: bool, body: &[u8]) -> Seen {
     let seen = run(endpoint, wants_usage, [body]);
     assert_eq!(run(endpoint, wants_usage, body.chunks(1)), seen, "byte by byte");
     // Long streams are cut everywhere near their ends, and here and there between.
-    let every = if body.len() < 8 << 10 { 1 } else { 997 };
+    let (every, ends) = match body.len() {
+        0..4_096 => (1, 0),
+        4_096..16_384 => (5, 300),
+        _ => (1_999, 100),
+    };
     for cut in 0..=body.len() {
-        if cut % every == 0 || cut < 300 || body.len() - cut < 300 {
+        if cut % every == 0 || cut < ends || body.len() - cut < ends {
             let (a, b) = body.split_at(cut);
             let (mut in_two, meter) = run_unestimated(endpoint, wants_usage, [a, b]);
             // Tokenising it thousands of times would prove nothing more.
