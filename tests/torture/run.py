@@ -43,6 +43,7 @@ def load_checks() -> dict[int, ModuleType]:
         spec = importlib.util.spec_from_file_location(f"check_{path.stem}", path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         found[int(path.stem[:2])] = module
     return found
