@@ -5,6 +5,30 @@
 //!
 //! | floor | room | what it is |
 //! |---|---|---|
+//! | 4 | `main.rs`, [`cli`] | arguments, subcommands, wiring, exit codes; the only reader of the environment |
+//! | 3 | [`http`] | HTTP ⇄ domain: routes, extractors, one error table, views. The only room that names actix |
+//! | 2 | [`relay`] | the story, told once, and the holds in memory. The only room that knows the order |
+//! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
+//! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family |
+//! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
+//! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic |
+//!
+//! What holds everywhere, and what breaks if it does not:
+//!
+//! - **A balance is never below zero, and money is conserved.** What one usage row takes, the same row
+//!   gives; [`store::audit`] derives every balance again from the rows.
+//! - **The commit comes before the last byte.** A response that a client has whole is in the database.
+//! - **A hold outlives its commit.** [`relay::holds`] releases only after the debit is durable, and
+//!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
+//! - **Nothing is cached that the command line can change.** Key, account, price and provider rows are
+//!   read for every request, because commands write the same file while the server runs.
+//! - **An unknown commit ends the process.** Nobody is told yes or no that might be wrong.
 
 pub mod domain;
+pub mod meter;
+pub mod store;
+pub mod upstream;
+pub mod auth;
+pub mod relay;
+pub mod http;

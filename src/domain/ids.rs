@@ -112,6 +112,12 @@ id!(
 /// wall clock does.
 static LAST: AtomicI64 = AtomicI64::new(0);
 
+/// Makes every id generated from now on larger than `last`: for ids that are in the database already,
+/// which a clock that was set back must not meet again.
+pub fn stay_above(last: i64) {
+    LAST.fetch_max(last, Ordering::Relaxed);
+}
+
 fn next(now: Timestamp) -> i64 {
     let millis = now.millis().clamp(0, i64::MAX >> RANDOM_BITS);
     // The top two random bits stay 0, so that a busy millisecond has room to count up in.

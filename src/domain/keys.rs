@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::base32;
+use super::time::Timestamp;
 
 const PREFIX: &str = "sk-db-";
 const ID_DIGITS: usize = 12;
@@ -133,6 +134,91 @@ fn crc(body: &str) -> String {
     base32::encode(u64::from(crc32fast::hash(body.as_bytes())), CRC_DIGITS)
 }
 
+/// What a key may do: a set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes {
+    /// Run models.
+    pub inference: bool,
+    /// Make and change keys, withdraw.
+    pub manage: bool,
+    /// Everything below `/v1/admin`; only an admin's key has it, and it has nothing else.
+    pub admin: bool,
+}
+
+impl Scopes {
+    /// What a key gets if nothing is asked for.
+    pub const INFERENCE: Self = Self { inference: true, manage: false, admin: false };
+    /// An admin's key.
+    pub const ADMIN: Self = Self { inference: false, manage: false, admin: true };
+
+    /// Reads names separated by blanks; `None` for a name that is no scope.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.split_ascii_whitespace().try_fold(Self::default(), |scopes, name| match name {
+            "inference" => Some(Self { inference: true, ..scopes }),
+            "manage" => Some(Self { manage: true, ..scopes }),
+            "admin" => Some(Self { admin: true, ..scopes }),
+            _ => None,
+        })
+    }
+
+    /// The text in the database.
+    pub const fn as_str(self) -> &'static str {
+        match (self.admin, self.inference, self.manage) {
+            (true, _, _) => "admin",
+            (false, true, true) => "inference manage",
+            (false, false, true) => "manage",
+            (false, _, false) => "inference",
+        }
+    }
+
+    /// The names in the set.
+    pub fn names(self) -> Vec<&'static str> {
+        self.as_str().split(' ').collect()
+    }
+}
+
+/// How long the window of a key's spend limit is. Windows begin at midnight UTC, on Mondays, on the
+/// first of the month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitReset {
+    /// One window, for ever.
+    #[default]
+    None,
+    /// A day.
+    Daily,
+    /// A week, from Monday.
+    Weekly,
+    /// A calendar month.
+    Monthly,
+}
+
+impl LimitReset {
+    /// The text in the database and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Daily => "daily",
+            Self::Weekly => "weekly",
+            Self::Monthly => "monthly",
+        }
+    }
+
+    /// Reads the text form back.
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::None, Self::Daily, Self::Weekly, Self::Monthly].into_iter().find(|reset| reset.as_str() == text)
+    }
+
+    /// When the window that `now` lies in began.
+    pub fn window_start(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::None => Timestamp::from_millis(0),
+            Self::Daily => now.start_of_day(),
+            Self::Weekly => now.start_of_week(),
+            Self::Monthly => now.start_of_month(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +251,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn scopes_and_windows_are_read_back() {
+        for text in ["inference", "manage", "inference manage", "admin"] {
+            assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text));
+        }
+        assert_eq!(Scopes::parse("inference root"), None);
+        let now = Timestamp::parse("2026-04-30T14:22:01Z").unwrap_or(Timestamp::from_millis(0));
+        let rows = [
+            ("none", "1970-01-01T00:00:00Z"),
+            ("daily", "2026-04-30T00:00:00Z"),
+            ("weekly", "2026-04-27T00:00:00Z"),
+            ("monthly", "2026-04-01T00:00:00Z"),
+        ];
+        for (text, start) in rows {
+            let start_of = LimitReset::from_text(text).map(|reset| reset.window_start(now).to_string());
+            assert_eq!(start_of.as_deref(), Some(start), "{text}");
+        }
+        assert_eq!(LimitReset::from_text("yearly"), None);
     }
 
     #[test]

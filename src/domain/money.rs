@@ -120,6 +120,17 @@ impl fmt::Debug for MicroUsd {
     }
 }
 
+/// An amount for people, as a JSON number in USD: exact, with at least two decimals, never a float.
+#[derive(Debug, Clone, Copy)]
+pub struct Usd(pub MicroUsd);
+
+impl Serialize for Usd {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = serde_json::value::RawValue::from_string(self.0.to_usd(2)).map_err(serde::ser::Error::custom)?;
+        number.serialize(serializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +184,15 @@ mod tests {
         for (micro, usd, display) in rows {
             assert_eq!(MicroUsd(micro).to_usd(2), usd);
             assert_eq!(MicroUsd(micro).to_string(), display);
+        }
+    }
+
+    #[test]
+    fn a_json_number_is_exact() {
+        for (micro, json) in
+            [(5_000_000, "5.00"), (4_999_813, "4.999813"), (0, "0.00"), (i64::MAX, "9223372036854.775807")]
+        {
+            assert_eq!(serde_json::to_string(&Usd(MicroUsd(micro))).ok().as_deref(), Some(json));
         }
     }
 

@@ -11,6 +11,9 @@ use time::{Date, OffsetDateTime, UtcOffset};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// Milliseconds in a day.
+const DAY: i64 = 86_400_000;
+
 impl Timestamp {
     /// The time `millis` milliseconds after 1970.
     pub const fn from_millis(millis: i64) -> Self {
@@ -36,6 +39,23 @@ impl Timestamp {
     /// The time `seconds` later.
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000)))
+    }
+
+    /// Midnight UTC of its day.
+    pub const fn start_of_day(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(DAY))
+    }
+
+    /// Midnight UTC of the Monday of its week.
+    pub const fn start_of_week(self) -> Self {
+        // 1970-01-01 was a Thursday.
+        Self(self.0 - (self.0 + 3 * DAY).rem_euclid(7 * DAY))
+    }
+
+    /// Midnight UTC of the first of its month.
+    pub fn start_of_month(self) -> Self {
+        let day_of_month = OffsetDateTime::from_unix_timestamp(self.seconds()).map_or(1, |time| time.day());
+        Self(self.start_of_day().0 - DAY * (i64::from(day_of_month) - 1))
     }
 
     /// Reads RFC 3339 (`2026-04-30T14:22:01Z`, offsets allowed) or a plain UTC day (`2026-04-30`).

@@ -73,6 +73,41 @@ pub enum MeteredBy {
     Estimate,
 }
 
+/// The tokens a request is billed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metered {
+    /// Within the bounds.
+    pub usage: Usage,
+    /// Whose count it is.
+    pub metered_by: MeteredBy,
+    /// The provider reported more than the request could have used.
+    pub flagged: bool,
+}
+
+impl Metered {
+    /// Believes what was reported, within the bounds; counts what was not with the given counters.
+    pub fn of(
+        reported: Reported,
+        bounds: Bounds,
+        count_prompt: impl FnOnce() -> u64,
+        count_completion: impl FnOnce() -> u64,
+    ) -> Self {
+        let usage = Usage {
+            prompt_tokens: reported.prompt_tokens.unwrap_or_else(count_prompt),
+            cached_tokens: reported.cached_tokens.unwrap_or(0),
+            completion_tokens: reported.completion_tokens.unwrap_or_else(count_completion),
+        };
+        let above = |said: Option<u64>, bound| said.is_some_and(|n| n > bound);
+        Self {
+            usage: bounds.clamp(usage),
+            metered_by: if reported.is_whole() { MeteredBy::Provider } else { MeteredBy::Estimate },
+            flagged: above(reported.prompt_tokens, bounds.prompt_tokens)
+                || above(reported.completion_tokens, bounds.completion_tokens)
+                || above(reported.cached_tokens, usage.prompt_tokens),
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,6 +174,26 @@ mod tests {
         let both = first.or(second);
         assert_eq!(both, Reported { prompt_tokens: Some(0), cached_tokens: Some(1), completion_tokens: Some(8) });
         assert!(both.is_whole() && !first.is_whole());
+    }
+
+    #[test]
+    fn what_is_reported_is_believed_within_reason() {
+        let bounds = Bounds { prompt_tokens: 100, completion_tokens: 50 };
+        let reported = |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, completion_tokens: o };
+        // reported → prompt, cached, completion, by, flagged; the counters say 7 and 8
+        let rows = [
+            (reported(Some(10), Some(4), Some(5)), (10, 4, 5, MeteredBy::Provider, false)),
+            (reported(Some(0), None, Some(0)), (0, 0, 0, MeteredBy::Provider, false)),
+            (reported(None, None, None), (7, 0, 8, MeteredBy::Estimate, false)),
+            (reported(Some(10), None, None), (10, 0, 8, MeteredBy::Estimate, false)),
+            (reported(Some(101), None, Some(5)), (100, 0, 5, MeteredBy::Provider, true)),
+            (reported(Some(100), None, Some(1_000_000_000)), (100, 0, 50, MeteredBy::Provider, true)),
+            (reported(Some(10), Some(11), Some(5)), (10, 10, 5, MeteredBy::Provider, true)),
+        ];
+        for (said, (prompt_tokens, cached_tokens, completion_tokens, metered_by, flagged)) in rows {
+            let usage = Usage { prompt_tokens, cached_tokens, completion_tokens };
+            assert_eq!(Metered::of(said, bounds, || 7, || 8), Metered { usage, metered_by, flagged }, "{said:?}");
+        }
     }
 
     #[test]

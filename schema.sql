@@ -1,0 +1,167 @@
+-- The whole truth of the database. Money is integer micro-USD (1 USD = 1,000,000), prices are micro-USD
+-- per 1,000,000 tokens, times are milliseconds since 1970 UTC, ids are 63-bit and ordered by time.
+-- An upgrade is a numbered step in src/store/schema.rs; a test proves that old + steps = this file.
+
+-- Who owns money. `withdrawable` is the part of the balance that was earned as a provider.
+-- Account 1 is the house: it gets the fee, and exists once there is one.
+CREATE TABLE accounts (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
+  email TEXT UNIQUE CHECK (length(email) BETWEEN 3 AND 320),
+  balance_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (balance_micro_usd >= 0),
+  withdrawable_micro_usd INTEGER NOT NULL DEFAULT 0
+    CHECK (withdrawable_micro_usd BETWEEN 0 AND balance_micro_usd),
+  suspended_at INTEGER,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+-- Who may add credit. Without a password an admin has only keys.
+CREATE TABLE admins (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
+  password_hash TEXT,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+-- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string.
+-- `window_spent_micro_usd` is what the key was charged since `window_started_at`, for its spend limit.
+CREATE TABLE keys (
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER REFERENCES accounts (id),
+  admin_id INTEGER REFERENCES admins (id),
+  name TEXT NOT NULL CHECK (length(name) <= 200),
+  hash TEXT NOT NULL,
+  scopes TEXT NOT NULL CHECK (scopes IN ('inference', 'manage', 'inference manage', 'admin')),
+  limit_micro_usd INTEGER CHECK (limit_micro_usd >= 0),
+  limit_reset TEXT NOT NULL DEFAULT 'none' CHECK (limit_reset IN ('none', 'daily', 'weekly', 'monthly')),
+  rpm_limit INTEGER CHECK (rpm_limit > 0),
+  max_concurrent INTEGER CHECK (max_concurrent > 0),
+  allowed_models TEXT CHECK (json_valid(allowed_models)),
+  expires_at INTEGER,
+  window_started_at INTEGER NOT NULL DEFAULT 0,
+  window_spent_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (window_spent_micro_usd >= 0),
+  revoked_at INTEGER,
+  created_at INTEGER NOT NULL,
+  CHECK ((account_id IS NULL) <> (admin_id IS NULL)),
+  CHECK ((scopes = 'admin') = (admin_id IS NOT NULL))
+) STRICT;
+CREATE INDEX keys_account ON keys (account_id) WHERE account_id IS NOT NULL;
+
+-- What a model costs, a row a version. The one not retired is in force; a usage row keeps its own.
+CREATE TABLE prices (
+  id INTEGER PRIMARY KEY,
+  model TEXT NOT NULL CHECK (length(model) BETWEEN 1 AND 256),
+  display_name TEXT NOT NULL,
+  input_price INTEGER NOT NULL CHECK (input_price BETWEEN 0 AND 1000000000000),
+  output_price INTEGER NOT NULL CHECK (output_price BETWEEN 0 AND 1000000000000),
+  cache_read_price INTEGER CHECK (cache_read_price BETWEEN 0 AND 1000000000000),
+  context_length INTEGER CHECK (context_length > 0),
+  max_output INTEGER CHECK (max_output > 0),
+  created_at INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  retired_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
+
+-- Who serves and earns. `api_key` is what the provider asks for (or `env:VARIABLE`), `flagged` counts
+-- the requests whose reported usage was above what the request could have used.
+CREATE TABLE providers (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  url TEXT NOT NULL,
+  api_key TEXT,
+  max_concurrent INTEGER CHECK (max_concurrent > 0),
+  flagged INTEGER NOT NULL DEFAULT 0,
+  disabled_at INTEGER,
+  removed_at INTEGER,
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX providers_name ON providers (name) WHERE removed_at IS NULL;
+
+-- Which models a provider offers, and what it calls them.
+CREATE TABLE provider_models (
+  model TEXT NOT NULL CHECK (length(model) BETWEEN 1 AND 256),
+  provider_id INTEGER NOT NULL REFERENCES providers (id),
+  upstream_model TEXT NOT NULL CHECK (length(upstream_model) BETWEEN 1 AND 256),
+  PRIMARY KEY (model, provider_id)
+) STRICT, WITHOUT ROWID;
+
+-- One row per request that was metered. What the payer is charged is what the provider earns, less the
+-- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings.
+CREATE TABLE usage (
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  key_id INTEGER NOT NULL REFERENCES keys (id),
+  provider_id INTEGER NOT NULL REFERENCES providers (id),
+  provider_account_id INTEGER NOT NULL REFERENCES accounts (id),
+  price_id INTEGER NOT NULL REFERENCES prices (id),
+  model TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  prompt_tokens INTEGER NOT NULL CHECK (prompt_tokens >= 0),
+  cached_tokens INTEGER NOT NULL CHECK (cached_tokens BETWEEN 0 AND prompt_tokens),
+  completion_tokens INTEGER NOT NULL CHECK (completion_tokens >= 0),
+  cost_micro_usd INTEGER NOT NULL CHECK (cost_micro_usd >= 0),
+  charged_micro_usd INTEGER NOT NULL CHECK (charged_micro_usd >= 0),
+  charged_withdrawable_micro_usd INTEGER NOT NULL
+    CHECK (charged_withdrawable_micro_usd BETWEEN 0 AND charged_micro_usd),
+  shortfall_micro_usd INTEGER NOT NULL CHECK (shortfall_micro_usd >= 0),
+  fee_micro_usd INTEGER NOT NULL CHECK (fee_micro_usd >= 0),
+  earned_micro_usd INTEGER NOT NULL CHECK (earned_micro_usd >= 0),
+  outcome TEXT NOT NULL CHECK (outcome IN ('completed', 'client_disconnected', 'provider_error')),
+  metered_by TEXT NOT NULL CHECK (metered_by IN ('provider', 'estimate')),
+  created_at INTEGER NOT NULL,
+  CHECK (cost_micro_usd = charged_micro_usd + shortfall_micro_usd),
+  CHECK (charged_micro_usd = fee_micro_usd + earned_micro_usd)
+) STRICT;
+CREATE INDEX usage_account ON usage (account_id);
+CREATE INDEX usage_provider_account ON usage (provider_account_id);
+
+-- Every movement of money that is not a usage charge. Both amounts are signed.
+CREATE TABLE ledger (
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  kind TEXT NOT NULL CHECK (kind IN
+    ('top_up', 'adjustment', 'refund', 'refund_reversal', 'withdrawal', 'withdrawal_rejected', 'invite_credit')),
+  amount_micro_usd INTEGER NOT NULL,
+  withdrawable_micro_usd INTEGER NOT NULL,
+  balance_after_micro_usd INTEGER NOT NULL CHECK (balance_after_micro_usd >= 0),
+  request_id INTEGER REFERENCES usage (id),
+  actor TEXT NOT NULL,
+  note TEXT NOT NULL CHECK (length(note) <= 1000),
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX ledger_account ON ledger (account_id);
+-- A charge is refunded once.
+CREATE UNIQUE INDEX ledger_refund ON ledger (request_id) WHERE kind = 'refund';
+
+-- Answers to money writes that carried an Idempotency-Key: written in the same transaction as the money.
+CREATE TABLE idempotency (
+  actor TEXT NOT NULL,
+  key TEXT NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+  body_hash BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  answer TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (actor, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- Who did what, when. Append-only.
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  detail TEXT NOT NULL CHECK (json_valid(detail)),
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT raise(ABORT, 'events are append-only'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'events are append-only'); END;
+
+-- The published prices.
+INSERT INTO prices (id, model, display_name, input_price, output_price, created_at, created_by) VALUES
+  (1, 'mlx-community/gemma-4-26b-a4b-it-8bit', 'Gemma 4 26B', 65000, 200000, 0, 'published'),
+  (2, 'qwen3.5-27b-claude-opus-8bit', 'Qwen3.5 27B', 100000, 780000, 0, 'published'),
+  (3, 'mlx-community/Qwen3.5-122B-A10B-8bit', 'Qwen3.5 122B', 130000, 1040000, 0, 'published'),
+  (4, 'mlx-community/MiniMax-M2.5-8bit', 'MiniMax M2.5', 60000, 500000, 0, 'published');

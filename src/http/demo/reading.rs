@@ -1,0 +1,179 @@
+//! Reads a conversation and what is wanted of it, whatever the dialect: their shapes differ little.
+
+use serde_json::{Map, Value};
+
+use super::ask::Fault;
+use super::generate::Want;
+use super::prompt::{Prompt, Turn};
+
+/// Says this, a user gets a tool called without `tool_choice`.
+const CALL_PHRASE: &str = "call the tool";
+
+/// A conversation: what stands before it in `system_field`, and its messages in `field` (for the
+/// Responses dialect also a bare string).
+///
+/// # Errors
+/// No messages, or something that is none.
+pub fn turns(body: &Map<String, Value>, system_field: Option<&str>, field: &str) -> Result<Vec<Turn>, Fault> {
+    let mut turns = Vec::new();
+    if let Some(system) = system_field.and_then(|f| body.get(f)).filter(|v| !v.is_null()) {
+        turns.push(Turn { role: "system".into(), text: text_of(system) });
+    }
+    let items = match body.get(field) {
+        Some(Value::String(text)) if field == "input" => {
+            turns.push(Turn { role: "user".into(), text: text.clone() });
+            return Ok(turns);
+        }
+        Some(Value::Array(items)) if !items.is_empty() => items,
+        _ => return Err(Fault::field(field, format!("{field} must hold at least one message"))),
+    };
+    for item in items {
+        let Value::Object(fields) = item else {
+            return Err(Fault::field(field, format!("{field} must be a list of messages")));
+        };
+        let role = ["role", "type"].iter().find_map(|name| fields.get(*name)?.as_str());
+        let role = role.ok_or_else(|| Fault::field(field, "a message has a role"))?.to_owned();
+        turns.push(Turn { role, text: text_of(item) });
+    }
+    Ok(turns)
+}
+
+/// The conversation counted, tools included.
+pub fn prompt(turns: &[Turn], body: &Map<String, Value>) -> Prompt {
+    let tools = body.get("tools").filter(|t| t.as_array().is_some_and(|l| !l.is_empty()));
+    Prompt::of_turns(turns, &tools.map(Value::to_string).unwrap_or_default())
+}
+
+/// Every text in a message or a part of one. Pictures and sounds are not looked at.
+fn text_of(value: &Value) -> String {
+    let mut texts = Vec::new();
+    collect(value, &mut texts);
+    texts.join("\n")
+}
+
+fn collect(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Array(parts) => parts.iter().for_each(|p| collect(p, texts)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "text" | "content" | "output" | "arguments" | "tool_calls" | "function" | "name" => {
+                        collect(value, texts);
+                    }
+                    // The arguments of an Anthropic tool call.
+                    "input" => texts.push(value.to_string()),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What kind of answer is wanted: a tool call if one must be made or was asked for, JSON if
+/// `format` (a `response_format` or its like) says so, else words.
+///
+/// # Errors
+/// A `tool_choice` that names no tool of the request.
+pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -> Result<Want, Fault> {
+    let tools = body.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let choice = body.get("tool_choice");
+    let kind = choice.and_then(|c| c.as_str().or_else(|| c.get("type")?.as_str())).unwrap_or("auto");
+    let named = choice.and_then(|c| c.pointer("/function/name").or_else(|| c.get("name"))?.as_str());
+    let asked = turns.last().is_some_and(|t| t.role == "user" && t.text.to_lowercase().contains(CALL_PHRASE));
+    let tool = match (named, kind) {
+        (Some(name), _) => {
+            let tool = tools.iter().find(|t| tool_name(t) == Some(name));
+            Some(tool.ok_or_else(|| Fault::field("tool_choice", format!("no tool is named {name}")))?)
+        }
+        (None, "required" | "any") => {
+            Some(tools.first().ok_or_else(|| Fault::field("tools", "tool_choice asks for a tool, and there is none"))?)
+        }
+        (None, "none") => None,
+        (None, _) => tools.first().filter(|_| asked),
+    };
+    if let Some((tool, name)) = tool.and_then(|t| Some((t, tool_name(t)?))) {
+        return Ok(Want::Tool { name: name.to_owned(), schema: tool_schema(tool).clone() });
+    }
+    let schema = |f: &Value| f.pointer("/json_schema/schema").or_else(|| f.get("schema")).cloned().unwrap_or_default();
+    Ok(match format.and_then(|f| Some((f, f.get("type")?.as_str()?))) {
+        Some((f, "json_schema")) => Want::Json(schema(f)),
+        Some((_, "json_object")) => Want::Json(Value::Null),
+        _ => Want::Text,
+    })
+}
+
+fn tool_name(tool: &Value) -> Option<&str> {
+    tool.pointer("/function/name").or_else(|| tool.get("name"))?.as_str()
+}
+
+fn tool_schema(tool: &Value) -> &Value {
+    let places = ["/function/parameters", "/parameters", "/input_schema"];
+    places.iter().find_map(|p| tool.pointer(p)).unwrap_or(&Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn every_dialects_conversation_is_read() {
+        let cases = [
+            (json!({"messages": [{"role": "user", "content": "hi"}]}), None, "messages", vec![("user", "hi")]),
+            (
+                json!({"system": [{"type": "text", "text": "be"}], "messages": [{"role": "user", "content":
+                    [{"type": "image", "source": {"data": "AAAA"}}, {"type": "text", "text": "hi"}]}]}),
+                Some("system"),
+                "messages",
+                vec![("system", "be"), ("user", "hi")],
+            ),
+            (json!({"input": "hi", "instructions": null}), Some("instructions"), "input", vec![("user", "hi")]),
+            (
+                json!({"input": [{"type": "function_call_output", "call_id": "c", "output": "7"}]}),
+                None,
+                "input",
+                vec![("function_call_output", "7")],
+            ),
+        ];
+        for (body, system, field, wanted) in cases {
+            let got = turns(&map(body.clone()), system, field).unwrap();
+            let got: Vec<_> = got.iter().map(|t| (t.role.as_str(), t.text.as_str())).collect();
+            assert_eq!(got, wanted, "{body}");
+        }
+        for bad in [json!({}), json!({"messages": []}), json!({"messages": [1]}), json!({"messages": [{}]})] {
+            assert_eq!(turns(&map(bad), None, "messages").unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn a_tool_is_called_when_it_must_be() {
+        let chat = json!([{"type": "function", "function": {"name": "a", "parameters": {"x": 1}}},
+            {"type": "function", "function": {"name": "b"}}]);
+        let flat = json!([{"type": "function", "name": "a", "parameters": {"x": 1}}]);
+        let messages = json!([{"name": "a", "input_schema": {"x": 1}}]);
+        let a = Want::Tool { name: "a".into(), schema: json!({"x": 1}) };
+        let b = Want::Tool { name: "b".into(), schema: Value::Null };
+        let cases = [
+            (json!({"tools": chat, "tool_choice": "required"}), "hi", Some(&a)),
+            (json!({"tools": chat, "tool_choice": {"type": "function", "function": {"name": "b"}}}), "hi", Some(&b)),
+            (json!({"tools": flat, "tool_choice": {"type": "function", "name": "a"}}), "hi", Some(&a)),
+            (json!({"tools": messages, "tool_choice": {"type": "any"}}), "hi", Some(&a)),
+            (json!({"tools": messages, "tool_choice": {"type": "tool", "name": "a"}}), "hi", Some(&a)),
+            (json!({"tools": messages}), "please Call the tool", Some(&a)),
+            (json!({"tools": messages, "tool_choice": {"type": "none"}}), "call the tool", Some(&Want::Text)),
+            (json!({"tools": messages}), "hi", Some(&Want::Text)),
+            (json!({"tools": messages, "tool_choice": {"type": "tool", "name": "z"}}), "hi", None),
+            (json!({"tool_choice": "required"}), "hi", None),
+        ];
+        for (body, said, wanted) in cases {
+            let said = [Turn { role: "user".into(), text: said.into() }];
+            assert_eq!(want(&map(body.clone()), None, &said).ok().as_ref(), wanted, "{body}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! HTTP ⇄ domain: the only room that names actix.
+
+pub mod demo;

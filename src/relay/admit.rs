@@ -1,0 +1,209 @@
+//! Admission: the price, the ceiling, the hold.
+
+use std::time::Instant;
+
+use super::holds::{HeldNow, OpenHold};
+use super::rate::Standing;
+use super::{Caller, Refusal, Relay};
+use crate::domain::money::MicroUsd;
+use crate::domain::price::Price;
+use crate::domain::request::InferenceRequest;
+use crate::domain::time::Timestamp;
+use crate::domain::usage::Bounds;
+use crate::meter::tokens;
+use crate::store::prices::PriceRow;
+use crate::store::providers::Offer;
+use crate::store::{StoreError, accounts, keys, prices, providers};
+
+/// A request that may run: at this price, within these bounds, on this hold.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The version in force now; it stays the request's.
+    pub price: PriceRow,
+    /// Who can serve it.
+    pub offers: Vec<Offer>,
+    /// The most it can be charged for.
+    pub bounds: Bounds,
+    /// The output bound is lower than what was asked for, because the balance affords no more.
+    pub limited: bool,
+    /// What it may cost at most.
+    pub hold: OpenHold,
+    /// Where the key stands in its minute, if it has a limit.
+    pub standing: Option<Standing>,
+}
+
+/// If neither the client nor the model says how long an answer may be.
+const DEFAULT_OUTPUT: u64 = 8_192;
+/// What an image or a file may add to a prompt, where the context length is not known.
+const MEDIA_TOKENS: u64 = 65_536;
+
+impl Relay {
+    /// Reserves the worst case.
+    pub(super) fn admit(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Admitted, Refusal> {
+        self.open_for_work()?;
+        let model = &request.model;
+        let (price, offers) =
+            self.store.read(|conn| Ok((prices::in_force(conn, model)?, providers::offers(conn, model)?)))?;
+        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
+        if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
+            return Err(Refusal::ModelNotAllowed(model.clone()));
+        }
+        let standing = self.count_request(caller)?;
+        let wanted = bounds(request, &price);
+        let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
+            // Not even the prompt fits at a token a byte: count it.
+            Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
+                let counted = tokens::prompt_estimate(request);
+                let prompt_tokens = wanted.prompt_tokens.min(counted + counted.div_ceil(10));
+                self.hold(caller, &price.price, Bounds { prompt_tokens, ..wanted })?
+            }
+            other => other?,
+        };
+        Ok(Admitted { price, offers, bounds, limited, hold, standing })
+    }
+
+    fn open_for_work(&self) -> Result<(), Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        if self.writer.disk_is_full() {
+            return Err(Refusal::Store(StoreError::Full));
+        }
+        Ok(())
+    }
+
+    fn count_request(&self, caller: &Caller) -> Result<Option<Standing>, Refusal> {
+        caller
+            .key
+            .limits
+            .rpm
+            .map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()))
+            .transpose()
+            .map_err(|full| Refusal::TooManyRequests(full.reset))
+    }
+
+    /// Opens a hold for as much of `wanted` as the account and the key can pay for.
+    fn hold(&self, caller: &Caller, price: &Price, wanted: Bounds) -> Result<(OpenHold, (Bounds, bool)), Refusal> {
+        self.holds.open(caller.account, caller.key.id, |held| {
+            if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
+                return Err(Refusal::TooManyAtOnce);
+            }
+            if price.is_free() {
+                return Ok((MicroUsd::ZERO, (wanted, false)));
+            }
+            let (available, refusal) = self.available(caller, held)?;
+            let bounds = affordable(price, wanted, available).ok_or(refusal)?;
+            Ok((price.ceiling(bounds), (bounds, bounds != wanted)))
+        })
+    }
+
+    /// What the account and the key can still pay, and which of the two is the narrower.
+    fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
+        let limited = caller.key.limits.spend.is_some();
+        let (balance, key) = self.store.read(|conn| {
+            let key = if limited { keys::get(conn, caller.key.id)? } else { None };
+            Ok((accounts::balance(conn, caller.account)?, key))
+        })?;
+        let available = balance.total.less(held.account.total);
+        let left = key.and_then(|key| {
+            let began = key.limits.reset.window_start(Timestamp::now());
+            let spent = if key.window.started_at >= began { key.window.spent } else { MicroUsd::ZERO };
+            key.limits.spend.map(|limit| limit.less(spent).less(held.key.total))
+        });
+        Ok(match left {
+            Some(left) if left < available => (left, Refusal::KeyLimitReached),
+            _ => (available, Refusal::InsufficientFunds),
+        })
+    }
+}
+
+/// `wanted`, with as much output as `available` pays for; `None` if not even the prompt and one token fit.
+fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
+    let output = price.affordable_output(wanted.prompt_tokens, available)?;
+    let completion_tokens = wanted.completion_tokens.min(output);
+    let none_left = completion_tokens == 0 && wanted.completion_tokens > 0;
+    (!none_left).then_some(Bounds { completion_tokens, ..wanted })
+}
+
+/// The most that a request can use: a token is at least a byte.
+fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
+    let bytes = u64::try_from(request.size()).unwrap_or(u64::MAX);
+    let bytes = if request.has_media() { bytes.saturating_add(MEDIA_TOKENS) } else { bytes };
+    let context = price.context_length.unwrap_or(u64::MAX);
+    let prompt_tokens = bytes.min(context);
+    let completion_tokens = match request.max_output {
+        _ if !request.endpoint.generates() => 0,
+        Some(asked) => asked.min(context),
+        // vLLM refuses a bound that does not fit beside the prompt, and this one nobody asked for. The
+        // prompt is rarely as long as its bytes, so a quarter of the context is always left.
+        None => price.max_output.unwrap_or(DEFAULT_OUTPUT).min(context.saturating_sub(bytes).max(context / 4)).max(1),
+    };
+    Bounds { prompt_tokens, completion_tokens }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::PriceId;
+    use crate::domain::request::Endpoint;
+
+    fn row(context_length: Option<u64>, max_output: Option<u64>) -> PriceRow {
+        let zero = Timestamp::from_millis(0);
+        PriceRow {
+            id: PriceId::from_i64(1),
+            model: "m".into(),
+            display_name: "m".into(),
+            price: Price { input: MicroUsd::new(100_000), output: MicroUsd::new(780_000), cache_read: None },
+            context_length,
+            max_output,
+            created_at: zero,
+            created_by: String::new(),
+            retired_at: None,
+        }
+    }
+
+    #[test]
+    fn the_worst_case_is_bounded_by_what_is_known() {
+        let chat = Endpoint::ChatCompletions;
+        // endpoint, body, context, max output → prompt, completion
+        let rows = [
+            (chat, r#"{"model":"m"}"#, None, None, (13, 8_192)),
+            (chat, r#"{"model":"m"}"#, None, Some(100), (13, 100)),
+            (chat, r#"{"model":"m","max_tokens":7}"#, None, Some(100), (28, 7)),
+            (chat, r#"{"model":"m","max_tokens":9000}"#, Some(4_096), None, (31, 4_096)),
+            (chat, r#"{"model":"m"}"#, Some(1_000), None, (13, 987)),
+            (chat, r#"{"model":"m"}"#, Some(12), None, (12, 3)),
+            (chat, r#"{"model":"m","messages":[{"image_url":1}]}"#, Some(9_000), None, (9_000, 2_250)),
+            (Endpoint::Embeddings, r#"{"model":"m"}"#, None, None, (13, 0)),
+        ];
+        for (endpoint, body, context, output, (prompt_tokens, completion_tokens)) in rows {
+            match InferenceRequest::read(endpoint, body.as_bytes()) {
+                Ok(r) => {
+                    assert_eq!(
+                        bounds(&r, &row(context, output)),
+                        Bounds { prompt_tokens, completion_tokens },
+                        "{body}"
+                    );
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn output_is_lowered_to_what_is_affordable() {
+        let price = row(None, None).price;
+        let wanted = |prompt_tokens, completion_tokens| Bounds { prompt_tokens, completion_tokens };
+        let rows = [
+            (wanted(100, 50), 1_000, Some(wanted(100, 50))),
+            (wanted(100, 500), 100, Some(wanted(100, 115))),
+            (wanted(100, 500), 10, None),
+            (wanted(100, 0), 10, Some(wanted(100, 0))),
+            (wanted(101, 0), 10, None),
+            (wanted(0, 1), 0, None),
+        ];
+        for (bounds, micro, expected) in rows {
+            assert_eq!(affordable(&price, bounds, MicroUsd::new(micro)), expected, "{bounds:?} of {micro}");
+        }
+    }
+}

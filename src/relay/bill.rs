@@ -1,0 +1,182 @@
+//! The bill of one request: from its first byte to its row. Whatever happens, it is settled once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::holds::OpenHold;
+use super::{Caller, Relay};
+use crate::domain::ids::{AccountId, RequestId};
+use crate::domain::keys::KeyId;
+use crate::domain::money::MicroUsd;
+use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::time::Timestamp;
+use crate::domain::usage::{Bounds, Metered, MeteredBy, Outcome, Reported, Usage};
+use crate::meter::tokens;
+use crate::store::StoreError;
+use crate::store::prices::PriceRow;
+use crate::store::providers::ProviderRow;
+use crate::store::usage::{self, Settled, Settlement};
+
+/// What is known of a request that a provider has begun to answer.
+#[derive(Debug)]
+pub struct Bill {
+    pub(super) relay: Arc<Relay>,
+    pub(super) request_id: RequestId,
+    pub(super) account: AccountId,
+    pub(super) key_id: KeyId,
+    /// The key has a spend limit, whose window began then.
+    pub(super) key_window: Option<Timestamp>,
+    pub(super) endpoint: Endpoint,
+    /// The client's body, for counting the prompt if nobody else does.
+    pub(super) request: Bytes,
+    pub(super) price: PriceRow,
+    pub(super) provider: ProviderRow,
+    pub(super) bounds: Bounds,
+    pub(super) hold: OpenHold,
+    pub(super) streamed: bool,
+    pub(super) times: Times,
+}
+
+/// When what happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The request was there.
+    pub began: Instant,
+    /// It was sent to the provider.
+    pub sent: Instant,
+    /// The first byte of the answer came.
+    pub first_byte: Instant,
+}
+
+impl Bill {
+    /// The window of a key's spend limit as it is now.
+    pub(super) fn window(caller: &Caller) -> Option<Timestamp> {
+        let limits = &caller.key.limits;
+        limits.spend.map(|_| limits.reset.window_start(Timestamp::now()))
+    }
+
+    /// What is billed: what the provider reported, and what it did not, counted here.
+    pub(super) fn meter(&self, reported: Reported, count_completion: impl FnOnce() -> u64) -> Metered {
+        let count_prompt =
+            || InferenceRequest::read(self.endpoint, &self.request).map_or(0, |r| tokens::prompt_estimate(&r));
+        Metered::of(reported, self.bounds, count_prompt, count_completion)
+    }
+
+    /// Nothing is billed: the provider failed after its answer began.
+    pub(super) fn nothing() -> Metered {
+        let usage = Usage::default();
+        Metered { usage, metered_by: MeteredBy::Provider, flagged: false }
+    }
+
+    /// Settles, and returns when it is durable. If the caller stops waiting, it is settled all the same.
+    pub(super) async fn settle(self, metered: Metered, outcome: Outcome) -> Result<Settled, StoreError> {
+        let relay = Arc::clone(&self.relay);
+        let (job, line) = self.into_job(metered, outcome);
+        let settled = relay.writer.write(job).await;
+        line.log(&settled);
+        settled
+    }
+
+    /// Settles without waiting: for a client that is gone.
+    pub(super) fn settle_later(self, metered: Metered, outcome: Outcome) {
+        let relay = Arc::clone(&self.relay);
+        let (job, line) = self.into_job(metered, outcome);
+        relay.writer.submit(job, move |settled| line.log(&settled));
+    }
+
+    fn into_job(
+        self,
+        metered: Metered,
+        outcome: Outcome,
+    ) -> (impl FnMut(&crate::store::Connection) -> Result<Settled, StoreError> + Send + 'static, Line) {
+        let cost =
+            if outcome == Outcome::ProviderError { MicroUsd::ZERO } else { self.price.price.cost(metered.usage) };
+        let line = Line {
+            request_id: self.request_id,
+            account: self.account,
+            key_id: self.key_id,
+            model: self.price.model.clone(),
+            provider: self.provider.name.clone(),
+            endpoint: self.endpoint,
+            streamed: self.streamed,
+            outcome,
+            metered,
+            times: self.times,
+        };
+        let settlement = Settlement {
+            request_id: self.request_id,
+            account_id: self.account,
+            key_id: self.key_id,
+            key_window: self.key_window,
+            provider_id: self.provider.id,
+            provider_account_id: self.provider.account_id,
+            price_id: self.price.id,
+            model: self.price.model,
+            endpoint: self.endpoint,
+            usage: metered.usage,
+            cost,
+            outcome,
+            metered_by: metered.metered_by,
+            flagged: metered.flagged,
+            now: Timestamp::now(),
+        };
+        let fee = self.relay.fee;
+        let mut hold = self.hold;
+        let job = move |conn: &crate::store::Connection| usage::settle(conn, &settlement, hold.settling(), fee);
+        (job, line)
+    }
+}
+
+/// The log line of a metered request.
+#[derive(Debug)]
+struct Line {
+    request_id: RequestId,
+    account: AccountId,
+    key_id: KeyId,
+    model: String,
+    provider: String,
+    endpoint: Endpoint,
+    streamed: bool,
+    outcome: Outcome,
+    metered: Metered,
+    times: Times,
+}
+
+impl Line {
+    fn log(&self, settled: &Result<Settled, StoreError>) {
+        let times = &self.times;
+        let (cost, outcome) = match settled {
+            Ok(settled) => (settled.charged.micro(), self.outcome.as_str()),
+            Err(e) => {
+                tracing::error!(request_id = %self.request_id, error = %e, "a request could not be settled");
+                (0, "unsettled")
+            }
+        };
+        tracing::info!(
+            request_id = %self.request_id,
+            account = %self.account,
+            key_id = %self.key_id,
+            model = self.model,
+            provider = self.provider,
+            endpoint = self.endpoint.path(),
+            status = 200,
+            stream = self.streamed,
+            prompt_tokens = self.metered.usage.prompt_tokens,
+            cached_tokens = self.metered.usage.cached_tokens,
+            completion_tokens = self.metered.usage.completion_tokens,
+            metered_by = self.metered.metered_by.as_str(),
+            cost_micro_usd = cost,
+            outcome,
+            queue_ms = millis(times.sent.duration_since(times.began)),
+            first_byte_ms = millis(times.first_byte.duration_since(times.sent)),
+            total_ms = millis(times.began.elapsed()),
+            "request"
+        );
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,194 @@
+//! Holds: what requests in flight may still cost. In memory; a crash releases them all, and nothing
+//! was debited for them.
+//!
+//! A hold lives through three moments. It is *open* while the request runs: the money is promised. When
+//! its debit runs in the writer's transaction it is *settling*: the next debit in the same transaction
+//! sees the new balance, so this hold must not count against it any more; but an admission reads the
+//! last committed balance, so there it still does. After the commit it is dropped, and released.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::ids::AccountId;
+use crate::domain::keys::KeyId;
+use crate::domain::money::MicroUsd;
+
+/// All holds of this server.
+#[derive(Debug, Default)]
+pub struct Holds(Mutex<Sums>);
+
+#[derive(Debug, Default)]
+struct Sums {
+    accounts: HashMap<AccountId, Held>,
+    keys: HashMap<KeyId, Held>,
+}
+
+/// What an account or a key has on hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// By all its requests.
+    pub total: MicroUsd,
+    /// By those whose debit has not run yet.
+    unsettled: MicroUsd,
+    /// How many requests are in flight.
+    pub requests: u32,
+}
+
+/// What is held as an admission is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldNow {
+    /// By the account.
+    pub account: Held,
+    /// By the key.
+    pub key: Held,
+}
+
+impl Holds {
+    /// Decides an admission under the lock, and opens the hold it asks for. `decide` must read the
+    /// balance itself: only so is no debit missed that was committed and released a moment ago.
+    ///
+    /// # Errors
+    /// What `decide` returns.
+    pub fn open<T, E>(
+        self: &Arc<Self>,
+        account: AccountId,
+        key: KeyId,
+        decide: impl FnOnce(HeldNow) -> Result<(MicroUsd, T), E>,
+    ) -> Result<(OpenHold, T), E> {
+        let mut sums = self.lock();
+        let now = HeldNow { account: get(&sums.accounts, account), key: get(&sums.keys, key) };
+        let (amount, result) = decide(now)?;
+        sums.each(account, key, |held| {
+            held.total = plus(held.total, amount);
+            held.unsettled = plus(held.unsettled, amount);
+            held.requests += 1;
+        });
+        Ok((OpenHold { holds: Arc::clone(self), account, key, amount, settling: false }, result))
+    }
+
+    /// What an account has on hold.
+    pub fn of_account(&self, account: AccountId) -> Held {
+        get(&self.lock().accounts, account)
+    }
+
+    /// What a key has on hold.
+    pub fn of_key(&self, key: KeyId) -> Held {
+        get(&self.lock().keys, key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sums> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sums {
+    fn each(&mut self, account: AccountId, key: KeyId, mut change: impl FnMut(&mut Held)) {
+        change(self.accounts.entry(account).or_default());
+        change(self.keys.entry(key).or_default());
+    }
+}
+
+fn get<K: Hash + Eq>(map: &HashMap<K, Held>, key: K) -> Held {
+    map.get(&key).copied().unwrap_or_default()
+}
+
+/// Balances are far below this; a sum that reaches it holds everything, which refuses and never gives.
+fn plus(a: MicroUsd, b: MicroUsd) -> MicroUsd {
+    a.checked_add(b).unwrap_or(MicroUsd::new(i64::MAX))
+}
+
+/// Money promised to one request. Dropped, it is released.
+#[derive(Debug)]
+pub struct OpenHold {
+    holds: Arc<Holds>,
+    account: AccountId,
+    key: KeyId,
+    amount: MicroUsd,
+    settling: bool,
+}
+
+impl OpenHold {
+    /// How much.
+    pub const fn amount(&self) -> MicroUsd {
+        self.amount
+    }
+
+    /// The debit runs now: returns what other requests of the account hold. May be called again if the
+    /// debit runs again.
+    pub fn settling(&mut self) -> MicroUsd {
+        let mut sums = self.holds.lock();
+        if !self.settling {
+            self.settling = true;
+            sums.each(self.account, self.key, |held| held.unsettled = held.unsettled.less(self.amount));
+        }
+        get(&sums.accounts, self.account).unsettled
+    }
+}
+
+impl Drop for OpenHold {
+    fn drop(&mut self) {
+        let mut sums = self.holds.lock();
+        sums.each(self.account, self.key, |held| {
+            held.total = held.total.less(self.amount);
+            if !self.settling {
+                held.unsettled = held.unsettled.less(self.amount);
+            }
+            held.requests = held.requests.saturating_sub(1);
+        });
+        // Accounts that have nothing in flight take no memory.
+        if get(&sums.accounts, self.account).requests == 0 {
+            sums.accounts.remove(&self.account);
+        }
+        if get(&sums.keys, self.key).requests == 0 {
+            sums.keys.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: AccountId = AccountId::from_i64(7);
+    const KEY: KeyId = KeyId::from_i64(8);
+
+    fn open(holds: &Arc<Holds>, micro: i64) -> OpenHold {
+        let opened: Result<_, ()> = holds.open(ACCOUNT, KEY, |_| Ok((MicroUsd::new(micro), ())));
+        match opened {
+            Ok((hold, ())) => hold,
+            Err(()) => panic!(),
+        }
+    }
+
+    #[test]
+    fn a_hold_counts_until_it_is_dropped() {
+        let holds = Arc::new(Holds::default());
+        let (a, b) = (open(&holds, 30), open(&holds, 12));
+        assert_eq!((holds.of_account(ACCOUNT).total, holds.of_key(KEY).requests), (MicroUsd::new(42), 2));
+        drop(a);
+        assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(12));
+        drop(b);
+        assert_eq!(holds.of_account(ACCOUNT), Held::default());
+        assert!(holds.lock().accounts.is_empty() && holds.lock().keys.is_empty());
+    }
+
+    #[test]
+    fn a_settling_hold_counts_for_admission_but_not_for_the_next_debit() {
+        let holds = Arc::new(Holds::default());
+        let (mut a, mut b) = (open(&holds, 30), open(&holds, 12));
+        assert_eq!(a.settling(), MicroUsd::new(12));
+        assert_eq!(a.settling(), MicroUsd::new(12), "a debit may run twice");
+        assert_eq!(b.settling(), MicroUsd::ZERO);
+        assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(42));
+        drop((a, b));
+        assert_eq!(holds.of_account(ACCOUNT), Held::default());
+    }
+
+    #[test]
+    fn a_refused_admission_holds_nothing() {
+        let holds = Arc::new(Holds::default());
+        let refused: Result<(OpenHold, ()), &str> = holds.open(ACCOUNT, KEY, |_| Err("no"));
+        assert!(refused.is_err() && holds.lock().accounts.is_empty());
+    }
+}

@@ -1,0 +1,211 @@
+//! The story, told once, and the holds in memory. The only room that knows the order:
+//! *hold → send → meter → settle → answer*.
+
+mod admit;
+mod bill;
+mod rate;
+mod refusal;
+mod send;
+mod stream;
+pub mod holds;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::domain::ids::{AccountId, RequestId};
+use crate::domain::money::MicroUsd;
+use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::secret::Secret;
+use crate::domain::settle::FeeBps;
+use crate::domain::usage::{Outcome, Usage};
+use crate::meter::{Receipt, WholeAnswer};
+use crate::store::keys::KeyRow;
+use crate::store::{Store, StoreError, Writer};
+use crate::upstream::{Client, Providers};
+use admit::Admitted;
+use bill::{Bill, Times};
+use holds::Holds;
+use rate::Rates;
+use send::{Begun, Sent};
+
+pub use rate::Standing;
+pub use refusal::Refusal;
+pub use stream::{Part, StreamAnswer};
+
+/// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key.
+pub type ResolveKey = fn(&Secret) -> Secret;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Relay {
+    /// For reading.
+    pub store: Store,
+    /// For writing.
+    pub writer: Writer,
+    /// Money promised to requests in flight.
+    pub holds: Arc<Holds>,
+    /// How the providers do.
+    pub providers: Arc<Providers>,
+    rates: Rates,
+    fee: FeeBps,
+    resolve_key: ResolveKey,
+    draining: AtomicBool,
+}
+
+/// Who asks: an account, with one of its keys.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who pays.
+    pub account: AccountId,
+    /// The key's row as it was read for this request.
+    pub key: KeyRow,
+}
+
+/// A request as it came.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its id, and its row's.
+    pub request_id: RequestId,
+    /// Where it was sent.
+    pub endpoint: Endpoint,
+    /// The query string, without `?`.
+    pub query: String,
+    /// The headers that may go to a provider.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// The body, as it came.
+    pub body: Bytes,
+    /// When it came.
+    pub began: Instant,
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub struct Answered {
+    /// The body.
+    pub answer: Answer,
+    /// The output bound was lowered to what the balance affords.
+    pub limited: bool,
+    /// Where the key stands in its minute, if it has a limit.
+    pub standing: Option<Standing>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// Settled, and whole.
+    Whole {
+        /// With the receipt in it.
+        body: Vec<u8>,
+        /// What was debited.
+        cost: MicroUsd,
+        /// What is left.
+        balance: MicroUsd,
+        /// What was used.
+        usage: Usage,
+    },
+    /// To be read on; settled before its end.
+    Stream(Box<StreamAnswer>),
+}
+
+impl Relay {
+    /// A relay with nothing in flight.
+    pub fn new(store: Store, writer: Writer, fee: FeeBps, resolve_key: ResolveKey) -> Self {
+        Self {
+            store,
+            writer,
+            holds: Arc::default(),
+            providers: Arc::default(),
+            rates: Rates::default(),
+            fee,
+            resolve_key,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses new work from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The server is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The story of one request.
+    ///
+    /// # Errors
+    /// A refusal, or a failure before the first byte. Nothing is charged then.
+    pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
+        let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
+        let admitted = self.admit(caller, &request)?;
+        let sent = self.send(client, &asked, &request, &admitted).await?;
+        let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
+        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
+        let answer = match begun {
+            Begun::Whole(body) => settle_whole(bill, &body).await?,
+            Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
+                endpoint: bill.endpoint,
+                bill: Some(bill),
+                meter: Some(meter),
+                first,
+                state: Some(state),
+                body: Some(body),
+                last_event: Instant::now(),
+                delivered: false,
+                slot: Some(slot),
+            })),
+        };
+        Ok(Answered { answer, limited, standing })
+    }
+
+    fn bill(
+        self: &Arc<Self>,
+        caller: &Caller,
+        asked: &Asked,
+        admitted: Admitted,
+        sent: Sent,
+        streamed: bool,
+    ) -> (Bill, Begun, crate::upstream::Slot) {
+        let bill = Bill {
+            relay: Arc::clone(self),
+            request_id: asked.request_id,
+            account: caller.account,
+            key_id: caller.key.id,
+            key_window: Bill::window(caller),
+            endpoint: asked.endpoint,
+            request: asked.body.clone(),
+            price: admitted.price,
+            provider: sent.provider,
+            bounds: admitted.bounds,
+            hold: admitted.hold,
+            streamed,
+            times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
+        };
+        (bill, sent.begun, sent.slot)
+    }
+
+    /// Waits until all that was settled is durable.
+    ///
+    /// # Errors
+    /// The writer is gone.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        // Jobs run in order: when this one is answered, all before it are.
+        self.writer.write(|_| Ok(())).await
+    }
+}
+
+async fn settle_whole(bill: Bill, body: &Bytes) -> Result<Answer, Refusal> {
+    // It was read once to know that it is an answer at all; a failure now is a provider's.
+    let Ok(answer) = WholeAnswer::read(bill.endpoint, body) else {
+        return Err(Refusal::ProviderFailed("an unusable answer"));
+    };
+    let metered = bill.meter(answer.reported(), || answer.estimate_completion());
+    let settled = bill.settle(metered, Outcome::Completed).await?;
+    let cost = settled.charged;
+    let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };
+    Ok(Answer::Whole { body: answer.with_receipt(&receipt), cost, balance: settled.balance, usage: metered.usage })
+}

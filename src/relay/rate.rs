@@ -1,0 +1,75 @@
+//! Requests a minute, per key. In memory: a restart forgives a minute.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::keys::KeyId;
+
+/// Counts the requests of each key that has a limit.
+#[derive(Debug, Default)]
+pub struct Rates(Mutex<HashMap<KeyId, Minute>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Minute {
+    began: Instant,
+    requests: u32,
+}
+
+/// Where a key stands in its minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Requests a minute.
+    pub limit: u32,
+    /// Requests left in this one.
+    pub remaining: u32,
+    /// Until the next one begins.
+    pub reset: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Beyond so many keys, those whose minute is over are forgotten.
+const MOST_KEYS: usize = 10_000;
+
+impl Rates {
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The minute's requests are used up; nothing is counted.
+    pub fn count(&self, key: KeyId, limit: u32, now: Instant) -> Result<Standing, Standing> {
+        let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if minutes.len() >= MOST_KEYS {
+            minutes.retain(|_, minute| now.saturating_duration_since(minute.began) < MINUTE);
+        }
+        let minute = minutes.entry(key).or_insert(Minute { began: now, requests: 0 });
+        if now.saturating_duration_since(minute.began) >= MINUTE {
+            *minute = Minute { began: now, requests: 0 };
+        }
+        let full = minute.requests >= limit;
+        if !full {
+            minute.requests += 1;
+        }
+        let reset = MINUTE.saturating_sub(now.saturating_duration_since(minute.began));
+        let standing = Standing { limit, remaining: limit.saturating_sub(minute.requests), reset };
+        if full { Err(standing) } else { Ok(standing) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_has_its_requests_and_no_more() {
+        let rates = Rates::default();
+        let key = KeyId::from_i64(1);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(rates.count(key, 2, at(0)).map(|s| s.remaining), Ok(1));
+        assert_eq!(rates.count(key, 2, at(10)).map(|s| s.remaining), Ok(0));
+        let full = Standing { limit: 2, remaining: 0, reset: Duration::from_secs(40) };
+        assert_eq!(rates.count(key, 2, at(20)), Err(full));
+        assert!(rates.count(KeyId::from_i64(2), 2, at(20)).is_ok());
+        assert_eq!(rates.count(key, 2, at(60)).map(|s| s.remaining), Ok(1));
+    }
+}

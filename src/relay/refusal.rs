@@ -1,0 +1,69 @@
+//! Why a request gets no answer from a model, in the terms of the story. How it looks on the wire is
+//! the floor above's business.
+
+use std::time::Duration;
+
+use crate::domain::request::{BadRequest, Endpoint};
+use crate::store::StoreError;
+
+/// A request refused or failed. Nothing was charged.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request cannot be read, or asks for what is not sold.
+    #[error("{0}")]
+    BadRequest(#[from] BadRequest),
+    /// The model has no price, or nobody serves it.
+    #[error("the model \"{0}\" does not exist or is not served here")]
+    ModelNotFound(String),
+    /// The model is served, but not in this dialect.
+    #[error("the model \"{model}\" is not served on {endpoint}; it is on: {served}")]
+    EndpointNotServed {
+        /// The public name.
+        model: String,
+        /// Where it was asked for.
+        endpoint: Endpoint,
+        /// Where it is served, for people.
+        served: String,
+    },
+    /// The key may not use this model.
+    #[error("this key may not use the model \"{0}\"")]
+    ModelNotAllowed(String),
+    /// What is available does not cover even the prompt.
+    #[error("the balance does not cover this request: add credit")]
+    InsufficientFunds,
+    /// What the key may still spend does not cover even the prompt.
+    #[error("this key's spend limit is reached")]
+    KeyLimitReached,
+    /// More requests a minute than the key may make.
+    #[error("too many requests a minute for this key")]
+    TooManyRequests(Duration),
+    /// More requests at once than the key may make.
+    #[error("too many requests at once for this key")]
+    TooManyAtOnce,
+    /// All providers serve as many requests as they take.
+    #[error("all providers of this model are busy")]
+    ProvidersFull(Option<Duration>),
+    /// All providers are down.
+    #[error("no provider of this model is up")]
+    ProvidersDown(Duration),
+    /// The provider says that the request is at fault.
+    #[error("{message}")]
+    ByProvider {
+        /// The status it answered with: 400, 413 or 422.
+        status: u16,
+        /// Its own words.
+        message: String,
+    },
+    /// Every provider failed before the first byte.
+    #[error("the provider failed: {0}")]
+    ProviderFailed(&'static str),
+    /// Every provider took too long.
+    #[error("the provider took too long")]
+    ProviderTimeout,
+    /// The server is about to stop.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,134 @@
+//! Bytes to the client while the meter looks on; the last bytes wait for the commit.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Refusal;
+use super::bill::Bill;
+use crate::domain::request::Endpoint;
+use crate::domain::usage::Outcome;
+use crate::meter::{Receipt, State, StreamMeter};
+use crate::upstream::{Body, Slot};
+
+/// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
+/// was delivered is settled.
+#[derive(Debug)]
+pub struct StreamAnswer {
+    pub(super) bill: Option<Bill>,
+    pub(super) meter: Option<Box<StreamMeter>>,
+    pub(super) first: Bytes,
+    /// What the meter said last; `None` once it is over.
+    pub(super) state: Option<State>,
+    pub(super) body: Option<Body>,
+    pub(super) last_event: Instant,
+    pub(super) endpoint: Endpoint,
+    /// Something was handed to the client.
+    pub(super) delivered: bool,
+    /// A place at the provider, given back at the end.
+    pub(super) slot: Option<Slot>,
+}
+
+/// A part of a streamed answer.
+#[derive(Debug)]
+pub enum Part {
+    /// For the client, as it is.
+    Bytes(Bytes),
+    /// The stream ends here, with this.
+    Failed(Refusal),
+}
+
+impl StreamAnswer {
+    /// The dialect.
+    pub const fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// The next part; `None` at the end.
+    pub async fn next(&mut self) -> Option<Part> {
+        loop {
+            if !self.first.is_empty() {
+                self.delivered = true;
+                return Some(Part::Bytes(std::mem::take(&mut self.first)));
+            }
+            match self.state.take()? {
+                State::More => self.read().await,
+                State::Ended => return self.end().await,
+                State::Failed(e) => return self.fail(&e.to_string()).await,
+            }
+        }
+    }
+
+    /// Reads on. An event is a sign of life, a comment is not: a dying server goes on sending those.
+    async fn read(&mut self) {
+        let (Some(body), Some(meter)) = (self.body.as_mut(), self.meter.as_mut()) else { return };
+        let deadline = self.last_event + body.idle();
+        // Set back at once: if the future is dropped while it waits, the state must still be there.
+        self.state = Some(State::More);
+        self.state = Some(match body.next(deadline).await {
+            Ok(Some(bytes)) => {
+                let pushed = meter.push(bytes);
+                if pushed.data_events > 0 {
+                    self.last_event = Instant::now();
+                }
+                self.first = pushed.forward;
+                pushed.state
+            }
+            Ok(None) => meter.end_of_input(),
+            Err(e) => {
+                self.first = Bytes::new();
+                self.broke_off(&e.to_string());
+                return;
+            }
+        });
+    }
+
+    fn broke_off(&mut self, why: &str) {
+        tracing::warn!(why, "a stream broke off");
+        self.state = Some(State::Failed(crate::meter::Failure::Truncated));
+    }
+
+    /// Settles, then hands out what was held back.
+    async fn end(&mut self) -> Option<Part> {
+        self.body = None;
+        let (bill, mut meter) = (self.bill.take()?, self.meter.take()?);
+        let reported = meter.reported();
+        let metered = bill.meter(reported, || meter.estimate_completion());
+        match bill.settle(metered, Outcome::Completed).await {
+            Ok(settled) => {
+                let receipt = Receipt { usage: metered.usage, cost: settled.charged, metered_by: metered.metered_by };
+                Some(Part::Bytes(meter.last_bytes(&receipt)))
+                    .filter(|part| !matches!(part, Part::Bytes(b) if b.is_empty()))
+            }
+            Err(e) => Some(Part::Failed(e.into())),
+        }
+    }
+
+    /// The provider failed in the middle: nothing is charged, and the row says so.
+    async fn fail(&mut self, why: &str) -> Option<Part> {
+        self.body = None;
+        if let Some(slot) = self.slot.take() {
+            slot.failed(why, false, Instant::now());
+        }
+        let bill = self.bill.take()?;
+        tracing::warn!(request_id = %bill.request_id, provider = bill.provider.name, why, "a stream failed");
+        let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
+        Some(Part::Failed(match settled {
+            Ok(_) => Refusal::ProviderFailed("its answer broke off"),
+            Err(e) => e.into(),
+        }))
+    }
+}
+
+impl Drop for StreamAnswer {
+    fn drop(&mut self) {
+        let (Some(bill), Some(mut meter)) = (self.bill.take(), self.meter.take()) else { return };
+        if !self.delivered {
+            tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
+            return;
+        }
+        let reported = meter.reported();
+        let metered = bill.meter(reported, || meter.estimate_completion());
+        bill.settle_later(metered, Outcome::ClientDisconnected);
+    }
+}

@@ -1,0 +1,74 @@
+//! Admins: who may add credit.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::{StoreError, events};
+use crate::domain::ids::AdminId;
+use crate::domain::time::Timestamp;
+
+/// An admin. Its password hash stays in the store.
+#[derive(Debug, Clone, Serialize)]
+pub struct Admin {
+    /// `adm_…`
+    pub id: AdminId,
+    /// Unique.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Makes an admin; `password_hash` is an argon2id PHC string.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a bad name, [`StoreError::Conflict`] if it is taken.
+pub fn create(
+    conn: &Connection,
+    name: &str,
+    password_hash: Option<&str>,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Admin, StoreError> {
+    if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(StoreError::Invalid(
+            "an admin name is 1 to 200 characters, none of them a control character".into(),
+        ));
+    }
+    let id = AdminId::generate(now);
+    let made = conn
+        .prepare_cached("INSERT INTO admins (id, name, password_hash, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id.to_i64(), name, password_hash, now.millis()]);
+    match made {
+        Err(e) if StoreError::is_duplicate(&e) => {
+            return Err(StoreError::Conflict(format!("there is already an admin \"{name}\"")));
+        }
+        other => other?,
+    };
+    events::record(conn, actor, "admin.create", &id.to_string(), &serde_json::json!({"name": name}), now)?;
+    Ok(Admin { id, name: name.to_owned(), created_at: now })
+}
+
+/// The admin of this name.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn find(conn: &Connection, name: &str) -> Result<Admin, StoreError> {
+    conn.prepare_cached("SELECT id, name, created_at FROM admins WHERE name = ?1")?
+        .query_row([name], |row| {
+            Ok(Admin {
+                id: AdminId::from_i64(row.get(0)?),
+                name: row.get(1)?,
+                created_at: Timestamp::from_millis(row.get(2)?),
+            })
+        })
+        .optional()?
+        .ok_or_else(|| StoreError::NotFound(format!("no admin \"{name}\"")))
+}
+
+/// There is at least one admin.
+///
+/// # Errors
+/// SQLite fails.
+pub fn any(conn: &Connection) -> Result<bool, StoreError> {
+    Ok(conn.query_row("SELECT EXISTS (SELECT 1 FROM admins)", [], |row| row.get(0))?)
+}

@@ -1,0 +1,64 @@
+//! Moving the write-ahead log into the database, away from the writer's commits.
+
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+
+use rusqlite::Connection;
+
+use super::open::open_writable;
+use super::{Store, StoreError};
+
+/// Commits between two checkpoints. With 256 jobs a commit the log stays within some tens of MiB.
+const EVERY_COMMITS: u32 = 200;
+/// A log longer than this is cut to nothing, which the writer waits for: pages of 4 KiB.
+const CUT_ABOVE_PAGES: i64 = 16_384;
+
+/// Tells the checkpoint thread that there is something to do.
+#[derive(Debug)]
+pub struct Checkpointer {
+    wake: SyncSender<()>,
+    commits: u32,
+}
+
+impl Checkpointer {
+    /// Starts the thread with a connection of its own. It ends with the writer.
+    ///
+    /// # Errors
+    /// The database or the thread cannot be opened.
+    pub fn start(store: &Store) -> Result<Self, StoreError> {
+        let conn = open_writable(&store.path())?;
+        let (wake, woken) = mpsc::sync_channel(1);
+        std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || {
+                while woken.recv().is_ok() {
+                    if let Err(e) = checkpoint(&conn) {
+                        tracing::warn!(error = %e, "checkpoint");
+                    }
+                }
+            })
+            .map_err(|e| StoreError::Io(format!("checkpoint thread: {e}")))?;
+        Ok(Self { wake, commits: 0 })
+    }
+
+    /// One more commit was made.
+    pub fn committed(&mut self) {
+        self.commits += 1;
+        if self.commits < EVERY_COMMITS {
+            return;
+        }
+        // A full channel means that one is under way already.
+        match self.wake.try_send(()) {
+            Ok(()) => self.commits = 0,
+            Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// PASSIVE never makes the writer wait; TRUNCATE does, and only runs when readers kept the log growing.
+fn checkpoint(conn: &Connection) -> Result<(), StoreError> {
+    let run = |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
+    if run("PASSIVE")? > CUT_ABOVE_PAGES {
+        run("TRUNCATE")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The ledger: every movement of money that is not a usage charge.
+
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+
+use super::{StoreError, accounts, events};
+use crate::domain::ids::{AccountId, LedgerId, RequestId};
+use crate::domain::money::MicroUsd;
+use crate::domain::settle::Balance;
+use crate::domain::time::Timestamp;
+
+/// A ledger entry. Amounts are signed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// `led_…`
+    pub id: LedgerId,
+    /// Whose balance moved.
+    pub account_id: AccountId,
+    /// `top_up`, `adjustment`, `refund`, …
+    pub kind: String,
+    /// By how much.
+    pub amount_micro_usd: MicroUsd,
+    /// By how much its withdrawable part moved.
+    pub withdrawable_micro_usd: MicroUsd,
+    /// The balance right after.
+    pub balance_after_micro_usd: MicroUsd,
+    /// The charge that was refunded.
+    pub request_id: Option<RequestId>,
+    /// Who did it.
+    pub actor: String,
+    /// Why.
+    pub note: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A movement to be written down.
+#[derive(Debug, Clone)]
+pub(super) struct Movement<'a> {
+    pub account_id: AccountId,
+    pub kind: &'a str,
+    pub before: Balance,
+    pub after: Balance,
+    pub request_id: Option<RequestId>,
+    pub actor: &'a str,
+    pub note: &'a str,
+}
+
+/// Moves an account from one balance to another, and says why.
+pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Result<LedgerId, StoreError> {
+    let difference = |after: MicroUsd, before| {
+        after.checked_sub(before).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))
+    };
+    if m.note.chars().count() > 1_000 || m.note.contains('\0') {
+        return Err(StoreError::Invalid("a note is at most 1000 characters".into()));
+    }
+    accounts::set_balance(conn, m.account_id, m.after)?;
+    let id = LedgerId::generate(now);
+    conn.prepare_cached(
+        "INSERT INTO ledger (id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, \
+         request_id, actor, note, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        id.to_i64(),
+        m.account_id.to_i64(),
+        m.kind,
+        difference(m.after.total, m.before.total)?.micro(),
+        difference(m.after.withdrawable, m.before.withdrawable)?.micro(),
+        m.after.total.micro(),
+        m.request_id.map(RequestId::to_i64),
+        m.actor,
+        m.note,
+        now.millis(),
+    ])?;
+    Ok(id)
+}
+
+/// Credit that was added.
+#[derive(Debug, Clone, Serialize)]
+pub struct Credited {
+    /// To whom.
+    pub account_id: AccountId,
+    /// How much.
+    pub credited_micro_usd: MicroUsd,
+    /// The balance right after.
+    pub balance_micro_usd: MicroUsd,
+    /// `led_…`
+    pub ledger_id: LedgerId,
+}
+
+/// Adds prepaid credit to an account.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for an amount of zero or one that does not fit the balance, or a long note.
+pub fn credit(
+    conn: &Connection,
+    account: AccountId,
+    amount: MicroUsd,
+    note: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Credited, StoreError> {
+    if amount <= MicroUsd::ZERO {
+        return Err(StoreError::Invalid("the amount must be more than zero".into()));
+    }
+    let before = accounts::balance(conn, account)?;
+    let after = before.add_credit(amount).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))?;
+    let movement = Movement { account_id: account, kind: "top_up", before, after, request_id: None, actor, note };
+    let ledger_id = write(conn, &movement, now)?;
+    let detail = serde_json::json!({"amount_micro_usd": amount, "ledger_id": ledger_id, "note": note});
+    events::record(conn, actor, "credit.add", &account.to_string(), &detail, now)?;
+    Ok(Credited { account_id: account, credited_micro_usd: amount, balance_micro_usd: after.total, ledger_id })
+}
+
+/// The entries of an account before `before`, newest first.
+///
+/// # Errors
+/// SQLite fails.
+pub fn list(
+    conn: &Connection,
+    account: AccountId,
+    before: Option<LedgerId>,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id, \
+         actor, note, created_at FROM ledger WHERE account_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+    )?;
+    let before = before.map_or(i64::MAX, LedgerId::to_i64);
+    let rows = statement.query_map(params![account.to_i64(), before, limit], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        id: LedgerId::from_i64(row.get(0)?),
+        account_id: AccountId::from_i64(row.get(1)?),
+        kind: row.get(2)?,
+        amount_micro_usd: MicroUsd::new(row.get(3)?),
+        withdrawable_micro_usd: MicroUsd::new(row.get(4)?),
+        balance_after_micro_usd: MicroUsd::new(row.get(5)?),
+        request_id: row.get::<_, Option<i64>>(6)?.map(RequestId::from_i64),
+        actor: row.get(7)?,
+        note: row.get(8)?,
+        created_at: Timestamp::from_millis(row.get(9)?),
+    })
+}
+
+/// The highest id in use: new ones must lie above it, whatever the clock says.
+///
+/// # Errors
+/// SQLite fails.
+pub fn last_id(conn: &Connection) -> Result<LedgerId, StoreError> {
+    let last: Option<i64> = conn.query_row("SELECT max(id) FROM ledger", [], |row| row.get(0))?;
+    Ok(LedgerId::from_i64(last.unwrap_or(0)))
+}

@@ -1,0 +1,28 @@
+//! The only room with SQL: one writer thread, a pool of readers, one file per table family.
+//!
+//! Functions here take a `&Connection`; where it comes from decides what they may do. Reads run on a
+//! pooled connection that is `query_only`. Writes run inside a `BEGIN IMMEDIATE` transaction: of the
+//! writer thread in the server ([`Writer`]), or of [`Store::write_now`] on the command line.
+
+mod error;
+mod open;
+mod schema;
+mod writer;
+mod checkpoint;
+pub mod accounts;
+pub mod admins;
+pub mod keys;
+pub mod prices;
+pub mod providers;
+pub mod usage;
+pub mod ledger;
+pub mod idempotency;
+pub mod events;
+pub mod audit;
+pub mod backup;
+
+pub use error::StoreError;
+pub use open::{Lock, Store};
+/// What a read or a write runs on; named so that other rooms need not name the SQL library.
+pub use rusqlite::Connection;
+pub use writer::Writer;

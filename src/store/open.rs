@@ -1,0 +1,146 @@
+//! Opening the database: the data directory and its modes, connections and their settings, the lock.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rustix::fs::FlockOperation;
+
+use super::{StoreError, schema};
+
+/// The database's file in the data directory.
+const DATABASE: &str = "coordinator.db";
+/// The file whose lock says that a server runs on this directory.
+const LOCK: &str = "coordinator.lock";
+/// How long a write waits for another process's write. The command line and the server share the file.
+const BUSY: Duration = Duration::from_secs(10);
+/// Reading connections: the workers' point reads and a few reports.
+const READERS: u32 = 8;
+
+/// A database that is open for reading, and can be written to.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+    readers: r2d2::Pool<SqliteConnectionManager>,
+}
+
+/// While it lives, no other server can start on the same data directory.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "closing the file releases the lock")] File);
+
+impl Store {
+    /// Opens the database in `dir`; makes the directory (mode 0700), the file (0600) and the tables
+    /// where they are missing, and upgrades an older database.
+    ///
+    /// # Errors
+    /// The directory or file cannot be made or opened, or the database is newer than this program.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        make_dir(dir)?;
+        let path = dir.join(DATABASE);
+        let mut conn = open_writable(&path)?;
+        schema::upgrade(&mut conn)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let manager = SqliteConnectionManager::file(&path).with_flags(flags).with_init(|conn| {
+            conn.busy_timeout(BUSY)?;
+            conn.set_prepared_statement_cache_capacity(64);
+            conn.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024;")
+        });
+        let readers = r2d2::Pool::builder()
+            .max_size(READERS)
+            .min_idle(Some(0))
+            // A connection to a local file does not go stale: the check would be a statement per read.
+            .test_on_check_out(false)
+            .connection_timeout(BUSY)
+            .build(manager)?;
+        Ok(Self { dir: dir.to_owned(), readers })
+    }
+
+    /// Where the files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of the database file.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(DATABASE)
+    }
+
+    /// Locks the directory for a server: two would not see each other's holds.
+    ///
+    /// # Errors
+    /// Another server has it, or the file cannot be made.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        let path = self.dir.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| StoreError::Io(format!("{}: {e}", path.display())))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock(file)),
+            Err(_) => Err(StoreError::Conflict(format!("another server runs on {}", self.dir.display()))),
+        }
+    }
+
+    /// Runs a read on this thread, on one snapshot. For point reads: a few microseconds.
+    ///
+    /// # Errors
+    /// What `read` returns, or no connection within ten seconds.
+    pub fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let conn = self.readers.get()?;
+        let snapshot = conn.unchecked_transaction()?;
+        let result = read(&snapshot);
+        // Nothing was written; ending it any way is the same.
+        drop(snapshot);
+        result
+    }
+
+    /// Runs a longer read on the blocking pool.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_later<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read(read)).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs one write in a transaction of its own, on a connection of its own: for the command line.
+    /// Works while a server runs: the two wait for each other.
+    ///
+    /// # Errors
+    /// What `write` returns (then nothing is written), or SQLite fails.
+    pub fn write_now<T>(&self, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut conn = open_writable(&self.path())?;
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = write(&tx)?;
+        tx.commit()?;
+        Ok(result)
+    }
+}
+
+/// A connection that can write: WAL, a sync at every commit, foreign keys.
+pub(super) fn open_writable(path: &Path) -> Result<Connection, StoreError> {
+    let conn = Connection::open(path).map_err(|e| StoreError::Io(format!("{}: {e}", path.display())))?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192;")?;
+    Ok(conn)
+}
+
+fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    let missing = !dir.exists();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| StoreError::Io(format!("{}: {e}", dir.display())))?;
+    let database = dir.join(DATABASE);
+    if missing || !database.exists() {
+        // Made before SQLite opens it, so that it and its -wal and -shm are never group-readable.
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&database);
+        file.map_err(|e| StoreError::Io(format!("{}: {e}", database.display())))?;
+    }
+    Ok(())
+}

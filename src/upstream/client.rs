@@ -1,0 +1,280 @@
+//! Sending a request to a provider and reading its answer, with the timeouts and the one retry that
+//! real servers ask for.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client as PooledClient;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::Target;
+
+/// How long each part of an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Until a connection is made.
+    pub connect: Duration,
+    /// From the request until the head of the answer: with a busy server, the whole answer's time.
+    pub first_byte: Duration,
+    /// Between two reads of the answer.
+    pub idle: Duration,
+}
+
+/// Why a provider's answer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Its URL or key cannot be used.
+    #[error("the provider's settings: {0}")]
+    Settings(String),
+    /// No connection, or it broke before the answer began.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    /// It broke in the middle of the answer.
+    #[error("the answer broke off: {0}")]
+    BrokeOff(String),
+    /// Nothing came for too long.
+    #[error("nothing came for {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// More than an answer may have.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The head of a provider's answer, and its body to be read.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Its media type, without parameters, in lower case.
+    pub media_type: String,
+    /// It is compressed, though nobody asked.
+    pub is_encoded: bool,
+    /// When it wants to be asked again, in seconds.
+    pub retry_after: Option<u64>,
+    /// The rest.
+    pub body: Body,
+}
+
+/// A pool of connections of one worker thread: sharing one between threads costs a fifth of the speed.
+#[derive(Clone)]
+pub struct Client {
+    plain: Pool<HttpConnector>,
+    /// Made for the first `https` provider: reading the machine's certificates takes time and memory.
+    tls: OnceCell<Pool<HttpsConnector<HttpConnector>>>,
+    timeouts: Timeouts,
+}
+
+/// Connections that are kept, and a way around them.
+#[derive(Clone)]
+struct Pool<C> {
+    pooled: PooledClient<C, Full<Bytes>>,
+    fresh: PooledClient<C, Full<Bytes>>,
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
+    fn new(connector: C) -> Self {
+        let mut builder = PooledClient::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(POOLED_IDLE).pool_max_idle_per_host(1_024);
+        let pooled = builder.build(connector.clone());
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
+        Self { pooled, fresh }
+    }
+
+    /// Sends, and once more on a fresh connection if no byte of an answer came: a pooled one may have
+    /// been closed at the other end without our having seen it yet.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Failure> {
+        let again = request.clone();
+        match self.pooled.request(request).await {
+            Err(e) if !e.is_connect() => self.fresh.request(again).await,
+            other => other,
+        }
+        .map_err(|e| Failure::NoAnswer(with_causes(&e)))
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("timeouts", &self.timeouts).finish_non_exhaustive()
+    }
+}
+
+/// llama.cpp closes a connection after 5 s idle; a pooled one should rather be closed here first.
+const POOLED_IDLE: Duration = Duration::from_secs(4);
+
+/// Trusts the machine's own certificates.
+fn tls_config() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    tracing::debug!(certificates = added, "read the machine's root certificates");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    #[allow(clippy::expect_used, reason = "a fixed pair of provider and versions: cannot fail on any input")]
+    let builder = builder.with_safe_default_protocol_versions().expect("ring supports TLS 1.2 and 1.3");
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+impl Client {
+    /// A client for the thread it is made on.
+    pub fn new(timeouts: Timeouts) -> Self {
+        Self { plain: Pool::new(connector(&timeouts)), tls: OnceCell::new(), timeouts }
+    }
+
+    fn tls(&self) -> &Pool<HttpsConnector<HttpConnector>> {
+        self.tls.get_or_init(|| {
+            let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls_config()).https_only();
+            Pool::new(https.enable_http1().wrap_connector(connector(&self.timeouts)))
+        })
+    }
+
+    /// Posts `body` to `path` below the target's base URL. `headers` are the client's that may go along.
+    ///
+    /// # Errors
+    /// No answer began.
+    pub async fn post(
+        &self,
+        target: &Target,
+        path: &str,
+        headers: &[(&'static str, Vec<u8>)],
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let request = build(target, Method::POST, path, headers, body)?;
+        let exchange = async {
+            if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+                self.tls().send(request).await
+            } else {
+                self.plain.send(request).await
+            }
+        };
+        let answer = tokio::time::timeout(self.timeouts.first_byte, exchange).await;
+        let answer = answer.map_err(|_| Failure::Timeout(self.timeouts.first_byte))??;
+        Ok(self.answer(answer))
+    }
+
+    fn answer(&self, answer: http::Response<Incoming>) -> Answer {
+        let (head, incoming) = answer.into_parts();
+        let text = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let media_type = text(CONTENT_TYPE).unwrap_or_default();
+        Answer {
+            status: head.status.as_u16(),
+            media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+            is_encoded: text(CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
+            retry_after: text(RETRY_AFTER).and_then(|v| v.trim().parse().ok()),
+            body: Body { incoming, idle: self.timeouts.idle },
+        }
+    }
+}
+
+/// The connector for both kinds of URL. Redirects, proxies from the environment: it knows none.
+fn connector(timeouts: &Timeouts) -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(timeouts.connect));
+    http
+}
+
+/// The error with its causes: hyper's own text says only "client error".
+fn with_causes(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
+
+fn build(
+    target: &Target,
+    method: Method,
+    path: &str,
+    headers: &[(&'static str, Vec<u8>)],
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let settings = |e: &dyn std::fmt::Display| Failure::Settings(e.to_string());
+    let uri: Uri = format!("{}{path}", target.url).parse().map_err(|e| settings(&e))?;
+    let mut map = HeaderMap::with_capacity(headers.len() + 4);
+    for (name, value) in headers {
+        // A value that HTTP/1.1 cannot carry is left out; it came from a client.
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            map.append(HeaderName::from_static(name), value);
+        }
+    }
+    map.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    map.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(key) = &target.api_key {
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|e| settings(&e))?;
+        bearer.set_sensitive(true);
+        map.insert(AUTHORIZATION, bearer);
+    }
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = map;
+    Ok(request)
+}
+
+/// A body being read. Dropping it before its end closes the connection, which stops the provider.
+#[derive(Debug)]
+pub struct Body {
+    incoming: Incoming,
+    idle: Duration,
+}
+
+impl Body {
+    /// How long it may be silent.
+    pub const fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// The next bytes; `None` at the end. The caller says what counts as silence: for a stream, bytes
+    /// alone are no sign of life.
+    ///
+    /// # Errors
+    /// The connection broke, or nothing came before `deadline`.
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = tokio::time::timeout_at(deadline.into(), self.incoming.frame()).await;
+            match frame.map_err(|_| Failure::Timeout(self.idle))? {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(Failure::BrokeOff(with_causes(&e))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    // Trailers, or nothing.
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    /// The whole of it, `most` bytes at the most.
+    ///
+    /// # Errors
+    /// The connection broke, nothing came for the idle time, or it is larger.
+    pub async fn whole(mut self, most: usize) -> Result<Bytes, Failure> {
+        let mut parts = Vec::new();
+        let mut size = 0;
+        while let Some(part) = self.next(Instant::now() + self.idle).await? {
+            size += part.len();
+            if size > most {
+                return Err(Failure::TooLarge(most));
+            }
+            parts.push(part);
+        }
+        Ok(match parts.len() {
+            // Nearly always: no copy.
+            1 => parts.swap_remove(0),
+            _ => parts.concat().into(),
+        })
+    }
+}
