@@ -2,15 +2,29 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | [`tokens`] | a real tokenizer, for what no provider counted |
-//! | [`receipt`] | the cost, written into an answer |
 //! | [`stream`] | one streamed answer as it passes |
 //! | [`whole`] | one answer that came whole |
+//! | [`receipt`] | the cost, written into an answer |
+//! | `event` | what one event of a stream means for the bill |
+//! | [`usage`] | usage objects of all dialects, and llama.cpp's `timings` |
+//! | `text` | the output text of an answer, kept for an estimate |
+//! | [`tokens`] | a real tokenizer, for what no provider counted |
+//! | [`sse`] | event framing on bytes |
+//! | `fields` | named fields of a provider's object, and the edits made to it |
+//! | `scan` | a flat look at JSON bytes that validates nothing |
 
 pub mod stream;
-pub mod tokens;
 pub mod whole;
 pub mod receipt;
+mod event;
+pub mod usage;
+mod text;
+pub mod tokens;
+pub mod sse;
+mod fields;
+mod scan;
+#[cfg(test)]
+mod tests;
 
 pub use receipt::Receipt;
 pub use stream::{Failure, Pushed, State, StreamMeter};

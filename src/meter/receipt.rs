@@ -1,6 +1,11 @@
 //! The cost, written into an answer.
 
+use std::borrow::Cow;
+
+use super::fields::{object, pick_from, place_of, replaced, with_field};
+use super::sse::{self, Event};
 use crate::domain::money::MicroUsd;
+use crate::domain::request::Endpoint;
 use crate::domain::usage::{MeteredBy, Usage};
 
 /// What a settled request used and cost.
@@ -12,4 +17,149 @@ pub struct Receipt {
     pub cost: MicroUsd,
     /// Who counted them.
     pub metered_by: MeteredBy,
+}
+
+/// The field of a usage object that holds the cost.
+const COST: &str = "cost_micro_usd";
+
+/// An object with the cost in its `usage`. An answer without one gets one, in its dialect's words.
+pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
+    let [usage] = pick_from(Some(json), ["usage"]);
+    match object(usage) {
+        Some(usage) => {
+            let with_cost = with_field(usage, COST, &receipt.cost.micro().to_string());
+            replaced(json, place_of(json.as_bytes(), usage.as_bytes()), &with_cost)
+        }
+        None => with_field(json, "usage", &usage_object(endpoint, receipt)),
+    }
+}
+
+/// An event that ends an answer, with the cost in its usage; and whether it had to be written anew.
+/// An event that cannot be read stays as it is.
+pub fn in_block(endpoint: Endpoint, block: &[u8], receipt: &Receipt) -> (Vec<u8>, bool) {
+    let event = Event::read(block);
+    let Ok(json) = std::str::from_utf8(&event.data) else { return (block.to_vec(), false) };
+    let edited = in_event(endpoint, json, receipt);
+    match event.data {
+        Cow::Borrowed(data) => {
+            let place = place_of(block, data);
+            let (before, after) = (block.get(..place.start), block.get(place.end..));
+            let whole = [before.unwrap_or_default(), edited.as_bytes(), after.unwrap_or_default()].concat();
+            (whole, false)
+        }
+        Cow::Owned(_) => (sse::render(event.name, edited.as_bytes()), true),
+    }
+}
+
+fn in_event(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
+    if endpoint != Endpoint::Responses {
+        return in_object(endpoint, json, receipt);
+    }
+    let [response] = pick_from(Some(json), ["response"]);
+    match object(response) {
+        Some(response) => {
+            let place = place_of(json.as_bytes(), response.as_bytes());
+            replaced(json, place, &in_object(endpoint, response, receipt))
+        }
+        None => json.to_owned(),
+    }
+}
+
+/// The usage chunk of a stream whose provider sent none. `identity`: as in the chunks before it.
+pub fn usage_chunk(endpoint: Endpoint, identity: &str, receipt: &Receipt) -> String {
+    let object = match endpoint {
+        Endpoint::Completions => "text_completion",
+        _ => "chat.completion.chunk",
+    };
+    let usage = usage_object(endpoint, receipt);
+    format!("data: {{{identity}\"object\":\"{object}\",\"choices\":[],\"usage\":{usage}}}\n\n")
+}
+
+fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let total = prompt.saturating_add(completion);
+    let cost = receipt.cost.micro();
+    let counts = match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => format!(
+            "\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{total},\
+             \"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}"
+        ),
+        Endpoint::Embeddings => format!("\"prompt_tokens\":{prompt},\"total_tokens\":{total}"),
+        Endpoint::Responses => format!(
+            "\"input_tokens\":{prompt},\"input_tokens_details\":{{\"cached_tokens\":{cached}}},\
+             \"output_tokens\":{completion},\"output_tokens_details\":{{\"reasoning_tokens\":0}},\
+             \"total_tokens\":{total}"
+        ),
+        Endpoint::Messages => {
+            let input = prompt.saturating_sub(cached);
+            format!("\"input_tokens\":{input},\"cache_read_input_tokens\":{cached},\"output_tokens\":{completion}")
+        }
+    };
+    format!("{{{counts},\"{COST}\":{cost}}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIPT: Receipt = Receipt {
+        usage: Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2 },
+        cost: MicroUsd::new(7),
+        metered_by: MeteredBy::Estimate,
+    };
+
+    #[test]
+    fn the_cost_goes_into_the_usage_and_nothing_else_moves() {
+        let rows = [
+            (
+                Endpoint::ChatCompletions,
+                r#"{ "usage" : { "a":1 },"x":"y" }"#,
+                r#"{ "usage" : {"cost_micro_usd":7, "a":1 },"x":"y" }"#,
+            ),
+            (Endpoint::ChatCompletions, r#"{"usage":{}}"#, r#"{"usage":{"cost_micro_usd":7}}"#),
+            // A provider may be a coordinator too: its cost is not the client's.
+            (Endpoint::ChatCompletions, r#"{"usage":{"cost_micro_usd":99}}"#, r#"{"usage":{"cost_micro_usd":7}}"#),
+            (
+                Endpoint::ChatCompletions,
+                r#"{"x":{"usage":{}},"usage":null}"#,
+                r#"{"x":{"usage":{}},"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":4},"cost_micro_usd":7}}"#,
+            ),
+            (Endpoint::Embeddings, "{}", r#"{"usage":{"prompt_tokens":9,"total_tokens":11,"cost_micro_usd":7}}"#),
+            (
+                Endpoint::Messages,
+                r#"{"a":1}"#,
+                r#"{"usage":{"input_tokens":5,"cache_read_input_tokens":4,"output_tokens":2,"cost_micro_usd":7},"a":1}"#,
+            ),
+            (
+                Endpoint::Responses,
+                r#"{}"#,
+                r#"{"usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":2,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":11,"cost_micro_usd":7}}"#,
+            ),
+        ];
+        for (endpoint, json, expected) in rows {
+            assert_eq!(in_object(endpoint, json, &RECEIPT), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_event_keeps_its_other_lines() {
+        let rows = [
+            (
+                Endpoint::Responses,
+                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{}},\"usage\":{}}\r\n\r\n",
+                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{\"cost_micro_usd\":7}},\"usage\":{}}\r\n\r\n",
+                false,
+            ),
+            (
+                Endpoint::ChatCompletions,
+                "event: e\ndata: {\ndata: \"usage\":{\ndata: }}\n\n",
+                "event: e\ndata: {\ndata:  \"usage\":{\"cost_micro_usd\":7\ndata:  }}\n\n",
+                true,
+            ),
+        ];
+        for (endpoint, block, expected, anew) in rows {
+            let (edited, was_anew) = in_block(endpoint, block.as_bytes(), &RECEIPT);
+            assert_eq!((String::from_utf8_lossy(&edited).as_ref(), was_anew), (expected, anew));
+        }
+    }
 }

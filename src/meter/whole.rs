@@ -1,6 +1,9 @@
 //! One answer that came whole.
 
-use super::receipt::Receipt;
+use super::fields::{error_text, given, object, pick};
+use super::receipt::{self, Receipt};
+use super::text::OutputText;
+use super::usage;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Reported;
 
@@ -22,7 +25,19 @@ pub enum BadAnswer {
 #[derive(Debug)]
 pub struct WholeAnswer<'a> {
     endpoint: Endpoint,
-    body: &'a [u8],
+    body: &'a str,
+    output: &'a str,
+    reported: Reported,
+}
+
+/// The field that an answer cannot be without.
+const fn output_field(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => "choices",
+        Endpoint::Embeddings => "data",
+        Endpoint::Responses => "output",
+        Endpoint::Messages => "content",
+    }
 }
 
 impl<'a> WholeAnswer<'a> {
@@ -31,23 +46,72 @@ impl<'a> WholeAnswer<'a> {
     /// # Errors
     /// Not a JSON object, an error object, or an object without the field that holds the output.
     pub fn read(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, BadAnswer> {
-        Ok(Self { endpoint, body })
+        let body = std::str::from_utf8(body).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
+        let field = output_field(endpoint);
+        let [error, output, usage, timings] =
+            pick(body, ["error", field, "usage", "timings"]).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
+        if let Some(error) = given(error) {
+            return Err(BadAnswer::Error(error_text(error)));
+        }
+        let output = given(output).ok_or(BadAnswer::Missing(field))?;
+        let timings = object(timings).map(usage::read_timings).unwrap_or_default();
+        // Embeddings generate nothing, whether or not anything is reported.
+        let usage = usage::read(endpoint, object(usage).unwrap_or("{}"));
+        Ok(Self { endpoint, body, output, reported: usage.or(timings) })
     }
 
     /// What the provider said.
-    pub fn reported(&self) -> Reported {
-        let _ = self.endpoint;
-        Reported::default()
+    pub const fn reported(&self) -> Reported {
+        self.reported
     }
 
     /// The tokenizer's count of the output text.
     pub fn estimate_completion(&self) -> u64 {
-        0
+        let mut text = OutputText::default();
+        text.take_whole(self.endpoint, self.output);
+        text.count()
     }
 
-    /// The body with the receipt in its usage object.
+    /// The body with the receipt in its `usage` object; every other byte is as it came.
     pub fn with_receipt(&self, receipt: &Receipt) -> Vec<u8> {
-        let _ = receipt;
-        self.body.to_vec()
+        receipt::in_object(self.endpoint, self.body, receipt).into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_answer_is_told() {
+        use Endpoint::{ChatCompletions as Chat, Embeddings, Messages, Responses};
+        let error = |text: &str| BadAnswer::Error(text.to_owned());
+        let rows = [
+            (Chat, r#"{"error":{"message":"m"}}"#, error("m")),
+            (Chat, r#"{"error":"m"}"#, error("m")),
+            (Messages, r#"{"type":"error","error":{"type":"t","message":"m"},"content":[]}"#, error("m")),
+            (Responses, r#"{"status":"failed","error":{"code":"c","message":"m"},"output":[]}"#, error("m")),
+            (Chat, r#"{"usage":{}}"#, BadAnswer::Missing("choices")),
+            (Chat, r#"{"choices":null}"#, BadAnswer::Missing("choices")),
+            (Embeddings, "{}", BadAnswer::Missing("data")),
+            (Responses, "{}", BadAnswer::Missing("output")),
+            (Messages, "{}", BadAnswer::Missing("content")),
+        ];
+        for (endpoint, body, expected) in rows {
+            assert_eq!(WholeAnswer::read(endpoint, body.as_bytes()).err(), Some(expected), "{body}");
+        }
+        for body in [&b""[..], b"[]", b"null", b"<html>", b"{\"choices\":[]", b"{\"choices\":\"\xff\"}"] {
+            let read = WholeAnswer::read(Chat, body);
+            assert!(matches!(read, Err(BadAnswer::NotAnObject(_))), "{}", body.escape_ascii());
+        }
+        assert!(WholeAnswer::read(Responses, br#"{"error":null,"output":[]}"#).is_ok());
+    }
+
+    #[test]
+    fn embeddings_generate_nothing() {
+        let read = |body: &'static str| WholeAnswer::read(Endpoint::Embeddings, body.as_bytes()).map(|a| a.reported());
+        let said = |prompt_tokens| Reported { prompt_tokens, cached_tokens: None, completion_tokens: Some(0) };
+        assert_eq!(read(r#"{"data":[],"usage":{"prompt_tokens":3}}"#), Ok(said(Some(3))));
+        assert_eq!(read(r#"{"data":[]}"#), Ok(said(None)));
     }
 }

@@ -1,0 +1,1 @@
+//! Recorded and written answers of real servers, cut everywhere.

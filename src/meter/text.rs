@@ -1,0 +1,191 @@
+//! The output text of an answer, kept for an estimate.
+
+use super::scan::{MARKS, Mark, Part, Parts};
+use super::tokens;
+use crate::domain::request::Endpoint;
+
+/// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since
+/// their provider says what they used.
+const FOLD_AT: usize = 16 << 10;
+
+/// The keys under which generated text stands in a chat message or delta.
+const CHAT: &[&[u8]] = &[b"content", b"reasoning_content", b"reasoning", b"refusal", b"name", b"arguments"];
+/// In a choice of a legacy completion.
+const COMPLETION: &[&[u8]] = &[b"text"];
+/// In the output of a response.
+const RESPONSES: &[&[u8]] = &[b"text", b"refusal", b"name", b"arguments", b"input"];
+/// In a content block of a message; `input` is an object, its words stand under keys of their own.
+const MESSAGES: &[&[u8]] = &[b"text", b"thinking", b"name", b"partial_json"];
+
+/// The output of one answer: some text, and the count of what came before it.
+#[derive(Debug, Default)]
+pub struct OutputText {
+    text: Vec<u8>,
+    folded: u64,
+}
+
+impl OutputText {
+    /// Takes in the text of one event of a stream; true if it had any. `kind` is the type of the event
+    /// in the dialects that have types.
+    pub fn take_event(&mut self, endpoint: Endpoint, kind: &[u8], data: &[u8]) -> bool {
+        let before = self.text.len();
+        match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Embeddings => self.take_marked(&MARKS.delta, data, CHAT),
+            Endpoint::Completions => self.take_marked(&MARKS.text, data, &[b""]),
+            Endpoint::Responses if kind.ends_with(b".delta") => self.take_marked(&MARKS.delta, data, &[b""]),
+            Endpoint::Responses if kind == b"response.output_item.added" => {
+                self.take_marked(&MARKS.item, data, &[b"name"]);
+            }
+            Endpoint::Messages if kind == b"content_block_delta" => self.take_marked(&MARKS.delta, data, MESSAGES),
+            Endpoint::Messages if kind == b"content_block_start" => {
+                self.take_marked(&MARKS.content_block, data, MESSAGES);
+            }
+            Endpoint::Responses | Endpoint::Messages => {}
+        }
+        let grew = self.text.len() > before;
+        if self.text.len() >= FOLD_AT {
+            self.fold();
+        }
+        grew
+    }
+
+    /// Takes in the field of a whole answer that holds its output.
+    pub fn take_whole(&mut self, endpoint: Endpoint, output: &str) {
+        let keys = match endpoint {
+            Endpoint::ChatCompletions => CHAT,
+            Endpoint::Completions => COMPLETION,
+            Endpoint::Responses => RESPONSES,
+            Endpoint::Messages => MESSAGES,
+            Endpoint::Embeddings => return,
+        };
+        self.take_strings(Parts::of(output.as_bytes()), keys);
+        if endpoint == Endpoint::Messages {
+            for input in Mark::values(&MARKS.input, output.as_bytes()) {
+                let mut parts = Parts::of(input);
+                parts.by_ref().for_each(drop);
+                self.text.extend_from_slice(input.get(..parts.position()).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The tokenizer's count.
+    pub fn count(&mut self) -> u64 {
+        self.fold();
+        self.folded
+    }
+
+    fn fold(&mut self) {
+        self.folded = self.folded.saturating_add(tokens::count(&String::from_utf8_lossy(&self.text)));
+        self.text.clear();
+    }
+
+    /// Takes the strings under `keys` in each value of a mark. A value that is itself a string stands
+    /// under the key "".
+    fn take_marked(&mut self, mark: &Mark, data: &[u8], keys: &[&[u8]]) {
+        for value in mark.values(data) {
+            self.take_strings(Parts::of(value), keys);
+        }
+    }
+
+    fn take_strings(&mut self, parts: Parts<'_>, keys: &[&[u8]]) {
+        let mut key: &[u8] = b"";
+        let mut last: &[u8] = b"";
+        for part in parts {
+            match part {
+                Part::Key(name) => key = name,
+                // vLLM writes the same reasoning under two keys.
+                Part::Text(raw) if keys.contains(&key) && !(key.starts_with(b"reasoning") && raw.inner == last) => {
+                    raw.append_to(&mut self.text);
+                    last = raw.inner;
+                }
+                Part::Text(_) | Part::Bare(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
+
+    #[test]
+    fn the_text_of_an_event_is_found() {
+        let rows = [
+            (
+                Chat,
+                "",
+                r#"{"choices":[{"delta":{"role":"assistant","content":"a\nb"},"logprobs":{"content":[{"token":"no"}]}}]}"#,
+                "a\nb",
+            ),
+            (Chat, "", r#"{"choices":[{"delta":{"reasoning":"hm","reasoning_content":"hm","content":null}}]}"#, "hm"),
+            (
+                Chat,
+                "",
+                r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":"{\"a\":1}"}}]}}]}"#,
+                "f{\"a\":1}",
+            ),
+            (Chat, "", r#"{"choices":[{"delta":{"refusal":"no"}},{"delta":{"content":" way"}}]}"#, "no way"),
+            (Chat, "", r#"{"choices":[{"delta":{}}],"model":"m"}"#, ""),
+            (Completions, "", r#"{"choices":[{"text":" green","index":0}]}"#, " green"),
+            (Responses, "response.output_text.delta", r#"{"delta":"x","item_id":"no"}"#, "x"),
+            (Responses, "response.output_text.done", r#"{"text":"x"}"#, ""),
+            (Responses, "response.output_item.added", r#"{"item":{"id":"no","name":"f","arguments":""}}"#, "f"),
+            (Messages, "content_block_delta", r#"{"delta":{"type":"text_delta","text":"x"}}"#, "x"),
+            (Messages, "content_block_delta", r#"{"delta":{"type":"thinking_delta","thinking":"x"}}"#, "x"),
+            (Messages, "content_block_delta", r#"{"delta":{"type":"input_json_delta","partial_json":"{\"a"}}"#, "{\"a"),
+            (Messages, "content_block_delta", r#"{"delta":{"type":"signature_delta","signature":"zz"}}"#, ""),
+            (
+                Messages,
+                "content_block_start",
+                r#"{"content_block":{"type":"tool_use","id":"no","name":"f","input":{}}}"#,
+                "f",
+            ),
+        ];
+        for (endpoint, kind, data, expected) in rows {
+            let mut output = OutputText::default();
+            let grew = output.take_event(endpoint, kind.as_bytes(), data.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&output.text), expected, "{data}");
+            assert_eq!(grew, !expected.is_empty(), "{data}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_whole_answer_is_found() {
+        let rows = [
+            (
+                Chat,
+                r#"[{"message":{"content":"a","tool_calls":[{"id":"no","function":{"name":"f","arguments":"{}"}}]}}]"#,
+                "af{}",
+            ),
+            (Completions, r#"[{"text":"a","index":0},{"text":"b"}]"#, "ab"),
+            (
+                Responses,
+                r#"[{"type":"message","content":[{"type":"output_text","text":"a"}]},{"name":"f","arguments":"{}"}]"#,
+                "af{}",
+            ),
+            (
+                Messages,
+                r#"[{"type":"thinking","thinking":"a"},{"type":"text","text":"b"},{"type":"tool_use","name":"f","input":{"x":"y"}}]"#,
+                "abf{\"x\":\"y\"}",
+            ),
+        ];
+        for (endpoint, json, expected) in rows {
+            let mut output = OutputText::default();
+            output.take_whole(endpoint, json);
+            assert_eq!(String::from_utf8_lossy(&output.text), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_long_answer_is_folded() {
+        let mut output = OutputText::default();
+        for _ in 0..20_000 {
+            output.take_event(Chat, b"", br#"{"choices":[{"delta":{"content":" word"}}]}"#);
+            assert!(output.text.len() < FOLD_AT + 16);
+        }
+        let tokens = output.count();
+        assert!((20_000..20_100).contains(&tokens), "{tokens}");
+        assert_eq!(output.count(), tokens);
+    }
+}

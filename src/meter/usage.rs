@@ -1,0 +1,251 @@
+//! What a provider says it used: the usage objects of all dialects, and llama.cpp's `timings`.
+
+use super::fields::{count, object, pick_from};
+use crate::domain::request::Endpoint;
+use crate::domain::usage::Reported;
+
+/// Reads a usage object of a whole answer, or of an OpenAI stream.
+pub fn read(endpoint: Endpoint, usage: &str) -> Reported {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => read_chat(usage),
+        Endpoint::Embeddings => Reported { completion_tokens: Some(0), ..read_chat(usage) },
+        Endpoint::Responses => read_responses(usage),
+        Endpoint::Messages => Pieces::read(usage).reported(),
+    }
+}
+
+/// `completion_tokens` already counts the reasoning, so `reasoning_tokens` (SGLang) is not read.
+fn read_chat(usage: &str) -> Reported {
+    let [prompt, completion, details, cached] =
+        pick_from(Some(usage), ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens"]);
+    let [detailed] = pick_from(object(details), ["cached_tokens"]);
+    Reported {
+        prompt_tokens: count(prompt),
+        cached_tokens: count(detailed).or(count(cached)),
+        completion_tokens: count(completion),
+    }
+}
+
+fn read_responses(usage: &str) -> Reported {
+    let [input, output, details] = pick_from(Some(usage), ["input_tokens", "output_tokens", "input_tokens_details"]);
+    let [cached] = pick_from(object(details), ["cached_tokens"]);
+    Reported { prompt_tokens: count(input), cached_tokens: count(cached), completion_tokens: count(output) }
+}
+
+/// llama.cpp's own counters. A server too old to say what came from its cache does not say how long
+/// the prompt was either.
+pub fn read_timings(timings: &str) -> Reported {
+    let [cached, processed, predicted] = pick_from(Some(timings), ["cache_n", "prompt_n", "predicted_n"]).map(count);
+    let prompt_tokens = cached.zip(processed).and_then(|(cached, processed)| cached.checked_add(processed));
+    Reported { prompt_tokens, cached_tokens: cached, completion_tokens: predicted }
+}
+
+/// A usage object of the messages dialect, where the prompt comes in three pieces, spread over two
+/// events of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pieces {
+    input: Option<u64>,
+    cache_read: Option<u64>,
+    cache_creation: Option<u64>,
+    output: Option<u64>,
+}
+
+impl Pieces {
+    /// Reads one usage object.
+    pub fn read(usage: &str) -> Self {
+        let keys = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens"];
+        let [input, cache_read, cache_creation, output] = pick_from(Some(usage), keys).map(count);
+        Self { input, cache_read, cache_creation, output }
+    }
+
+    /// The pieces of the prompt alone. In `message_start` the output is a placeholder: nothing is
+    /// generated yet.
+    pub const fn without_output(mut self) -> Self {
+        self.output = None;
+        self
+    }
+
+    /// These pieces, replaced by those of a later event. Its zeros replace no prompt piece: gateways
+    /// send `input_tokens: 0` in `message_delta` for what they said in `message_start`.
+    pub fn then(self, later: Self) -> Self {
+        let prompt = |old: Option<u64>, new: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
+        Self {
+            input: prompt(self.input, later.input),
+            cache_read: prompt(self.cache_read, later.cache_read),
+            cache_creation: prompt(self.cache_creation, later.cache_creation),
+            output: later.output.or(self.output),
+        }
+    }
+
+    /// The tokens, the prompt in one number.
+    pub fn reported(self) -> Reported {
+        let cached = self.cache_read.unwrap_or(0);
+        let created = self.cache_creation.unwrap_or(0);
+        let prompt = |input: u64| input.checked_add(cached)?.checked_add(created);
+        Reported {
+            prompt_tokens: self.input.and_then(prompt),
+            cached_tokens: self.cache_read,
+            completion_tokens: self.output,
+        }
+    }
+}
+
+/// What one source said in the course of a stream.
+///
+/// Numbers are cumulative, so a later one replaces an earlier one. What was said before the end is
+/// taken with care, for a client may leave at any event: Ollama sends zeros all along and the numbers at
+/// the end, others send a first usage and then none for a thousand tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Source {
+    said: Reported,
+    /// No output came since.
+    is_fresh: bool,
+    is_final: bool,
+}
+
+impl Source {
+    /// Takes in another report. `is_final`: nothing is generated after it, so its zeros are meant.
+    pub fn note(&mut self, new: Reported, is_final: bool) {
+        self.said = if is_final {
+            new.or(self.reported())
+        } else {
+            let later = |old: Option<u64>, new: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
+            Reported {
+                prompt_tokens: later(self.said.prompt_tokens, new.prompt_tokens),
+                cached_tokens: later(self.said.cached_tokens, new.cached_tokens),
+                completion_tokens: later(self.said.completion_tokens, new.completion_tokens),
+            }
+        };
+        self.is_fresh = true;
+        self.is_final |= is_final;
+    }
+
+    /// Output came after the last report.
+    pub const fn outdate(&mut self) {
+        self.is_fresh = false;
+    }
+
+    /// The numbers that hold at this moment.
+    pub fn reported(&self) -> Reported {
+        if self.is_final {
+            return self.said;
+        }
+        let nonzero = |n: &u64| *n > 0;
+        let prompt_tokens = self.said.prompt_tokens.filter(nonzero);
+        Reported {
+            prompt_tokens,
+            cached_tokens: self.said.cached_tokens.filter(|_| prompt_tokens.is_some()),
+            completion_tokens: self.said.completion_tokens.filter(nonzero).filter(|_| self.is_fresh),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(prompt: Option<u64>, cached: Option<u64>, completion: Option<u64>) -> Reported {
+        Reported { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion }
+    }
+
+    #[test]
+    fn every_dialect_says_it_in_its_own_words() {
+        use Endpoint::{ChatCompletions as Chat, Completions, Embeddings, Messages, Responses};
+        let rows = [
+            // llama.cpp, vLLM, LM Studio, Ollama.
+            (
+                Chat,
+                r#"{"completion_tokens":6,"prompt_tokens":22,"total_tokens":28,"prompt_tokens_details":{"cached_tokens":21}}"#,
+                said(Some(22), Some(21), Some(6)),
+            ),
+            (
+                Chat,
+                r#"{"prompt_tokens":9,"completion_tokens":0,"prompt_tokens_details":null}"#,
+                said(Some(9), None, Some(0)),
+            ),
+            // SGLang and MLX: the cache at the top; reasoning is in the completion already.
+            (
+                Completions,
+                r#"{"prompt_tokens":9,"completion_tokens":8,"reasoning_tokens":5,"cached_tokens":4}"#,
+                said(Some(9), Some(4), Some(8)),
+            ),
+            (Chat, r#"{"prompt_tokens":-1,"completion_tokens":1.5}"#, said(None, None, None)),
+            (Chat, r#"{"prompt_tokens":"7","completion_tokens":1e400}"#, said(None, None, None)),
+            (Chat, r#"{"prompt_tokens":1,"prompt_tokens":2}"#, said(Some(2), None, None)),
+            (Chat, "{}", said(None, None, None)),
+            (Chat, "7", said(None, None, None)),
+            (Embeddings, r#"{"prompt_tokens":3,"total_tokens":3}"#, said(Some(3), None, Some(0))),
+            (
+                Responses,
+                r#"{"input_tokens":14,"output_tokens":6,"input_tokens_details":{"cached_tokens":13}}"#,
+                said(Some(14), Some(13), Some(6)),
+            ),
+            (
+                Messages,
+                r#"{"cache_read_input_tokens":21,"input_tokens":1,"output_tokens":6,"cache_creation_input_tokens":2}"#,
+                said(Some(24), Some(21), Some(6)),
+            ),
+            (Messages, r#"{"input_tokens":5,"cache_read_input_tokens":null}"#, said(Some(5), None, None)),
+            (Messages, r#"{"cache_read_input_tokens":5}"#, said(None, Some(5), None)),
+            (
+                Messages,
+                r#"{"input_tokens":18446744073709551615,"cache_read_input_tokens":5}"#,
+                said(None, Some(5), None),
+            ),
+        ];
+        for (endpoint, usage, expected) in rows {
+            assert_eq!(read(endpoint, usage), expected, "{endpoint} {usage}");
+        }
+    }
+
+    #[test]
+    fn timings_count_the_prompt_in_two_parts() {
+        let rows = [
+            (r#"{"cache_n":21,"prompt_n":1,"predicted_n":6,"prompt_ms":1.0}"#, said(Some(22), Some(21), Some(6))),
+            (r#"{"prompt_n":1,"predicted_n":6}"#, said(None, None, Some(6))),
+            (r#"{"cache_n":18446744073709551615,"prompt_n":1}"#, said(None, Some(u64::MAX), None)),
+            ("[]", said(None, None, None)),
+        ];
+        for (timings, expected) in rows {
+            assert_eq!(read_timings(timings), expected, "{timings}");
+        }
+    }
+
+    #[test]
+    fn a_report_holds_until_more_output_comes() {
+        let zeros = said(Some(0), None, Some(0));
+        let mut source = Source::default();
+        source.note(zeros, false);
+        assert_eq!(source.reported(), said(None, None, None), "zeros in mid-stream say nothing");
+        source.note(said(Some(9), Some(4), Some(2)), false);
+        assert_eq!(source.reported(), said(Some(9), Some(4), Some(2)));
+        source.outdate();
+        assert_eq!(source.reported(), said(Some(9), Some(4), None));
+        source.note(zeros, false);
+        assert_eq!(source.reported(), said(Some(9), Some(4), Some(2)), "a zero replaces nothing");
+        source.note(zeros, true);
+        assert_eq!(source.reported(), said(Some(0), Some(4), Some(0)), "but at the end it is meant");
+    }
+
+    #[test]
+    fn the_end_takes_no_outdated_number() {
+        let mut source = Source::default();
+        source.note(said(Some(9), None, Some(1)), false);
+        source.outdate();
+        source.note(said(None, None, None), true);
+        assert_eq!(source.reported(), said(Some(9), None, None));
+    }
+
+    #[test]
+    fn pieces_of_two_events_make_one_prompt() {
+        let start = Pieces::read(r#"{"cache_read_input_tokens":13,"input_tokens":1,"output_tokens":0}"#);
+        let rows = [
+            (r#"{"output_tokens":6}"#, said(Some(14), Some(13), Some(6))),
+            (r#"{"output_tokens":6,"input_tokens":0}"#, said(Some(14), Some(13), Some(6))),
+            (r#"{"output_tokens":6,"input_tokens":2,"cache_read_input_tokens":12}"#, said(Some(14), Some(12), Some(6))),
+        ];
+        for (delta, expected) in rows {
+            assert_eq!(start.then(Pieces::read(delta)).reported(), expected, "{delta}");
+        }
+    }
+}
