@@ -91,8 +91,15 @@ struct Bill {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Credit { account: i64, amount: i64 },
-    CreditOnce { key: u64, account: i64, amount: i64 },
+    Credit {
+        account: i64,
+        amount: i64,
+    },
+    CreditOnce {
+        key: u64,
+        account: i64,
+        amount: i64,
+    },
     Settle(Bill),
     /// Writes, and then fails: nothing of it may stay.
     Fail(Bill),
@@ -132,11 +139,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         price_id: PriceId::from_i64(2),
         model: "qwen3.5-27b-claude-opus-8bit".into(),
         endpoint: Endpoint::ChatCompletions,
-        usage: Usage {
-            prompt_tokens: count(bill.prompt),
-            cached_tokens: 0,
-            completion_tokens: count(bill.output),
-        },
+        usage: Usage { prompt_tokens: count(bill.prompt), cached_tokens: 0, completion_tokens: count(bill.output) },
         cost: MicroUsd::new(cost),
         outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
         metered_by: MeteredBy::Provider,

@@ -141,8 +141,8 @@ def audit_record(db: sqlite3.Connection, record: Record) -> list[str]:
     """I3: the rows against what the clients saw."""
     lost: list[str] = []
     rows = {
-        number: (key, cost, outcome)
-        for number, key, cost, outcome in db.execute("SELECT id, key_id, cost_micro_usd, outcome FROM usage")
+        number: (key, charged, outcome)
+        for number, key, charged, outcome in db.execute("SELECT id, key_id, charged_micro_usd, outcome FROM usage")
     }
     explained: set[int] = set()
     for answer in record.whole():
