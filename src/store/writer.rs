@@ -212,13 +212,13 @@ fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// An I/O error at COMMIT means *unknown*: the rows may be there after a restart. Answering either way
+/// An I/O error at COMMIT or at a checkpoint means *unknown*: the rows may be there after a restart. Answering either way
 /// could lose or repeat money, so nobody is answered and the process ends; the restart reads the truth.
-fn fail_stop_if_unknown(e: &rusqlite::Error) {
+pub(super) fn fail_stop_if_unknown(e: &rusqlite::Error) {
     if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) {
         return;
     }
-    tracing::error!(error = %e, "the outcome of a commit is unknown: stopping");
+    tracing::error!(error = %e, "whether the disk has what it was given is unknown: stopping");
     std::process::exit(EXIT_UNKNOWN_COMMIT);
 }
 
