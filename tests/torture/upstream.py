@@ -12,7 +12,7 @@ coordinator passes through untouched:
     deaf            ignore the output bound            pad        bytes more in each event
     text            the text of each event (default one token)
 
-`GET /_torture/stats` tells how many connections are open, how many requests are in progress and the
+With `--brittle` it answers 500 to bad JSON, as llama.cpp does. `GET /_torture/stats` tells how many connections are open, how many requests are in progress and the
 headers of the last requests; `GET /_torture/forget` clears them.
 """
 
@@ -72,11 +72,29 @@ CANARY_HEADERS = (
     "access-control-allow-origin: *",
 )
 
+# The other dialects are answered whole and honestly, whatever was asked.
+OTHER_DIALECTS = {
+    "/v1/embeddings": b'{"object":"list","model":"torture","data":[{"object":"embedding","index":0,"embedding":[0.5]}],'
+    b'"usage":{"prompt_tokens":3,"total_tokens":3}}',
+    "/v1/responses": b'{"id":"r","object":"response","status":"completed","model":"torture","output":[],'
+    b'"usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4}}',
+    "/v1/messages": b'{"id":"m","type":"message","role":"assistant","model":"torture","content":[],'
+    b'"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":1}}',
+    "/v1/messages/count_tokens": b'{"input_tokens":3}',
+}
+STREAMS = {
+    "/v1/responses": b'event: response.completed\ndata: {"type":"response.completed","response":%s}\n\n',
+    "/v1/messages": b'event: message_start\ndata: {"type":"message_start","message":%s}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}'
+    b'\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n',
+}
+
 
 class Upstream:
     """The server's state: what is open, what was seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, brittle: bool) -> None:
+        self.brittle = brittle
         self.connections = 0
         self.busy = 0
         self.served = 0
@@ -162,14 +180,21 @@ class Upstream:
         if path.split("?")[0] == "/v1/models":
             writer.write(whole(200, b'{"object":"list","data":[{"id":"torture","object":"model"}]}'))
             return True
-        if path.split("?")[0] not in ("/v1/chat/completions", "/v1/completions"):
-            writer.write(whole(404, b'{"error":{"message":"not here","type":"not_found","code":404}}'))
-            return True
         try:
             request = json.loads(body)
             script = request.get("torture") or {}
         except (ValueError, AttributeError, RecursionError):
-            writer.write(whole(500, b'{"error":{"message":"canary parse error","type":"server_error","code":500}}'))
+            status = 500 if self.brittle else 400
+            writer.write(whole(status, b'{"error":{"message":"bad JSON","type":"invalid_request_error","code":400}}'))
+            return True
+        endpoint = path.split("?")[0]
+        if endpoint in OTHER_DIALECTS:
+            body = OTHER_DIALECTS[endpoint]
+            events = STREAMS.get(endpoint) if request.get("stream") is True else None
+            writer.write(whole(200, events % body, kind="text/event-stream") if events else whole(200, body))
+            return True
+        if endpoint not in ("/v1/chat/completions", "/v1/completions"):
+            writer.write(whole(404, b'{"error":{"message":"not here","type":"not_found","code":404}}'))
             return True
         return await Story(request, script, path.startswith("/v1/chat"), writer).tell()
 
@@ -419,7 +444,7 @@ async def serve() -> None:
     """Serves until SIGTERM, or until the harness that started it is gone."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    upstream = Upstream()
+    upstream = Upstream("--brittle" in sys.argv)
     server = await asyncio.start_server(upstream.connection, "127.0.0.1", 0, backlog=4096, limit=2**26)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     stop = asyncio.Event()

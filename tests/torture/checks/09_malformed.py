@@ -11,7 +11,7 @@ import venv
 
 from check import Check, Skip
 from driver import Client
-from server import ROOT, HarnessError, World
+from server import ROOT, HarnessError, Upstream, World
 
 TITLE = "malformed inputs: JSON corpus, raw framing, schemathesis"
 QUICK = True
@@ -331,7 +331,8 @@ def run(check: Check) -> None:
         world.cli("key", "create", world.accounts[0], "--scope", "inference", "--scope", "manage")
         world.start()
         if check.planted("direct"):
-            world.target.port = world.upstream.port
+            brittle = Upstream("--brittle")
+            world.target.port = brittle.port
         asyncio.run(json_corpus(check, world, 320))
         before = world.memory()
         check.lost += asyncio.run(json_corpus(check, world, corpus))

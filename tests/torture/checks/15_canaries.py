@@ -47,7 +47,7 @@ async def talk(check: Check, world: World, times: int) -> Record:
         await client.request("POST", CHAT, f'{{"model":"{MODEL}","messages":"{PROMPT}'.encode())
         await client.request("POST", CHAT, f'{{"model":"{MODEL}","n":"{PROMPT}","messages":[]}}'.encode())
         await client.request("GET", f"/v1/payments/usage?limit=zero&note={QUERY}")
-        await client.request("GET", f"/v1/nothing/{QUERY}?key={QUERY}")
+        await client.request("GET", f"/v1/nothing?key={QUERY}")
         for junk in (f"Bearer sk-db-{TOKEN}", f"Basic {TOKEN}", TOKEN):
             stranger = Client(world.target)
             await stranger.request("POST", CHAT, {"model": MODEL}, headers={"authorization": junk, "x-api-key": TOKEN})
