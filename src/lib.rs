@@ -32,3 +32,4 @@ pub mod upstream;
 pub mod auth;
 pub mod relay;
 pub mod http;
+pub mod cli;

@@ -1,3 +1,5 @@
-//! The binary: nothing yet but the foundation it will stand on.
+//! The binary: hands its arguments to the command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    coordinator::cli::main()
+}

@@ -5,7 +5,7 @@
 use super::fields::{error_text, given, object, pick, pick_from};
 use super::scan::MARKS;
 use super::sse::Event;
-use super::stream::Failure;
+use super::state::Failure;
 use super::usage::{self, Pieces};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Reported;

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`stream`] | one streamed answer as it passes |
+//! | [`state`] | where a stream stands, and why it failed |
 //! | [`whole`] | one answer that came whole |
 //! | [`receipt`] | the cost, written into an answer |
 //! | `event` | what one event of a stream means for the bill |
@@ -14,6 +15,7 @@
 //! | `scan` | a flat look at JSON bytes that validates nothing |
 
 pub mod stream;
+pub mod state;
 pub mod whole;
 pub mod receipt;
 mod event;
@@ -27,5 +29,6 @@ mod scan;
 mod tests;
 
 pub use receipt::Receipt;
-pub use stream::{Failure, Pushed, State, StreamMeter};
+pub use state::{Failure, Pushed, State};
+pub use stream::StreamMeter;
 pub use whole::{BadAnswer, WholeAnswer};

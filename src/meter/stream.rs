@@ -9,6 +9,7 @@ use super::event::{self, Hold, Sight};
 use super::fields;
 use super::receipt::{self, Receipt};
 use super::sse::{Event, Framer, LONGEST_BLOCK};
+use super::state::{Failure, Pushed, State};
 use super::text::OutputText;
 use super::usage::{Pieces, Source};
 use crate::domain::request::Endpoint;
@@ -62,55 +63,6 @@ enum Way {
     Forward,
     Held(HeldKind),
     Nowhere,
-}
-
-/// What one push gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// What the client may have now; may be empty.
-    pub forward: Bytes,
-    /// Events with data that were complete with this push. An idle timeout counts these: comments and
-    /// pings are none.
-    pub data_events: usize,
-    /// Where the stream stands.
-    pub state: State,
-}
-
-/// Where a stream stands. `Ended` and `Failed` are final.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// More is to come.
-    More,
-    /// The provider said its last word: settle, then send [`StreamMeter::last_bytes`].
-    Ended,
-    /// The provider failed; what was held back is not sent.
-    Failed(Failure),
-}
-
-/// Why a stream is a provider's failure.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// An event that says there was an error, with what it says.
-    #[error("the provider sent an error event: {0}")]
-    ErrorEvent(String),
-    /// `response.failed` without usage.
-    #[error("the provider's response failed: {0}")]
-    ResponseFailed(String),
-    /// The body ended before the answer did.
-    #[error("the stream broke off before the answer was finished")]
-    Truncated,
-    /// The last event came with neither a finish reason nor usage before it.
-    #[error("the stream ended with neither a finish reason nor usage")]
-    Unfinished,
-    /// Not one event with data.
-    #[error("the stream was empty")]
-    Empty,
-    /// An event, or all that is held back, is larger than the bound.
-    #[error("an event of the stream is too long")]
-    TooLong,
-    /// An event that is not a JSON object.
-    #[error("an event of the stream is malformed: {0}")]
-    Malformed(String),
 }
 
 impl StreamMeter {

@@ -3,6 +3,7 @@
 
 mod admit;
 mod bill;
+mod probe;
 mod rate;
 mod refusal;
 mod send;
@@ -31,6 +32,7 @@ use holds::Holds;
 use rate::Rates;
 use send::{Begun, Sent};
 
+pub use probe::{Probed, probe};
 pub use rate::Standing;
 pub use refusal::Refusal;
 pub use stream::{Part, StreamAnswer};

@@ -41,7 +41,7 @@ pub struct Sent {
 
 /// Why one provider did not answer.
 #[derive(Debug)]
-enum Failed {
+pub(super) enum Failed {
     /// The next one may do better. The text is for the log: it may hold a provider's address.
     Provider { why: String, says: &'static str, no_answer: bool, timeout: bool },
     /// It has no room; again after so many seconds.
@@ -78,7 +78,7 @@ impl Relay {
                 std::borrow::Cow::Borrowed(_) => asked.body.clone(),
                 std::borrow::Cow::Owned(text) => Bytes::from(text),
             };
-            match self.attempt(client, asked, request, target, body).await {
+            match attempt(client, request, target, &asked.query, &asked.headers, body).await {
                 Ok(begun) => {
                     let first_byte = Instant::now();
                     slot.answered(first_byte.duration_since(sent));
@@ -105,6 +105,7 @@ impl Relay {
         Err(refusal)
     }
 
+    /// Where an offer is sent, with its key.
     fn target(&self, offer: &Offer) -> Target {
         let provider = &offer.provider;
         Target {
@@ -116,26 +117,27 @@ impl Relay {
             max_concurrent: provider.max_concurrent,
         }
     }
+}
 
-    async fn attempt(
-        &self,
-        client: &Client,
-        asked: &Asked,
-        request: &InferenceRequest<'_>,
-        target: &Target,
-        body: Bytes,
-    ) -> Result<Begun, Failed> {
-        let mut path = request.endpoint.upstream_path().to_owned();
-        if !asked.query.is_empty() {
-            path = format!("{path}?{}", asked.query);
-        }
-        let answer = client.post(target, &path, &asked.headers, body).await?;
-        match answer.status {
-            200..=299 if answer.is_encoded => Err(failed("it compressed its answer, unasked", "an unusable answer")),
-            200..=299 if request.stream => begin_stream(answer, request).await,
-            200..=299 => read_whole(answer, request).await,
-            status => Err(read_error(status, answer).await),
-        }
+/// Asks one provider.
+pub(super) async fn attempt(
+    client: &Client,
+    request: &InferenceRequest<'_>,
+    target: &Target,
+    query: &str,
+    headers: &[(&'static str, Vec<u8>)],
+    body: Bytes,
+) -> Result<Begun, Failed> {
+    let mut path = request.endpoint.upstream_path().to_owned();
+    if !query.is_empty() {
+        path = format!("{path}?{query}");
+    }
+    let answer = client.post(target, &path, headers, body).await?;
+    match answer.status {
+        200..=299 if answer.is_encoded => Err(failed("it compressed its answer, unasked", "an unusable answer")),
+        200..=299 if request.stream => begin_stream(answer, request).await,
+        200..=299 => read_whole(answer, request).await,
+        status => Err(read_error(status, answer).await),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Admins: who may add credit.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::{StoreError, events};
@@ -53,16 +53,23 @@ pub fn create(
 /// # Errors
 /// [`StoreError::NotFound`].
 pub fn find(conn: &Connection, name: &str) -> Result<Admin, StoreError> {
-    conn.prepare_cached("SELECT id, name, created_at FROM admins WHERE name = ?1")?
-        .query_row([name], |row| {
-            Ok(Admin {
-                id: AdminId::from_i64(row.get(0)?),
-                name: row.get(1)?,
-                created_at: Timestamp::from_millis(row.get(2)?),
-            })
-        })
-        .optional()?
-        .ok_or_else(|| StoreError::NotFound(format!("no admin \"{name}\"")))
+    let sql = "SELECT id, name, created_at FROM admins WHERE name = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([name], from_row).optional()?;
+    found.ok_or_else(|| StoreError::NotFound(format!("no admin \"{name}\"")))
+}
+
+/// The admin with this id.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn get(conn: &Connection, id: AdminId) -> Result<Admin, StoreError> {
+    let sql = "SELECT id, name, created_at FROM admins WHERE id = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([id.to_i64()], from_row).optional()?;
+    found.ok_or_else(|| StoreError::NotFound(format!("no admin {id}")))
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Admin> {
+    Ok(Admin { id: AdminId::from_i64(row.get(0)?), name: row.get(1)?, created_at: Timestamp::from_millis(row.get(2)?) })
 }
 
 /// There is at least one admin.

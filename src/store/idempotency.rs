@@ -9,6 +9,9 @@ use crate::domain::time::Timestamp;
 /// How long an answer is kept, in seconds: a day.
 const KEPT: i64 = 24 * 60 * 60;
 
+/// The text of the conflict when a key comes back with another request.
+pub const REUSED: &str = "this idempotency key was used with another request";
+
 /// What a money write was asked under.
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -47,11 +50,7 @@ pub fn once(
         })
         .optional()?;
     if let Some((hash, answer)) = before {
-        return if hash == key.body_hash {
-            Ok(answer)
-        } else {
-            Err(StoreError::Conflict("this idempotency key was used with another request".into()))
-        };
+        return if hash == key.body_hash { Ok(answer) } else { Err(StoreError::Conflict(REUSED.into())) };
     }
     let answer = write()?;
     conn.prepare_cached(

@@ -206,6 +206,25 @@ pub fn set_models(conn: &Connection, id: ProviderId, models: &[(String, String)]
     Ok(())
 }
 
+/// Gives a provider another address, key and models.
+///
+/// # Errors
+/// As [`set_models`].
+pub fn move_to(
+    conn: &Connection,
+    id: ProviderId,
+    url: &str,
+    api_key: &Secret,
+    models: &[(String, String)],
+) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE providers SET url = ?2, api_key = ?3 WHERE id = ?1")?.execute(params![
+        id.to_i64(),
+        url,
+        api_key.expose()
+    ])?;
+    set_models(conn, id, models)
+}
+
 /// Enables or disables a provider; a disabled one gets no new requests.
 ///
 /// # Errors

@@ -229,6 +229,39 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
     })
 }
 
+/// The rows as CSV text, with a header line if they are the `first` ones.
+///
+/// # Errors
+/// None that can happen: a row can always be written.
+pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
+    let invalid = |e: &dyn std::fmt::Display| StoreError::Invalid(e.to_string());
+    let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(|e| invalid(&e))?;
+    }
+    if first && rows.is_empty() {
+        writer.write_record(COLUMNS).map_err(|e| invalid(&e))?;
+    }
+    writer.into_inner().map_err(|e| invalid(&e))
+}
+
+/// The names of a row's fields, for a CSV without rows.
+const COLUMNS: [&str; 13] = [
+    "request_id",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_micro_usd",
+    "timestamp",
+    "cached_tokens",
+    "endpoint",
+    "key_id",
+    "outcome",
+    "metered_by",
+    "shortfall_micro_usd",
+    "charged_micro_usd",
+];
+
 /// The highest id in use: new ones must lie above it, whatever the clock says.
 ///
 /// # Errors

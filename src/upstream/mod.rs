@@ -3,6 +3,8 @@
 
 mod client;
 mod providers;
+mod url;
 
 pub use client::{Answer, Body, Client, Failure, Timeouts};
 pub use providers::{Health, Providers, Slot, Target, Unavailable};
+pub use url::check_base_url;

@@ -1,0 +1,139 @@
+//! The command line: arguments, subcommands, wiring, exit codes. The only reader of the environment.
+//!
+//! Every command but `serve` opens the database file itself, does one thing in one transaction and
+//! ends; it works the same whether a server runs on that file or not.
+
+mod accounts;
+mod admins;
+mod demo;
+mod keys;
+mod logging;
+mod money;
+mod output;
+mod prices;
+mod probe;
+mod providers;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::store::{Store, StoreError};
+use output::Output;
+
+/// A self-hosted, prepaid coordinator for OpenAI-compatible inference servers.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, about, propagate_version = true, subcommand_required = true)]
+struct Cli {
+    /// Where the database is [default: ./data, with --demo ./demo-data]
+    #[arg(long, global = true, env = "COORDINATOR_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<serve::Args>),
+    /// Admins: who may add credit
+    #[command(subcommand)]
+    Admin(admins::Command),
+    /// Accounts: who owns money
+    #[command(subcommand)]
+    Account(accounts::Command),
+    /// API keys of accounts
+    #[command(subcommand)]
+    Key(keys::Command),
+    /// Add credit to an account
+    Credit(money::CreditArgs),
+    /// Prices of models
+    #[command(subcommand)]
+    Price(prices::Command),
+    /// Providers: who serves and earns
+    #[command(subcommand)]
+    Provider(providers::Command),
+    /// What an account used
+    Usage(money::UsageArgs),
+    /// Every other movement of an account's money
+    Ledger(money::LedgerArgs),
+    /// Derive every balance again from the rows; exits 1 if anything differs
+    Audit,
+    /// Copy the database while the server runs, and verify the copy
+    Backup {
+        /// The file to write; it must not exist
+        file: PathBuf,
+    },
+}
+
+/// What a command ends with if it does not do what was asked: one line, exit code 1.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Other(String),
+    /// What there is to say was printed already.
+    #[error("")]
+    Said,
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(e: std::io::Error) -> Self {
+        Self::Other(e.to_string())
+    }
+}
+
+/// Who a command acts as, in the ledger and the events.
+const ACTOR: &str = "cli";
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    // Exits 2 with what is wrong if the arguments do not fit.
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Said) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("coordinator: {}", e.to_string().replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failed> {
+    let out = Output { json: cli.json };
+    let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
+    let dir = cli.data_dir.unwrap_or_else(|| PathBuf::from(if demo { "demo-data" } else { "data" }));
+    let store = Store::open(&dir)?;
+    match cli.command {
+        Command::Serve(args) => serve::run(*args, store, out),
+        Command::Admin(command) => admins::run(command, &store, out),
+        Command::Account(command) => accounts::run(command, &store, out),
+        Command::Key(command) => keys::run(command, &store, out),
+        Command::Credit(args) => money::credit(args, &store, out),
+        Command::Price(command) => prices::run(command, &store, out),
+        Command::Provider(command) => providers::run(command, &store, out),
+        Command::Usage(args) => money::usage(args, &store, out),
+        Command::Ledger(args) => money::ledger(args, &store, out),
+        Command::Audit => money::audit(&store, out),
+        Command::Backup { file } => money::backup(&file, &store, out),
+    }
+}
+
+/// An exact amount of USD.
+fn usd(text: &str) -> Result<MicroUsd, String> {
+    MicroUsd::parse_usd(text).map_err(|e| e.to_string())
+}
+
+/// A time, or a day.
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "a time is like 2026-04-30T14:22:01Z or 2026-04-30".to_owned())
+}

@@ -1,0 +1,112 @@
+//! `coordinator price …`
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::{Output, or_dash};
+use super::{ACTOR, Failed, usd};
+use crate::domain::ids::PriceId;
+use crate::domain::money::MicroUsd;
+use crate::domain::price::{Price, price_text};
+use crate::domain::time::Timestamp;
+use crate::store::Store;
+use crate::store::prices::{self, NewPrice, PriceRow};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The prices in force, per 1,000,000 tokens
+    List,
+    /// Put a price in force
+    Set(SetArgs),
+    /// Take a model off the price list: it is not served any more
+    Remove { model: String },
+}
+
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    model: String,
+    /// USD per 1,000,000 prompt tokens
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    input: MicroUsd,
+    /// USD per 1,000,000 generated tokens
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    output: MicroUsd,
+    /// USD per 1,000,000 prompt tokens read from the provider's cache [default: the input price]
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    cache_read: Option<MicroUsd>,
+    /// The name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// The most tokens of prompt and output together
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<u64>,
+    /// The most tokens of output
+    #[arg(long, value_name = "TOKENS")]
+    max_output: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct View {
+    id: PriceId,
+    model: String,
+    display_name: String,
+    input_price: MicroUsd,
+    output_price: MicroUsd,
+    cache_read_price: Option<MicroUsd>,
+    context_length: Option<u64>,
+    max_output: Option<u64>,
+    created_at: Timestamp,
+}
+
+impl From<PriceRow> for View {
+    fn from(row: PriceRow) -> Self {
+        Self {
+            id: row.id,
+            model: row.model,
+            display_name: row.display_name,
+            input_price: row.price.input,
+            output_price: row.price.output,
+            cache_read_price: row.price.cache_read,
+            context_length: row.context_length,
+            max_output: row.max_output,
+            created_at: row.created_at,
+        }
+    }
+}
+
+pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
+    match command {
+        Command::List => {
+            let views: Vec<View> = store.read(prices::list)?.into_iter().map(View::from).collect();
+            out.table(&views, ["MODEL", "NAME", "INPUT", "OUTPUT", "CACHE READ", "CONTEXT", "MAX OUTPUT"], |view| {
+                [
+                    view.model.clone(),
+                    view.display_name.clone(),
+                    price_text(view.input_price),
+                    price_text(view.output_price),
+                    or_dash(view.cache_read_price.map(price_text)),
+                    or_dash(view.context_length),
+                    or_dash(view.max_output),
+                ]
+            })
+        }
+        Command::Set(args) => {
+            let new = NewPrice {
+                model: args.model,
+                display_name: args.name,
+                price: Price { input: args.input, output: args.output, cache_read: args.cache_read },
+                context_length: args.context,
+                max_output: args.max_output,
+            };
+            let row = store.write_now(|conn| prices::set(conn, &new, ACTOR, Timestamp::now()))?;
+            out.print(&View::from(row), |view| {
+                let (input, output) = (price_text(view.input_price), price_text(view.output_price));
+                format!("{}: {input} in, {output} out per 1M tokens", view.model)
+            })
+        }
+        Command::Remove { model } => {
+            store.write_now(|conn| prices::remove(conn, &model, ACTOR, Timestamp::now()))?;
+            out.print(&serde_json::json!({"model": model, "removed": true}), |_| format!("removed {model}"))
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `coordinator provider …`
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::{Output, or_dash};
+use super::{ACTOR, Failed};
+use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::store::providers::{self, NewProvider, ProviderRow};
+use crate::store::{Connection, Store, StoreError, accounts};
+use crate::upstream;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a provider
+    Add(AddArgs),
+    /// All providers
+    List,
+    /// Try what a provider answers to, and what it reports
+    Probe { name: String },
+    /// Send requests to a provider again
+    Enable { name: String },
+    /// Send no more requests to a provider
+    Disable { name: String },
+    /// Remove a provider; what it earned stays
+    Remove { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    name: String,
+    /// Where it answers, up to and with /v1
+    #[arg(long, value_name = "BASE_URL", value_parser = upstream::check_base_url)]
+    url: String,
+    /// Who earns: an account's id, name or email
+    #[arg(long)]
+    account: String,
+    /// A model it offers, and what it calls it if that is another name; may be given often
+    #[arg(long = "model", value_name = "PUBLIC[=UPSTREAM]", required = true, value_parser = model)]
+    models: Vec<(String, String)>,
+    /// What it asks for; env:VAR is read from the server's environment
+    #[arg(long, value_name = "KEY|env:VAR", value_parser = secret)]
+    api_key: Option<Secret>,
+    /// The most requests at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_concurrent: Option<u32>,
+}
+
+fn model(text: &str) -> Result<(String, String), String> {
+    let (public, upstream) = text.split_once('=').unwrap_or((text, text));
+    let fine =
+        |name: &str| (1..=256).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    if fine(public) && fine(upstream) {
+        Ok((public.to_owned(), upstream.to_owned()))
+    } else {
+        Err("a model is PUBLIC or PUBLIC=UPSTREAM, each 1 to 256 bytes without blanks".to_owned())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a clap parser")]
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// A provider as it is printed: everything but its key.
+#[derive(Serialize)]
+struct View {
+    id: ProviderId,
+    name: String,
+    url: String,
+    account_id: AccountId,
+    models: Vec<Model>,
+    max_concurrent: Option<u32>,
+    has_api_key: bool,
+    enabled: bool,
+    flagged: u64,
+    created_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Model {
+    model: String,
+    upstream_model: String,
+}
+
+fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
+    let models = providers::models(conn, row.id)?;
+    Ok(View {
+        id: row.id,
+        name: row.name,
+        url: row.url,
+        account_id: row.account_id,
+        models: models.into_iter().map(|(model, upstream_model)| Model { model, upstream_model }).collect(),
+        max_concurrent: row.max_concurrent,
+        has_api_key: row.api_key.is_some(),
+        enabled: row.disabled_at.is_none(),
+        flagged: row.flagged,
+        created_at: row.created_at,
+    })
+}
+
+pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
+    let now = Timestamp::now();
+    match command {
+        Command::Add(args) => {
+            let added = store.write_now(|conn| {
+                let account_id = accounts::find(conn, &args.account)?.id;
+                let new = NewProvider {
+                    name: args.name,
+                    account_id,
+                    url: args.url,
+                    api_key: args.api_key,
+                    max_concurrent: args.max_concurrent,
+                    models: args.models,
+                };
+                let row = providers::create(conn, &new, ACTOR, now)?;
+                view(conn, row)
+            })?;
+            out.print(&added, |view| format!("added provider {} ({})", view.name, view.id))
+        }
+        Command::List => list(store, out),
+        Command::Probe { name } => super::probe::run(&name, store, out),
+        Command::Enable { name } => set_disabled(store, &name, false, out),
+        Command::Disable { name } => set_disabled(store, &name, true, out),
+        Command::Remove { name } => {
+            let row = store.write_now(|conn| providers::remove(conn, &name, ACTOR, now))?;
+            let view = serde_json::json!({"id": row.id, "name": row.name, "removed": true});
+            out.print(&view, |_| format!("removed provider {}", row.name))
+        }
+    }
+}
+
+fn list(store: &Store, out: Output) -> Result<(), Failed> {
+    let views: Result<Vec<View>, StoreError> =
+        store.read(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
+    out.table(&views?, ["ID", "NAME", "URL", "STATE", "AT ONCE", "FLAGGED", "MODELS"], |view| {
+        let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
+        [
+            view.id.to_string(),
+            view.name.clone(),
+            view.url.clone(),
+            if view.enabled { "enabled" } else { "disabled" }.to_owned(),
+            or_dash(view.max_concurrent),
+            view.flagged.to_string(),
+            models.join(" "),
+        ]
+    })
+}
+
+fn set_disabled(store: &Store, name: &str, disabled: bool, out: Output) -> Result<(), Failed> {
+    let view = store.write_now(|conn| {
+        let row = providers::set_disabled(conn, name, disabled, ACTOR, Timestamp::now())?;
+        view(conn, row)
+    })?;
+    out.print(&view, |view| format!("provider {} is {}", view.name, if view.enabled { "enabled" } else { "disabled" }))
+}

@@ -1,0 +1,208 @@
+//! `coordinator serve`: wires the rooms together and runs until it is told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output::Output;
+use super::{Failed, demo, logging};
+use crate::auth::Verifier;
+use crate::domain::ids;
+use crate::domain::secret::Secret;
+use crate::domain::settle::FeeBps;
+use crate::domain::time::Timestamp;
+use crate::http::demo::Imitate;
+use crate::http::{self, Settings, World};
+use crate::relay::Relay;
+use crate::store::{Store, Writer, accounts, admins, ledger, usage};
+use crate::upstream::Timeouts;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, env = "COORDINATOR_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Bring an account, a key and a built-in provider: everything needed to try it
+    #[arg(long, env = "COORDINATOR_DEMO")]
+    pub demo: bool,
+    /// The server whose habits the demo provider takes on
+    #[arg(long, env = "COORDINATOR_IMITATE", default_value = "plain", requires = "demo", value_name = "SERVER")]
+    imitate: Imitate,
+    /// Worker threads [default: one for each core]
+    #[arg(long, env = "COORDINATOR_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    workers: Option<u16>,
+    /// What the house keeps of each charge, in 1/100 of a percent
+    #[arg(long, env = "COORDINATOR_FEE_BPS", default_value = "0", value_name = "BPS", value_parser = fee)]
+    fee_bps: FeeBps,
+    /// The largest request body that is read, in MiB
+    #[arg(long, env = "COORDINATOR_BODY_LIMIT_MIB", default_value = "32", value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    body_limit_mib: u16,
+    /// How long a request body may take, plus a second for every 16 KiB of it
+    #[arg(long, env = "COORDINATOR_BODY_TIMEOUT", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
+    body_timeout: Duration,
+    /// How long a client may leave unread what it is sent
+    #[arg(long, env = "COORDINATOR_WRITE_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    write_timeout: Duration,
+    /// How long a client's connection may idle between two requests
+    #[arg(long, env = "COORDINATOR_KEEP_ALIVE", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    keep_alive: Duration,
+    /// How long a provider may take to accept a connection
+    #[arg(long, env = "COORDINATOR_CONNECT_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    connect_timeout: Duration,
+    /// How long a provider may take to begin its answer
+    #[arg(long, env = "COORDINATOR_FIRST_BYTE_TIMEOUT", default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    first_byte_timeout: Duration,
+    /// How long a provider may be silent in the middle of an answer
+    #[arg(long, env = "COORDINATOR_IDLE_TIMEOUT", default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    idle_timeout: Duration,
+    /// How long requests may still run after SIGTERM
+    #[arg(long, env = "COORDINATOR_DRAIN_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    drain_timeout: Duration,
+    /// An origin whose pages may call the API, or *; may be given often
+    #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
+    cors_origins: Vec<String>,
+    /// How log lines look
+    #[arg(long, env = "COORDINATOR_LOG_FORMAT", value_enum, default_value = "auto", value_name = "FORMAT")]
+    log_format: logging::Format,
+    /// Which log lines are written: error, warn, info, debug
+    #[arg(long, env = "COORDINATOR_LOG", default_value = "info", value_name = "LEVEL")]
+    log: String,
+}
+
+fn fee(text: &str) -> Result<FeeBps, String> {
+    text.parse().ok().and_then(FeeBps::new).ok_or_else(|| "a fee is 0 to 10000 basis points".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().ok().filter(|n| (1..=86_400).contains(n));
+    parsed.map(Duration::from_secs).ok_or_else(|| "a time is 1 to 86400 seconds".to_owned())
+}
+
+/// A provider's key as the operator gave it: itself, or the name of a variable that holds it.
+pub fn resolve_key(key: &Secret) -> Secret {
+    match key.expose().strip_prefix("env:") {
+        Some(name) => Secret::new(std::env::var(name).unwrap_or_default()),
+        None => key.clone(),
+    }
+}
+
+pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {
+    let lock = store.lock()?;
+    let log = logging::start(args.log_format, &args.log)?;
+    raise_file_limit();
+    let served = http::block_on(serve(args, store, out));
+    drop(log);
+    drop(lock);
+    served
+}
+
+async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
+    let listener =
+        TcpListener::bind(args.listen).map_err(|e| Failed::Other(format!("cannot listen on {}: {e}", args.listen)))?;
+    let address = listener.local_addr()?;
+    prepare(&store, &args)?;
+    let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
+    let (writer, writing) = Writer::start(&store)?;
+    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, resolve_key));
+    let verifier = Arc::new(Verifier::new(store.clone())?);
+    let world = World { relay: Arc::clone(&relay), verifier, settings: Arc::new(settings(&args)) };
+    let server = http::start(world, listener)?;
+    announce(address, demo.as_ref(), &store, out)?;
+    run_until_stopped(server, &relay).await?;
+    relay.flush().await?;
+    drop(relay);
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
+    // The writer ends with its last handle; one that a worker still holds must not keep the process.
+    drop(writing);
+    Ok(())
+}
+
+/// What the server needs in the database before it starts.
+fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
+    if args.fee_bps != FeeBps::default() {
+        store.write_now(|conn| accounts::ensure_house(conn, Timestamp::now()))?;
+    }
+    let (usage, ledger) = store.read(|conn| Ok((usage::last_id(conn)?, ledger::last_id(conn)?)))?;
+    ids::stay_above(usage.to_i64().max(ledger.to_i64()));
+    Ok(())
+}
+
+fn settings(args: &Args) -> Settings {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Settings {
+        body_limit: usize::from(args.body_limit_mib) << 20,
+        body_timeout: args.body_timeout,
+        write_timeout: args.write_timeout,
+        keep_alive: args.keep_alive,
+        drain: args.drain_timeout,
+        workers: args.workers.map_or_else(cores, usize::from),
+        cors_origins: args.cors_origins.clone(),
+        timeouts: Timeouts {
+            connect: args.connect_timeout,
+            first_byte: args.first_byte_timeout,
+            idle: args.idle_timeout,
+        },
+    }
+}
+
+fn announce(address: SocketAddr, demo: Option<&demo::Demo>, store: &Store, out: Output) -> Result<(), Failed> {
+    let base_url = format!("http://{address}/v1");
+    if out.json {
+        let mut line = json!({"listening": address.to_string()});
+        if let (Some(demo), Some(line)) = (demo, line.as_object_mut()) {
+            line.insert("base_url".into(), json!(base_url));
+            line.insert("key".into(), json!(demo.key()));
+        }
+        return out.line(&line.to_string());
+    }
+    out.line(&format!("listening on http://{address}"))?;
+    if let Some(demo) = demo {
+        out.line(&demo.welcome(&base_url))?;
+    }
+    if !store.read(admins::any)? {
+        out.line("There is no admin yet; make one with: coordinator admin create NAME --password-stdin")?;
+    }
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT, then lets what is in flight finish.
+async fn run_until_stopped(server: http::Server, relay: &Arc<Relay>) -> Result<(), Failed> {
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let handle = server.handle();
+    let relay = Arc::clone(relay);
+    let stopper = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new work, what is in flight may finish");
+        relay.drain();
+        let stopped = handle.stop(true);
+        tokio::select! {
+            () = stopped => {}
+            // A second signal: at once.
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        ended = server => ended.map_err(Failed::from),
+        () = stopper => Ok(()),
+    }
+}
+
+/// Each stream takes two descriptors: the soft limit of 1,024 would end at 500 of them.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::warn!(current = limit.current, "the limit of open files could not be raised");
+    }
+}

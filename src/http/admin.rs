@@ -1,0 +1,132 @@
+//! What admins do: adding credit.
+
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use ring::digest;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::auth::{self, Admin};
+use super::body;
+use super::error::ApiError;
+use super::world::World;
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::store::idempotency::{self, Answer};
+use crate::store::{Connection, StoreError, accounts, ledger};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreditBody {
+    account: Option<String>,
+    email: Option<String>,
+    amount_usd: Box<RawValue>,
+    note: Option<String>,
+}
+
+/// `POST /v1/admin/credit`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404 for the account, 422 for a reused idempotency key.
+pub async fn credit(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let credit: CreditBody = body::parse(&bytes)?;
+    let who = match (credit.account, credit.email) {
+        (Some(who), None) | (None, Some(who)) => who,
+        _ => return Err(ApiError::invalid(Some("account"), "give either account or email")),
+    };
+    let amount = amount(&credit.amount_usd)?;
+    let note = credit.note.unwrap_or_default();
+    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+        let account = accounts::find(conn, &who)?;
+        let credited = ledger::credit(conn, account.id, amount, &note, actor, now)?;
+        answer(200, &credited)
+    })
+    .await
+}
+
+/// An amount in USD, as a string or a number: read from its text, never through a float.
+///
+/// # Errors
+/// 400 for anything that is not an exact decimal above zero.
+pub fn amount(raw: &RawValue) -> Result<MicroUsd, ApiError> {
+    let invalid = |why: String| ApiError::invalid(Some("amount_usd"), format!("amount_usd: {why}"));
+    let text = match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => text,
+        Err(_) => raw.get().to_owned(),
+    };
+    let amount = MicroUsd::parse_usd(&text).map_err(|e| invalid(e.to_string()))?;
+    if amount == MicroUsd::ZERO { Err(invalid("the amount must be more than zero".into())) } else { Ok(amount) }
+}
+
+/// The answer to a money write, to be stored with it.
+///
+/// # Errors
+/// None that can happen: what is answered can always be written as JSON.
+pub fn answer(status: u16, body: &impl serde::Serialize) -> Result<Answer, StoreError> {
+    let body = serde_json::to_string(body).map_err(|e| StoreError::Invalid(e.to_string()))?;
+    Ok(Answer { status, body })
+}
+
+/// Runs a money write, at most once for its `Idempotency-Key`.
+///
+/// # Errors
+/// 400 for a bad key, 422 for one that was used with another request, what `write` returns.
+pub async fn money_write(
+    request: &HttpRequest,
+    world: &World,
+    admin: Admin,
+    body: &Bytes,
+    mut write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
+) -> Result<HttpResponse, ApiError> {
+    let key = idempotency_key(request, &admin.actor, body)?;
+    let now = Timestamp::now();
+    let done = world.relay.writer.write(move |conn| match &key {
+        Some(key) => match idempotency::once(conn, key, now, || write(conn, &admin.actor, now)) {
+            Err(StoreError::Conflict(text)) if text == idempotency::REUSED => Ok(None),
+            other => other.map(Some),
+        },
+        None => write(conn, &admin.actor, now).map(Some),
+    });
+    let answer = done.await?.ok_or_else(ApiError::key_reused)?;
+    let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap_or(actix_web::http::StatusCode::OK);
+    Ok(HttpResponse::build(status).content_type("application/json").body(answer.body))
+}
+
+fn idempotency_key(request: &HttpRequest, actor: &str, body: &Bytes) -> Result<Option<idempotency::Key>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
+    let key =
+        text.ok_or_else(|| ApiError::invalid(Some("Idempotency-Key"), "Idempotency-Key must be 1 to 255 characters"))?;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in [request.method().as_str().as_bytes(), b" ", request.path().as_bytes(), b"\n", body] {
+        hash.update(part);
+    }
+    let mut body_hash = [0; 32];
+    for (byte, from) in body_hash.iter_mut().zip(hash.finish().as_ref()) {
+        *byte = *from;
+    }
+    Ok(Some(idempotency::Key { actor: actor.to_owned(), key: key.to_owned(), body_hash }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact_or_refused() {
+        let read = |text: &str| {
+            let raw = RawValue::from_string(text.to_owned()).unwrap_or_default();
+            amount(&raw).map(MicroUsd::micro).map_err(|e| e.status().as_u16())
+        };
+        for (text, micro) in [("\"10.00\"", 10_000_000), ("\"0.000001\"", 1), ("10", 10_000_000), ("0.1", 100_000)] {
+            assert_eq!(read(text), Ok(micro), "{text}");
+        }
+        for text in
+            ["\"0\"", "\"-1\"", "-1", "1e3", "\"1e3\"", "\"0.0000001\"", "null", "[]", "\"\"", "true", "\"\\u0000\""]
+        {
+            assert_eq!(read(text), Err(400), "{text}");
+        }
+    }
+}

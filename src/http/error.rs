@@ -1,0 +1,306 @@
+//! The one table of errors: from what went wrong to status, type, code and envelope.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::auth::AuthError;
+use crate::domain::ids::RequestId;
+use crate::domain::request::BadRequest;
+use crate::relay::Refusal;
+use crate::store::StoreError;
+
+/// An error as a client sees it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    /// For `Retry-After`.
+    retry_after: Option<Duration>,
+    /// Asking again cannot help: tells the SDKs.
+    final_: bool,
+}
+
+/// Whose envelope an error goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Envelope {
+    /// `{"error":{"message","type","code","param"}}`
+    OpenAi,
+    /// `{"type":"error","error":{"type","message"},"request_id"}`
+    Anthropic,
+}
+
+impl Envelope {
+    /// By the path: everything below `/v1/messages` speaks Anthropic.
+    pub fn of_path(path: &str) -> Self {
+        match path.strip_prefix("/v1/messages") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Anthropic,
+            _ => Self::OpenAi,
+        }
+    }
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code: None, param: None, message: message.into(), retry_after: None, final_: false }
+    }
+
+    const fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    const fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    const fn no_retry(mut self) -> Self {
+        self.final_ = true;
+        self
+    }
+
+    /// 400: something is wrong with the request; `param` names the field.
+    pub fn invalid(param: Option<&str>, message: impl Into<String>) -> Self {
+        let mut e = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+        e.param = param.map(str::to_owned);
+        e
+    }
+
+    /// 401: one text for every cause.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "the API key is missing or not valid")
+            .code("invalid_api_key")
+    }
+
+    /// 403: the right key, but not for this.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+    }
+
+    /// 404: what was named is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", message)
+    }
+
+    /// 409: it is there already, or was decided already; `param` names the field.
+    pub fn conflict(param: Option<&str>, message: impl Into<String>) -> Self {
+        let mut e = Self::new(StatusCode::CONFLICT, "conflict_error", message);
+        e.param = param.map(str::to_owned);
+        e
+    }
+
+    /// 422: an idempotency key came back with another request.
+    pub fn key_reused() -> Self {
+        let message = "this Idempotency-Key was used with another request";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "conflict_error", message).no_retry()
+    }
+
+    /// 413: more bytes than are read.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            format!("the body is larger than {limit} bytes"),
+        )
+        .code("payload_too_large")
+    }
+
+    /// 408: the client was too slow to send its request.
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "the request took too long to arrive")
+    }
+
+    /// 429: too much, for now.
+    pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
+            .code("rate_limit_exceeded")
+            .retry_after(wait)
+    }
+
+    /// 503: not now.
+    pub fn unavailable(message: impl Into<String>, wait: Duration) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message).retry_after(wait)
+    }
+
+    fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "internal error")
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The JSON text of the error.
+    pub fn body(&self, envelope: Envelope, request_id: Option<RequestId>) -> String {
+        match envelope {
+            Envelope::OpenAi => json!({"error": {
+                "message": self.message, "type": self.kind, "code": self.code, "param": self.param,
+            }}),
+            Envelope::Anthropic => json!({
+                "type": "error",
+                "error": {"type": self.kind, "message": self.message},
+                "request_id": request_id,
+            }),
+        }
+        .to_string()
+    }
+
+    /// The whole response.
+    pub fn response(&self, envelope: Envelope, request_id: Option<RequestId>) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.content_type("application/json");
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, rounded up: earlier would be too early.
+            response.insert_header((RETRY_AFTER, wait.as_millis().div_ceil(1_000).max(1).to_string()));
+        }
+        if self.final_ {
+            response.insert_header((HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false")));
+        }
+        response.body(self.body(envelope, request_id))
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(Envelope::OpenAi, None)
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(e: BadRequest) -> Self {
+        Self::invalid(e.param.as_deref(), e.message)
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(e: AuthError) -> Self {
+        match e {
+            AuthError::Invalid => Self::unauthorized(),
+            AuthError::TooManyFailures(wait) => Self::rate_limited("too many failed attempts with this key", wait),
+            AuthError::Store(e) => e.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(e: StoreError) -> Self {
+        let second = Duration::from_secs(1);
+        match e {
+            StoreError::NotFound(message) => Self::not_found(message),
+            StoreError::Conflict(message) => Self::conflict(None, message),
+            StoreError::Invalid(message) => Self::invalid(None, message),
+            StoreError::Full => Self::unavailable("the disk is full", second * 10),
+            StoreError::Busy | StoreError::Pool(_) => Self::unavailable("the database is busy", second),
+            StoreError::Closed => Self::unavailable("the server is shutting down", second * 5),
+            // Logged here, at the boundary that handles it; the client is told nothing of the inside.
+            StoreError::Io(_) | StoreError::Sql(_) => {
+                tracing::error!(error = %e, "the store failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(e: Refusal) -> Self {
+        let message = e.to_string();
+        let second = Duration::from_secs(1);
+        match e {
+            Refusal::BadRequest(e) => e.into(),
+            Refusal::ModelNotFound(_) | Refusal::EndpointNotServed { .. } => {
+                Self { param: Some("model".into()), ..Self::not_found(message) }.code("model_not_found")
+            }
+            Refusal::ModelNotAllowed(_) => Self::forbidden(message),
+            Refusal::InsufficientFunds => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
+                .code("insufficient_quota")
+                .no_retry(),
+            Refusal::KeyLimitReached => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message)
+                .code("insufficient_quota")
+                .no_retry(),
+            Refusal::TooManyRequests(wait) => Self::rate_limited(message, wait),
+            Refusal::TooManyAtOnce => Self::rate_limited(message, second),
+            Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),
+            Refusal::ProvidersDown(wait) => Self::unavailable(message, wait),
+            Refusal::ByProvider { status, .. } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                Self::new(status, "invalid_request_error", message)
+            }
+            Refusal::ProviderFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_error", message),
+            Refusal::ProviderTimeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message),
+            Refusal::Draining => Self::unavailable(message, second * 5),
+            Refusal::Store(e) => e.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_row_in_the_table() {
+        let rows = [
+            (
+                Refusal::BadRequest(BadRequest { param: Some("n".into()), message: "n".into() }),
+                400,
+                "invalid_request_error",
+                None,
+            ),
+            (Refusal::ModelNotFound("m".into()), 404, "not_found_error", Some("model_not_found")),
+            (Refusal::ModelNotAllowed("m".into()), 403, "permission_error", None),
+            (Refusal::InsufficientFunds, 402, "insufficient_funds", Some("insufficient_quota")),
+            (Refusal::KeyLimitReached, 402, "insufficient_quota", Some("insufficient_quota")),
+            (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
+            (Refusal::ProvidersFull(None), 429, "rate_limit_error", Some("rate_limit_exceeded")),
+            (Refusal::ProvidersDown(Duration::from_millis(1_500)), 503, "service_unavailable", None),
+            (Refusal::ByProvider { status: 422, message: "x".into() }, 422, "invalid_request_error", None),
+            (Refusal::ProviderFailed("x"), 502, "provider_error", None),
+            (Refusal::ProviderTimeout, 504, "provider_error", None),
+            (Refusal::Draining, 503, "service_unavailable", None),
+            (Refusal::Store(StoreError::Full), 503, "service_unavailable", None),
+        ];
+        for (refusal, status, kind, code) in rows {
+            let text = refusal.to_string();
+            let e = ApiError::from(refusal);
+            assert_eq!((e.status.as_u16(), e.kind, e.code), (status, kind, code), "{text}");
+            let response = e.response(Envelope::OpenAi, None);
+            let headers = response.headers();
+            assert_eq!(headers.contains_key("retry-after"), matches!(status, 429 | 503), "{text}");
+            assert_eq!(headers.contains_key("x-should-retry"), status == 402, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_that_of_the_dialect() {
+        for (path, envelope) in [
+            ("/v1/messages", Envelope::Anthropic),
+            ("/v1/messages/count_tokens", Envelope::Anthropic),
+            ("/v1/messagesx", Envelope::OpenAi),
+            ("/v1/chat/completions", Envelope::OpenAi),
+        ] {
+            assert_eq!(Envelope::of_path(path), envelope, "{path}");
+        }
+        let e = ApiError::invalid(Some("n"), "n must be 1");
+        assert_eq!(
+            e.body(Envelope::OpenAi, None),
+            r#"{"error":{"code":null,"message":"n must be 1","param":"n","type":"invalid_request_error"}}"#
+        );
+        assert_eq!(
+            e.body(Envelope::Anthropic, None),
+            r#"{"error":{"message":"n must be 1","type":"invalid_request_error"},"request_id":null,"type":"error"}"#
+        );
+    }
+}

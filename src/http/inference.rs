@@ -1,0 +1,126 @@
+//! The endpoints that run a model.
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream;
+
+use super::auth::{self, Need};
+use super::body;
+use super::error::{ApiError, Envelope};
+use super::log::{self, Arrived, GoneGuard, LoggedElsewhere};
+use super::world::World;
+use crate::domain::ids::RequestId;
+use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::relay::{Answer, Answered, Asked, Part, StreamAnswer};
+use crate::upstream::Client;
+
+/// Request headers that go to a provider. Everything else, credentials and conversation ids included,
+/// stays here.
+const PASSED_ON: [&str; 5] = ["accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta"];
+
+/// Answers a request to `endpoint`.
+pub async fn run(
+    endpoint: Endpoint,
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    client: Data<Client>,
+) -> HttpResponse {
+    let arrived = log::arrived(&request);
+    let guard = GoneGuard::new(&request);
+    let answered = answer(endpoint, &request, payload, &world, &client, arrived).await;
+    guard.answered();
+    answered.unwrap_or_else(|e| e.response(Envelope::of_path(endpoint.path()), Some(arrived.id)))
+}
+
+async fn answer(
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    payload: Payload,
+    world: &World,
+    client: &Client,
+    arrived: Arrived,
+) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(world, request, Need::Inference).await?;
+    let body = body::read(world, request, payload).await?;
+    let headers = PASSED_ON
+        .iter()
+        .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
+        .collect();
+    let asked = Asked {
+        request_id: arrived.id,
+        endpoint,
+        query: request.query_string().to_owned(),
+        headers,
+        body,
+        began: arrived.at,
+    };
+    let text = asked.body.clone();
+    let answered = world.relay.run(client, &caller, asked).await;
+    if let (Err(_), Ok(refused)) = (&answered, InferenceRequest::read(endpoint, &text)) {
+        // The line of a refused request should say what was asked for.
+        log::note_model(request, &refused.model);
+    }
+    let answered = answered?;
+    let mut response = respond(answered, arrived.id);
+    response.extensions_mut().insert(LoggedElsewhere);
+    Ok(response)
+}
+
+fn respond(answered: Answered, request_id: RequestId) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    if answered.limited {
+        header(&mut response, "x-max-tokens-limited", "balance");
+    }
+    if let Some(standing) = answered.standing {
+        header(&mut response, "x-ratelimit-limit-requests", &standing.limit.to_string());
+        header(&mut response, "x-ratelimit-remaining-requests", &standing.remaining.to_string());
+        header(&mut response, "x-ratelimit-reset-requests", &format!("{}s", standing.reset.as_secs()));
+    }
+    match answered.answer {
+        Answer::Whole { body, cost, balance, .. } => {
+            header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
+            header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
+            response.content_type("application/json").body(body)
+        }
+        Answer::Stream(answer) => {
+            response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+            // nginx in front would otherwise hold events back until its buffer is full.
+            header(&mut response, "x-accel-buffering", "no");
+            response.content_type("text/event-stream").streaming(events(answer, request_id))
+        }
+    }
+}
+
+fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
+    response.insert_header((HeaderName::from_static(name), value));
+}
+
+/// The parts as a body. When the connection drops it, the answer is dropped with it.
+fn events(
+    answer: Box<StreamAnswer>,
+    request_id: RequestId,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold(Some(answer), move |answer| async move {
+        let mut answer = answer?;
+        match answer.next().await? {
+            Part::Bytes(bytes) => Some((Ok(bytes), Some(answer))),
+            Part::Failed(refusal) => {
+                let event = error_event(answer.endpoint(), &refusal.into(), request_id);
+                Some((Ok(event), None))
+            }
+        }
+    })
+}
+
+/// One event with the envelope, and no `[DONE]`.
+fn error_event(endpoint: Endpoint, e: &ApiError, request_id: RequestId) -> Bytes {
+    let envelope = Envelope::of_path(endpoint.path());
+    let body = e.body(envelope, Some(request_id));
+    let name = match envelope {
+        Envelope::Anthropic => "event: error\n",
+        Envelope::OpenAi => "",
+    };
+    Bytes::from(format!("{name}data: {body}\n\n"))
+}

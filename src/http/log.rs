@@ -1,0 +1,142 @@
+//! One id and one log line for every request.
+
+use std::time::{Duration, Instant};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest};
+
+use crate::domain::ids::{AccountId, RequestId};
+use crate::domain::keys::KeyId;
+use crate::domain::time::Timestamp;
+
+/// The id of the request at hand, and when it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived {
+    /// Sent back as `x-request-id`.
+    pub id: RequestId,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// Who asked, once that is known.
+#[derive(Debug, Clone, Copy)]
+struct Known(AccountId, KeyId);
+
+/// The public name of the model that was asked for.
+#[derive(Debug, Clone)]
+struct Model(String);
+
+/// The request has its own, fuller line.
+#[derive(Debug, Clone, Copy)]
+pub struct LoggedElsewhere;
+
+/// The id of the request at hand.
+pub fn arrived(request: &HttpRequest) -> Arrived {
+    let known = request.extensions().get::<Arrived>().copied();
+    known.unwrap_or_else(|| Arrived { id: RequestId::generate(Timestamp::now()), at: Instant::now() })
+}
+
+/// Remembers who asked, for the line.
+pub fn note_caller(request: &HttpRequest, account: AccountId, key: KeyId) {
+    request.extensions_mut().insert(Known(account, key));
+}
+
+/// Remembers the model that was asked for, for the line.
+pub fn note_model(request: &HttpRequest, model: &str) {
+    request.extensions_mut().insert(Model(model.to_owned()));
+}
+
+/// Gives the request its id, and logs it unless it is logged elsewhere.
+///
+/// # Errors
+/// None of its own.
+pub async fn middleware(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let arrived = Arrived { id: RequestId::generate(Timestamp::now()), at: Instant::now() };
+    request.extensions_mut().insert(arrived);
+    let mut response = next.call(request).await?;
+    if let Ok(value) = HeaderValue::try_from(arrived.id.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    if response.response().extensions().get::<LoggedElsewhere>().is_none() {
+        line(&response, arrived);
+    }
+    Ok(response)
+}
+
+fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
+    let request = response.request();
+    let extensions = request.extensions();
+    let known = extensions.get::<Known>();
+    let status = response.status().as_u16();
+    let total_ms = millis(arrived.at.elapsed());
+    let (method, path) = (request.method().as_str(), request.path());
+    // Probes of a load balancer would drown everything else.
+    if matches!(path, "/health" | "/readyz") && status == 200 {
+        tracing::debug!(request_id = %arrived.id, method, path, status, total_ms, "request");
+        return;
+    }
+    tracing::info!(
+        request_id = %arrived.id,
+        method,
+        path,
+        status,
+        account = known.map(|k| tracing::field::display(k.0)),
+        key_id = known.map(|k| tracing::field::display(k.1)),
+        model = extensions.get::<Model>().map(|m| m.0.as_str()),
+        total_ms,
+        "request"
+    );
+}
+
+/// Logs a request whose client went away before it was answered, unless it is told that it was.
+#[derive(Debug)]
+pub struct GoneGuard<'a> {
+    request: &'a HttpRequest,
+    answered: bool,
+}
+
+impl<'a> GoneGuard<'a> {
+    /// For the request at hand.
+    pub const fn new(request: &'a HttpRequest) -> Self {
+        Self { request, answered: false }
+    }
+
+    /// It was answered.
+    pub fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for GoneGuard<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let arrived = arrived(self.request);
+        let extensions = self.request.extensions();
+        let known = extensions.get::<Known>();
+        tracing::info!(
+            request_id = %arrived.id,
+            method = self.request.method().as_str(),
+            path = self.request.path(),
+            // What nginx logs for a client that closed its connection.
+            status = 499,
+            account = known.map(|k| tracing::field::display(k.0)),
+            key_id = known.map(|k| tracing::field::display(k.1)),
+            model = extensions.get::<Model>().map(|m| m.0.as_str()),
+            outcome = "client_gone",
+            total_ms = millis(arrived.at.elapsed()),
+            "request"
+        );
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,1 +1,0 @@
-//! Recorded and written answers of real servers, cut everywhere.

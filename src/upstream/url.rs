@@ -1,0 +1,87 @@
+//! Which base URLs a provider may have.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::Uri;
+
+/// Checks a provider's base URL and gives it its stored form: no trailing slash, `/v1` if it has no path.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn check_base_url(text: &str) -> Result<String, String> {
+    let uri: Uri = text.trim().parse().map_err(|e| format!("not a URL: {e}"))?;
+    let scheme =
+        uri.scheme_str().filter(|s| matches!(*s, "http" | "https")).ok_or("a URL begins with http:// or https://")?;
+    let authority = uri.authority().ok_or("a URL names a host")?;
+    if authority.as_str().contains('@') {
+        return Err("a URL carries no user or password: use --api-key".into());
+    }
+    if uri.query().is_some() {
+        return Err("a base URL has no query".into());
+    }
+    let host = authority.host();
+    if host.is_empty() {
+        return Err("a URL names a host".into());
+    }
+    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>()
+        && is_out_of_bounds(address)
+    {
+        return Err(format!("{address} is no address of a provider"));
+    }
+    let path = match uri.path().trim_end_matches('/') {
+        "" => "/v1",
+        path => path,
+    };
+    Ok(format!("{scheme}://{authority}{path}"))
+}
+
+/// Addresses that no inference server has: "this host", link-local (where clouds keep their metadata),
+/// multicast and broadcast. Loopback and private networks are where providers live.
+fn is_out_of_bounds(address: IpAddr) -> bool {
+    let v4 = |a: Ipv4Addr| a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast();
+    let v6 = |a: Ipv6Addr| a.is_unspecified() || a.is_multicast() || (a.segments()[0] & 0xffc0) == 0xfe80;
+    match address {
+        IpAddr::V4(a) => v4(a),
+        // A mapped address is the IPv4 one in other clothes.
+        IpAddr::V6(a) => a.to_ipv4_mapped().map_or_else(|| v6(a), v4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_checked_and_tidied() {
+        let good = [
+            ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+            ("https://api.example.com/v1/", "https://api.example.com/v1"),
+            ("http://[::1]:11434/openai/v1", "http://[::1]:11434/openai/v1"),
+            ("http://192.168.1.7:1234/", "http://192.168.1.7:1234/v1"),
+        ];
+        for (text, stored) in good {
+            assert_eq!(check_base_url(text).as_deref(), Ok(stored), "{text}");
+        }
+        for text in [
+            "",
+            "localhost:8000",
+            "/v1",
+            "ftp://x/v1",
+            "http://",
+            "http:///v1",
+            "http://u:p@h/v1",
+            "http://h/v1?x=1",
+            "http://0.0.0.0/v1",
+            "http://[::]/v1",
+            "http://169.254.169.254/v1",
+            "http://[::ffff:169.254.169.254]/v1",
+            "http://[fe80::1]/v1",
+            "http://224.0.0.1/v1",
+            "http://a b/v1",
+            "file:///etc/passwd",
+        ] {
+            assert!(check_base_url(text).is_err(), "{text}");
+        }
+    }
+}
