@@ -12,7 +12,7 @@ TITLE = "hostile headers, provider URLs that point elsewhere"
 QUICK = False
 PLANTS = {"direct": "the clients talk to the upstream itself, which sees every header"}
 PASSED_ON = {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta"}
-OWN = {"host", "content-length", "transfer-encoding", "authorization", "connection"}
+OWN = {"host", "content-length", "transfer-encoding", "authorization", "connection", "accept-encoding"}
 HOSTILE = {
     "x-conversation-id": "canary",
     "cookie": "canary=1",
@@ -60,7 +60,6 @@ REFUSED_URLS = (
     "http://0/v1",
     "http://169.254.43518/v1",
     "http://[::ffff:0.0.0.0]:9/v1",
-    "http://metadata.google.internal/v1",
     "file:///etc/passwd",
     "gopher://127.0.0.1/1",
     "ftp://127.0.0.1/",
