@@ -55,8 +55,10 @@ def build(binary: pathlib.Path, data: pathlib.Path, rows: int) -> None:
     """Lets the product make the tables, and fills them."""
     subprocess.run([binary, "account", "list", "--data-dir", data], check=True, stdout=subprocess.DEVNULL)
     db = sqlite3.connect(data / "coordinator.db")
-    db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;"
-                     "PRAGMA ignore_check_constraints = ON; BEGIN;")
+    db.executescript(
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;"
+        "PRAGMA ignore_check_constraints = ON; BEGIN;"
+    )
     for statement in BUILD.format(accounts=ACCOUNTS, rows=rows, first=FIRST_MS).split(";\n"):
         db.execute(statement)
     db.commit()
@@ -111,8 +113,10 @@ def main() -> int:
     said, seconds, memory = audit(args.binary, data)
     stop.set()
     writer.join()
-    print(f"audit: ok={said['ok']} rows={said['usage_rows']} in {seconds:.1f} s, {memory >> 20} MiB;"
-          f" {len(waits)} writes meanwhile, the slowest {max(waits) * 1000:.0f} ms")
+    print(
+        f"audit: ok={said['ok']} rows={said['usage_rows']} in {seconds:.1f} s, {memory >> 20} MiB;"
+        f" {len(waits)} writes meanwhile, the slowest {max(waits) * 1000:.0f} ms"
+    )
     for problem in said["problems"][:5]:
         print(f"    {problem}")
     if not args.keep:

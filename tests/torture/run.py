@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The gauntlet: runs the checks of `checks/` against the release binary, a line a check.
 
-    run.py [--quick] [--only 1,5,…] [--plant NAME] [--seed S] [--binary PATH] [--list] [--keep]
+    run.py [--quick] [--only 1,5,…] [--plant NAME | --prove] [--seed S] [--binary PATH] [--list] [--keep]
 
 `--quick` runs the quick rows with smaller counts. `--plant NAME` puts in one fault of a check's own list
 (`--list` names them), which the check must report: then a failing run is the proof that it can fail.
+`--prove` runs every check with every fault of its list, small counts, and passes if all of them are reported.
 A check that this machine cannot run is skipped with its reason; under `CI=true` that is a failure.
 """
 
@@ -28,11 +29,6 @@ sys.path.insert(0, str(HERE))
 from check import Check, Skip  # noqa: E402
 from server import ROOT, HarnessError  # noqa: E402
 
-# Every check ends with the audit, so these two faults are open to all that make usage rows.
-COMMON_PLANTS = {
-    "drop-row": "the audited copy lacks the newest completed usage row",
-    "skim": "the audited copy has one micro-dollar too much on one account",
-}
 MOST_SHOWN = 8
 
 
@@ -82,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the quick rows, with smaller counts")
     parser.add_argument("--only", default="", help="numbers of rows, comma-separated")
     parser.add_argument("--plant", help="a fault to put in")
+    parser.add_argument("--prove", action="store_true", help="put in every fault, one after the other")
     parser.add_argument("--seed", default="", help="repeats a run")
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target" / "release" / "coordinator")
     parser.add_argument("--list", action="store_true", help="name the checks and their plants")
@@ -93,9 +90,31 @@ def show(modules: dict[int, ModuleType]) -> None:
     """Prints the checks and the faults each can be given."""
     for number, module in modules.items():
         print(f"{number:3} {'●' if module.QUICK else ' '} {module.TITLE}")
-        common = COMMON_PLANTS if getattr(module, "AUDITED", True) else {}
-        for name, what in {**module.PLANTS, **common}.items():
+        for name, what in module.PLANTS.items():
             print(f"        --plant {name:<16} {what}")
+
+
+def prove(
+    modules: dict[int, ModuleType], chosen: set[int], args: argparse.Namespace, seed: str, scratch: pathlib.Path
+) -> int:
+    """Every fault of every check must be reported, by a finding and not by a broken harness."""
+    passed = failed = skipped = 0
+    for number in sorted(chosen):
+        for plant, what in modules[number].PLANTS.items():
+            check = Check(number, True, seed, plant, args.binary.resolve(), scratch / f"{number:02}-{plant}")
+            verdict = run_one(modules[number], check)
+            reported = verdict == "FAIL" and not any(text.startswith("harness:") for text in check.lost)
+            passed, failed, skipped = (
+                passed + reported,
+                failed + (not reported and not verdict.startswith("skip")),
+                skipped + verdict.startswith("skip"),
+            )
+            word = "reported" if reported else verdict if verdict.startswith("skip") else "NOT REPORTED"
+            first = check.lost[0][:110] if check.lost else ""
+            print(f"{number:3} {plant:<16} {word:<12} {what}\n        {first}", flush=True)
+            shutil.rmtree(check.scratch, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
 
 
 def main() -> int:
@@ -115,6 +134,8 @@ def main() -> int:
     if args.quick and not args.only:
         chosen = {n for n in modules if modules[n].QUICK}
     scratch = ROOT / "target" / "torture" / f"run-{os.getpid()}"
+    if args.prove:
+        return prove(modules, chosen, args, seed, scratch)
     tally = {"ok": 0, "FAIL": 0, "skip": 0}
     planted = f", planted: {args.plant}" if args.plant else ""
     print(f"gauntlet: {'quick, ' if args.quick else ''}seed {seed}{planted}", flush=True)

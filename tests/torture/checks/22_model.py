@@ -14,7 +14,6 @@ from server import ROOT, HarnessError
 
 TITLE = "model test: random operations and crashes"
 QUICK = True
-AUDITED = False
 PLANTS = {
     "double-charge": "one settlement in some is made twice",
     "lost-commit": "the crash tears a commit that was answered",
