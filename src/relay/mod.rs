@@ -148,7 +148,7 @@ impl Relay {
         let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
         let answer = match begun {
-            Begun::Whole(body) => settle_whole(bill, body).await?,
+            Begun::Whole(answer) => settle_whole(bill, answer).await?,
             Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
                 endpoint: bill.endpoint,
                 bill: Some(bill),
@@ -200,28 +200,22 @@ impl Relay {
     }
 }
 
-async fn settle_whole(bill: Bill, body: Bytes) -> Result<Answer, Refusal> {
-    // It was read once to know that it is an answer at all; a failure now is a provider's.
-    let unusable = || Refusal::ProviderFailed("an unusable answer");
-    let reported = WholeAnswer::read(bill.endpoint, &body).map_err(|_| unusable())?.reported();
-    let (bill, metered) = if reported.is_whole() {
+async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
+    let reported = answer.reported();
+    let (bill, answer, metered) = if reported.is_whole() {
         let metered = bill.meter(reported, || 0);
-        (bill, metered)
+        (bill, answer, metered)
     } else {
         // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had
         // nothing, and owes nothing.
-        let body = body.clone();
         let count = move || {
-            let text = |answer: WholeAnswer<'_>| answer.estimate_completion();
-            let metered = bill.meter(reported, || WholeAnswer::read(bill.endpoint, &body).map_or(0, text));
-            (bill, metered)
+            let metered = bill.meter(reported, || answer.estimate_completion());
+            (bill, answer, metered)
         };
-        tokio::task::spawn_blocking(count).await.map_err(|_| unusable())?
+        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer"))?
     };
-    let endpoint = bill.endpoint;
     let settled = bill.settle(metered, Outcome::Completed).await?;
     let cost = settled.charged;
     let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };
-    let body = WholeAnswer::read(endpoint, &body).map_err(|_| unusable())?.with_receipt(&receipt);
-    Ok(Answer::Whole { body, cost, balance: settled.balance, usage: metered.usage })
+    Ok(Answer::Whole { body: answer.with_receipt(&receipt), cost, balance: settled.balance, usage: metered.usage })
 }
