@@ -1,0 +1,8 @@
+//! The stories, in reading order: the main job first, then what can go wrong with it.
+
+mod first_request;
+mod streaming;
+mod pricing;
+mod metering;
+mod affordable;
+mod credit;
