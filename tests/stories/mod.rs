@@ -11,3 +11,8 @@ mod headers;
 mod hangup;
 mod affordable;
 mod credit;
+mod auth;
+mod bad_input;
+mod bad_framing;
+mod surface;
+mod usage_page;
