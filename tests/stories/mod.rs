@@ -16,3 +16,7 @@ mod bad_input;
 mod bad_framing;
 mod surface;
 mod usage_page;
+mod commands;
+mod bad_commands;
+mod lifecycle;
+mod logs;
