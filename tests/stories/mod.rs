@@ -20,3 +20,4 @@ mod commands;
 mod bad_commands;
 mod lifecycle;
 mod logs;
+mod tidy;
