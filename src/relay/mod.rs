@@ -190,15 +190,23 @@ impl Relay {
         (bill, sent.begun, sent.slot)
     }
 
-    /// Waits until all that was settled is durable.
+    /// Waits until all that was settled is durable, for a few seconds at the most: what clients left
+    /// behind a moment ago is still being counted.
     ///
     /// # Errors
     /// The writer is gone.
     pub async fn flush(&self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + LONGEST_COUNT;
+        while !self.holds.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         // Jobs run in order: when this one is answered, all before it are.
         self.writer.write(|_| Ok(())).await
     }
 }
+
+/// Counting the tokens of the largest body takes less.
+const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(3);
 
 async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
     let reported = answer.reported();

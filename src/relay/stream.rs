@@ -122,13 +122,33 @@ impl StreamAnswer {
 
 impl Drop for StreamAnswer {
     fn drop(&mut self) {
-        let (Some(bill), Some(mut meter)) = (self.bill.take(), self.meter.take()) else { return };
+        let (Some(bill), Some(meter)) = (self.bill.take(), self.meter.take()) else { return };
         if !self.delivered {
             tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
             return;
         }
-        let reported = meter.reported();
-        let metered = bill.meter(reported, || meter.estimate_completion());
+        let left = Left { bill: Some(bill), meter };
+        // Counting takes its time (the tokenizer's first use 100 ms), and the provider is stopped by the
+        // task of its connection, on this thread: so it is counted on another one.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(left))),
+            Err(_) => drop(left),
+        }
+    }
+}
+
+/// What a client left behind. It is settled when it is dropped, so that a thread pool which shuts down
+/// before its turn comes settles it too.
+struct Left {
+    bill: Option<Bill>,
+    meter: Box<StreamMeter>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let Some(bill) = self.bill.take() else { return };
+        let reported = self.meter.reported();
+        let metered = bill.meter(reported, || self.meter.estimate_completion());
         bill.settle_later(metered, Outcome::ClientDisconnected);
     }
 }
