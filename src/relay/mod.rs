@@ -130,6 +130,10 @@ impl Relay {
     /// Refuses new work from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        if !self.holds.is_empty() {
+            // What does not drain in time is counted; the tokenizer should be there by then.
+            drop(std::thread::Builder::new().name("tokenizer".into()).spawn(|| crate::meter::tokens::count("")));
+        }
     }
 
     /// The server is about to stop.
@@ -190,7 +194,7 @@ impl Relay {
         (bill, sent.begun, sent.slot)
     }
 
-    /// Waits until all that was settled is durable, for a few seconds at the most: what clients left
+    /// Waits until all that was settled is durable, for some seconds at the most: what clients left
     /// behind a moment ago is still being counted.
     ///
     /// # Errors
@@ -205,8 +209,8 @@ impl Relay {
     }
 }
 
-/// Counting the tokens of the largest body takes less.
-const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(3);
+/// Making the tokenizer and counting the largest body takes less, also on a slow machine.
+const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
 
 async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
     let reported = answer.reported();
