@@ -9,3 +9,4 @@
 
 mod world;
 mod stories;
+mod model;
