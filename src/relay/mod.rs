@@ -205,8 +205,9 @@ impl Relay {
     }
 }
 
-/// Counting the tokens of the largest body takes less.
-const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(3);
+/// Counting the tokens of the largest body takes less, also where the tokenizer has to be made first on a
+/// busy machine.
+const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(10);
 
 async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
     let reported = answer.reported();
