@@ -139,7 +139,7 @@ impl Coordinator {
                 }
             }
         });
-        let Ok(ready) = ready.recv_timeout(Duration::from_secs(20)) else {
+        let Ok(ready) = ready.recv_timeout(Duration::from_secs(60)) else {
             let _ = child.kill();
             panic!("the server did not say that it listens: {}{}", self.out(), self.log());
         };

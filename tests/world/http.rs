@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// No reply of a healthy server takes longer; a story that waits for it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, as it is written on the wire: nothing is added but `Host` and `Content-Length`.
 #[derive(Debug, Clone)]

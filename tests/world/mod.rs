@@ -24,9 +24,9 @@ pub const PROMPT: &str = "Explain gradient descent in one paragraph, then again 
     next one answers. If a sentence has more than twenty words, cut it in two. If a paragraph has more than five \
     sentences, cut it too. Write nothing before the first paragraph and nothing after the last one, thank you.";
 
-/// Waits until `done`, at most ten seconds.
+/// Waits until `done`: twenty seconds at the most, since a busy disk can hold a commit back for long.
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(20);
     while !done() {
         assert!(Instant::now() < until, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
