@@ -74,10 +74,10 @@ fn printed_at_start(server: &Coordinator) -> String {
 fn the_first_start_says_how_to_make_an_admin() {
     let server = Coordinator::new();
     let said = printed_at_start(&server);
-    assert!(said.contains("coordinator admin create"), "{said}");
+    assert!(said.contains("coordinator admin create") && said.contains("/admin#setup="), "{said}");
     server.admin_key();
     let said = printed_at_start(&server);
-    assert!(!said.contains("admin create"), "with an admin it says nothing: {said}");
+    assert!(!said.contains("admin create") && !said.contains("#setup"), "with an admin it says nothing: {said}");
 }
 
 #[test]
