@@ -76,7 +76,7 @@ impl Verifier {
     /// It is not a key that is in force now; or the store fails.
     pub async fn verify(&self, text: &str, now: Timestamp) -> Result<KeyRow, AuthError> {
         let key = PlainKey::parse(text).ok_or(AuthError::Invalid)?;
-        let row = self.store.read(|conn| keys::get(conn, key.id()))?.ok_or(AuthError::Invalid)?;
+        let row = self.store.read_one(|conn| keys::get(conn, key.id()))?.ok_or(AuthError::Invalid)?;
         if row.revoked_at.is_some() || row.limits.expires_at.is_some_and(|at| at <= now) {
             return Err(AuthError::Invalid);
         }

@@ -4,6 +4,8 @@
 //! millisecond. An id is the row's own primary key, so no second index on a random id is needed.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -132,9 +134,13 @@ fn next(now: Timestamp) -> i64 {
     }
 }
 
+/// Random enough to keep two processes apart: a counter scrambled by a key that is random in each. An id
+/// is no secret, and a system call for each request would be felt.
 fn random_u32() -> u32 {
-    // Without an entropy source ids are still unique within the process: they count up.
-    getrandom::u32().unwrap_or(0)
+    static SCRAMBLER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicI64 = AtomicI64::new(0);
+    let hash = SCRAMBLER.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
+    u32::try_from(hash >> 32).unwrap_or(0)
 }
 
 #[cfg(test)]

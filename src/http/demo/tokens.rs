@@ -1,6 +1,6 @@
-//! Honest counting: a token is a token of `o200k_base`, and a text is cut only between tokens.
+//! Honest counting: a token is a token of `cl100k_base`, and a text is cut only between tokens.
 
-use bpe_openai::o200k_base;
+use crate::meter::vocabulary::tokenizer;
 
 /// A piece of an answer that is sent as one event: whole characters, and how many tokens they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,21 +13,21 @@ pub struct Piece {
 
 /// Tokens of `text`.
 pub fn count(text: &str) -> usize {
-    o200k_base().count(text)
+    tokenizer().count(text)
 }
 
 /// The ids of the tokens of `text`.
 pub fn ids(text: &str) -> Vec<u64> {
-    o200k_base().encode(text).into_iter().map(u64::from).collect()
+    tokenizer().encode(text).into_iter().map(u64::from).collect()
 }
 
 /// Splits `text` into its tokens; tokens that are only part of a character go with the one that ends it.
 pub fn pieces(text: &str) -> Vec<Piece> {
-    let tokenizer = o200k_base();
+    let tokenizer = tokenizer();
     let mut pieces = Vec::new();
     let (mut bytes, mut tokens) = (Vec::new(), 0_usize);
     for token in tokenizer.encode(text) {
-        bytes.extend_from_slice(tokenizer.bpe.token_bytes(token));
+        bytes.extend_from_slice(tokenizer.bytes(token));
         tokens = tokens.saturating_add(1);
         if let Ok(whole) = std::str::from_utf8(&bytes) {
             pieces.push(Piece { text: whole.to_owned(), tokens });
@@ -46,7 +46,7 @@ const FILLER: &str = " on";
 /// The result is exactly `limit` tokens when counted again: where the cut would go through a
 /// character, or the shorter text tokenizes otherwise, the place is filled with a plain word.
 pub fn cut(text: &str, limit: usize) -> String {
-    let tokenizer = o200k_base();
+    let tokenizer = tokenizer();
     let tokens = tokenizer.encode(text);
     if tokens.len() <= limit {
         return text.to_owned();
@@ -55,7 +55,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     loop {
         let mut bytes = Vec::new();
         for token in tokens.iter().take(keep) {
-            bytes.extend_from_slice(tokenizer.bpe.token_bytes(*token));
+            bytes.extend_from_slice(tokenizer.bytes(*token));
         }
         let mut shorter = whole_characters(&bytes).to_owned();
         for _ in count(&shorter)..limit {
