@@ -331,3 +331,6 @@ impl Ballast {
         file.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests;
