@@ -77,13 +77,18 @@ pub fn spawn(server: Server) {
     });
 }
 
+/// What the kernel keeps for a client that does not keep up, in bytes (it doubles it). Left to itself it
+/// takes megabytes of an answer that nobody reads, all of them generated and billed.
+const SEND_BUFFER: usize = 64 << 10;
+
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)
 fn limit_unread(io: &dyn std::any::Any, timeout: std::time::Duration) {
-    if let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>()
-        && let Err(e) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
-    {
-        tracing::debug!(error = %e, "TCP_USER_TIMEOUT");
+    let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let set = socket.set_tcp_user_timeout(Some(timeout)).and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+    if let Err(e) = set {
+        tracing::debug!(error = %e, "a socket option");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::holds::{HeldNow, OpenHold};
 use super::rate::Standing;
 use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
-use crate::domain::request::InferenceRequest;
+use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens;
@@ -39,7 +41,12 @@ const MEDIA_TOKENS: u64 = 65_536;
 
 impl Relay {
     /// Reserves the worst case.
-    pub(super) fn admit(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Admitted, Refusal> {
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+        body: &Bytes,
+    ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
         let model = &request.model;
         let (price, offers) =
@@ -53,8 +60,8 @@ impl Relay {
         let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
             // Not even the prompt fits at a token a byte: count it.
             Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
-                let counted = tokens::prompt_estimate(request);
-                let prompt_tokens = wanted.prompt_tokens.min(counted + counted.div_ceil(10));
+                let counted = tokens_of(request.endpoint, body.clone()).await;
+                let prompt_tokens = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
                 self.hold(caller, &price.price, Bounds { prompt_tokens, ..wanted })?
             }
             other => other?,
@@ -117,6 +124,14 @@ impl Relay {
     }
 }
 
+/// The prompt's tokens by the tokenizer, counted on the blocking pool: it may be megabytes, and the first
+/// count of all makes the tokenizer.
+pub(super) async fn tokens_of(endpoint: Endpoint, body: Bytes) -> u64 {
+    let count = move || InferenceRequest::read(endpoint, &body).map_or(0, |request| tokens::prompt_estimate(&request));
+    // Only a count that panicked has no answer; then the bytes stay the bound.
+    tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
+}
+
 /// `wanted`, with as much output as `available` pays for; `None` if not even the prompt and one token fit.
 fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
     let output = price.affordable_output(wanted.prompt_tokens, available)?;
@@ -145,7 +160,6 @@ fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
 mod tests {
     use super::*;
     use crate::domain::ids::PriceId;
-    use crate::domain::request::Endpoint;
 
     fn row(context_length: Option<u64>, max_output: Option<u64>) -> PriceRow {
         let zero = Timestamp::from_millis(0);

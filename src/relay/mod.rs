@@ -143,12 +143,12 @@ impl Relay {
     /// A refusal, or a failure before the first byte. Nothing is charged then.
     pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
-        let admitted = self.admit(caller, &request)?;
+        let admitted = self.admit(caller, &request, &asked.body).await?;
         let sent = self.send(client, &asked, &request, &admitted).await?;
         let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
         let answer = match begun {
-            Begun::Whole(body) => settle_whole(bill, &body).await?,
+            Begun::Whole(answer) => settle_whole(bill, answer).await?,
             Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
                 endpoint: bill.endpoint,
                 bill: Some(bill),
@@ -200,12 +200,20 @@ impl Relay {
     }
 }
 
-async fn settle_whole(bill: Bill, body: &Bytes) -> Result<Answer, Refusal> {
-    // It was read once to know that it is an answer at all; a failure now is a provider's.
-    let Ok(answer) = WholeAnswer::read(bill.endpoint, body) else {
-        return Err(Refusal::ProviderFailed("an unusable answer"));
+async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
+    let reported = answer.reported();
+    let (bill, answer, metered) = if reported.is_whole() {
+        let metered = bill.meter(reported, || 0);
+        (bill, answer, metered)
+    } else {
+        // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had
+        // nothing, and owes nothing.
+        let count = move || {
+            let metered = bill.meter(reported, || answer.estimate_completion());
+            (bill, answer, metered)
+        };
+        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer"))?
     };
-    let metered = bill.meter(answer.reported(), || answer.estimate_completion());
     let settled = bill.settle(metered, Outcome::Completed).await?;
     let cost = settled.charged;
     let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };

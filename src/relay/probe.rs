@@ -10,7 +10,7 @@ use serde_json::json;
 use super::send::{self, Begun, Failed};
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::usage::Reported;
-use crate::meter::{State, WholeAnswer};
+use crate::meter::State;
 use crate::upstream::{Client, Target};
 
 /// What one endpoint of a provider did.
@@ -66,7 +66,7 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
         Failed::Request { status, message } => format!("{status}: {message}"),
     })?;
     match begun {
-        Begun::Whole(body) => WholeAnswer::read(endpoint, &body).map(|a| a.reported()).map_err(|e| e.to_string()),
+        Begun::Whole(answer) => Ok(answer.reported()),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
                 State::Ended => return Ok(meter.reported()),
