@@ -259,8 +259,9 @@ mod tests {
 
     #[test]
     fn scopes_and_windows_are_read_back() {
-        ["inference", "manage", "inference manage", "admin"]
-            .map(|text| assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text)));
+        for text in ["inference", "manage", "inference manage", "admin"] {
+            assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text));
+        }
         assert_eq!(Scopes::parse("inference root"), None);
         let now = Timestamp::parse("2026-04-30T14:22:01Z").unwrap_or(Timestamp::from_millis(0));
         let rows = [
