@@ -48,13 +48,7 @@ impl Relay {
         body: &Bytes,
     ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
-        let model = &request.model;
-        let (price, offers) =
-            self.store.read(|conn| Ok((prices::in_force(conn, model)?, providers::offers(conn, model)?)))?;
-        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
-        if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
-            return Err(Refusal::ModelNotAllowed(model.clone()));
-        }
+        let (price, offers) = self.offered(caller, &request.model)?;
         let standing = self.count_request(caller)?;
         let wanted = bounds(request, &price);
         let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
@@ -69,7 +63,19 @@ impl Relay {
         Ok(Admitted { price, offers, bounds, limited, hold, standing })
     }
 
-    fn open_for_work(&self) -> Result<(), Refusal> {
+    /// The price of a model that this key may use, and who can serve it.
+    pub(super) fn offered(&self, caller: &Caller, model: &str) -> Result<(PriceRow, Vec<Offer>), Refusal> {
+        let (price, offers) =
+            self.store.read(|conn| Ok((prices::in_force(conn, model)?, providers::offers(conn, model)?)))?;
+        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.to_owned()))?;
+        let allowed = caller.key.limits.allowed_models.as_ref();
+        if allowed.is_some_and(|models| !models.iter().any(|allowed| allowed == model)) {
+            return Err(Refusal::ModelNotAllowed(model.to_owned()));
+        }
+        Ok((price, offers))
+    }
+
+    pub(super) fn open_for_work(&self) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
@@ -86,12 +92,12 @@ impl Relay {
             .rpm
             .map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()))
             .transpose()
-            .map_err(|full| Refusal::TooManyRequests(full.reset))
+            .map_err(Refusal::TooManyRequests)
     }
 
     /// Opens a hold for as much of `wanted` as the account and the key can pay for.
     fn hold(&self, caller: &Caller, price: &Price, wanted: Bounds) -> Result<(OpenHold, (Bounds, bool)), Refusal> {
-        self.holds.open(caller.account, caller.key.id, |held| {
+        self.holds.open(caller.account, Some(caller.key.id), |held| {
             if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
                 return Err(Refusal::TooManyAtOnce);
             }
@@ -105,7 +111,7 @@ impl Relay {
     }
 
     /// What the account and the key can still pay, and which of the two is the narrower.
-    fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
+    pub(super) fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
         let (balance, key) = if caller.key.limits.spend.is_some() {
             self.store.read(|conn| Ok((accounts::balance(conn, caller.account)?, keys::get(conn, caller.key.id)?)))?
         } else {
@@ -113,8 +119,7 @@ impl Relay {
         };
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
-            let began = key.limits.reset.window_start(Timestamp::now());
-            let spent = if key.window.started_at >= began { key.window.spent } else { MicroUsd::ZERO };
+            let spent = key.spent(Timestamp::now());
             key.limits.spend.map(|limit| limit.less(spent).less(held.key.total))
         });
         Ok(match left {
@@ -133,7 +138,7 @@ pub(super) async fn tokens_of(endpoint: Endpoint, body: Bytes) -> u64 {
 }
 
 /// `wanted`, with as much output as `available` pays for; `None` if not even the prompt and one token fit.
-fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
+pub(super) fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
     let output = price.affordable_output(wanted.prompt_tokens, available)?;
     let completion_tokens = wanted.completion_tokens.min(output);
     let none_left = completion_tokens == 0 && wanted.completion_tokens > 0;
@@ -141,7 +146,7 @@ fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Boun
 }
 
 /// The most that a request can use: a token is at least a byte.
-fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
+pub(super) fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
     let bytes = u64::try_from(request.size()).unwrap_or(u64::MAX);
     let bytes = if request.has_media() { bytes.saturating_add(MEDIA_TOKENS) } else { bytes };
     let context = price.context_length.unwrap_or(u64::MAX);

@@ -3,7 +3,9 @@
 
 mod admit;
 mod bill;
+mod count;
 mod probe;
+mod quote;
 mod rate;
 mod refusal;
 mod send;
@@ -33,6 +35,7 @@ use rate::Rates;
 use send::{Begun, Sent};
 
 pub use probe::{Probed, probe};
+pub use quote::Quote;
 pub use rate::Standing;
 pub use refusal::Refusal;
 pub use stream::{Part, StreamAnswer};
@@ -181,7 +184,7 @@ impl Relay {
             request_id: asked.request_id,
             account: caller.account,
             key_id: caller.key.id,
-            key_window: Bill::window(caller),
+            key_is_limited: caller.key.limits.spend.is_some(),
             endpoint: asked.endpoint,
             request: asked.body.clone(),
             price: admitted.price,

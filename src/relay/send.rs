@@ -106,7 +106,7 @@ impl Relay {
     }
 
     /// Where an offer is sent, with its key.
-    fn target(&self, offer: &Offer) -> Target {
+    pub(super) fn target(&self, offer: &Offer) -> Target {
         let provider = &offer.provider;
         Target {
             provider: provider.id,
