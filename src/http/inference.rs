@@ -9,6 +9,7 @@ use super::auth::{self, Need};
 use super::body;
 use super::error::{self, ApiError, Envelope};
 use super::log::{self, Arrived, GoneGuard, LoggedElsewhere};
+use super::stall;
 use super::world::World;
 use crate::domain::ids::RequestId;
 use crate::domain::request::{Endpoint, InferenceRequest};
@@ -51,7 +52,7 @@ async fn answer(
             log::note_model(request, &refused.model);
         }
     })?;
-    let mut response = respond(answered, arrived.id);
+    let mut response = respond(answered, arrived.id, request, world);
     response.extensions_mut().insert(LoggedElsewhere);
     Ok(response)
 }
@@ -90,7 +91,7 @@ async fn counted(
     Ok(world.relay.count_tokens(client, &caller, &asked).await?)
 }
 
-fn respond(answered: Answered, request_id: RequestId) -> HttpResponse {
+fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, world: &World) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     if answered.limited {
         header(&mut response, "x-max-tokens-limited", "balance");
@@ -108,7 +109,9 @@ fn respond(answered: Answered, request_id: RequestId) -> HttpResponse {
             response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
             // nginx in front would otherwise hold events back until its buffer is full.
             header(&mut response, "x-accel-buffering", "no");
-            response.content_type("text/event-stream").streaming(events(answer, request_id))
+            let events = events(answer, request_id);
+            let events = stall::watch(events, request, world.settings.write_timeout);
+            response.content_type("text/event-stream").streaming(events)
         }
     }
 }
