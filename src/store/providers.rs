@@ -143,7 +143,7 @@ pub struct NewProvider {
 /// Adds a provider.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a bad name or model, [`StoreError::Conflict`] if the name is taken.
+/// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
 pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
     if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
@@ -153,6 +153,9 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     }
     if name.starts_with(ProviderId::PREFIX) {
         return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
+    }
+    if let Some(key) = &new.api_key {
+        check_api_key(key)?;
     }
     accounts::get(conn, new.account_id)?;
     let id = ProviderId::generate(now);
@@ -181,6 +184,15 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models});
     events::record(conn, actor, "provider.add", &id.to_string(), &detail, now)?;
     find(conn, name)
+}
+
+/// A key goes into a header: what cannot stand there would make every request fail.
+fn check_api_key(key: &Secret) -> Result<(), StoreError> {
+    let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(StoreError::Invalid("a provider's key is visible ASCII characters, without blanks".into()));
+    }
+    Ok(())
 }
 
 /// Replaces the models a provider offers.
