@@ -86,6 +86,11 @@ impl<'a> TopLevel<'a> {
         self.entries.iter().find(|e| e.key == key).map(|e| e.value)
     }
 
+    /// All keys with the raw text of their values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.entries.iter().map(|e| (&*e.key, e.value))
+    }
+
     /// Where a value that [`Self::get`] gave lies in the text.
     fn place(&self, value: &str) -> Range<usize> {
         let start = (value.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
