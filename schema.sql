@@ -23,6 +23,15 @@ CREATE TABLE admins (
   created_at INTEGER NOT NULL
 ) STRICT;
 
+-- Who is signed in to the admin page. The token itself is only in the browser's cookie; `id` is its SHA-256.
+CREATE TABLE sessions (
+  id BLOB PRIMARY KEY CHECK (length(id) = 32),
+  admin_id INTEGER NOT NULL REFERENCES admins (id),
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_expiry ON sessions (expires_at);
+
 -- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string.
 -- `window_spent_micro_usd` is what the key was charged since `window_started_at`, for its spend limit.
 CREATE TABLE keys (

@@ -18,6 +18,12 @@ const PASSWORD_COST: (u32, u32) = (19 * 1_024, 2);
 #[error("hashing failed: {0}")]
 pub struct HashFailed(String);
 
+impl HashFailed {
+    pub(super) fn new(cause: &dyn std::fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}
+
 /// The PHC text of a key.
 ///
 /// # Errors
@@ -49,7 +55,7 @@ pub fn verify_password(password: &Secret, phc: Option<&str>) -> bool {
 }
 
 fn hash(secret: &[u8], (memory, passes): (u32, u32)) -> Result<String, HashFailed> {
-    let failed = |e: &dyn std::fmt::Display| HashFailed(e.to_string());
+    let failed = HashFailed::new;
     let params = Params::new(memory, passes, 1, None).map_err(|e| failed(&e))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     Ok(argon2.hash_password(secret).map_err(|e| failed(&e))?.to_string())

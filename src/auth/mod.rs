@@ -1,7 +1,11 @@
 //! Who presents a credential: keys and passwords, hashed and verified.
 
 mod hash;
+mod signin;
+mod token;
 mod verifier;
 
 pub use hash::{HashFailed, hash_key, hash_password, verify_password};
+pub use signin::{SignIn, SignInError};
+pub use token::{SetupToken, Token};
 pub use verifier::{AuthError, Verifier};

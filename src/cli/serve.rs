@@ -10,13 +10,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Output;
 use super::{Failed, demo, logging};
-use crate::auth::Verifier;
+use crate::auth::{Token, Verifier};
 use crate::domain::ids;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::http::demo::Imitate;
-use crate::http::{self, Settings, World};
+use crate::http::{self, Door, Settings, World};
 use crate::relay::Relay;
 use crate::store::{Store, Writer, accounts, admins, ledger, usage};
 use crate::upstream::Timeouts;
@@ -109,9 +109,11 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let (writer, writing) = Writer::start(&store)?;
     let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, resolve_key));
     let verifier = Arc::new(Verifier::new(store.clone())?);
-    let world = World { relay: Arc::clone(&relay), verifier, settings: Arc::new(settings(&args)) };
+    let door = Arc::new(Door::new(store.clone()));
+    let setup = first_admin_link(&store, &door, address)?;
+    let world = World { relay: Arc::clone(&relay), verifier, door, settings: Arc::new(settings(&args)) };
     let server = http::start(world, listener)?;
-    announce(address, demo.as_ref(), &store, out)?;
+    announce(address, demo.as_ref(), setup.as_deref(), out)?;
     run_until_stopped(server, &relay).await?;
     relay.flush().await?;
     drop(relay);
@@ -151,22 +153,38 @@ fn settings(args: &Args) -> Settings {
     }
 }
 
-fn announce(address: SocketAddr, demo: Option<&demo::Demo>, store: &Store, out: Output) -> Result<(), Failed> {
+/// The link that sets up the first admin, once; none if there is an admin.
+fn first_admin_link(store: &Store, door: &Door, address: SocketAddr) -> Result<Option<String>, Failed> {
+    if store.read(admins::any)? {
+        return Ok(None);
+    }
+    let token = Token::generate().map_err(|e| Failed::Other(e.to_string()))?;
+    door.setup.allow(&token);
+    // A browser cannot open "every address".
+    let host =
+        if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
+    Ok(Some(format!("http://{host}/admin#setup={}", token.expose())))
+}
+
+fn announce(address: SocketAddr, demo: Option<&demo::Demo>, setup: Option<&str>, out: Output) -> Result<(), Failed> {
     let base_url = format!("http://{address}/v1");
     if out.json {
-        let mut line = json!({"listening": address.to_string()});
-        if let (Some(demo), Some(line)) = (demo, line.as_object_mut()) {
+        let mut line = serde_json::Map::from_iter([("listening".to_owned(), json!(address.to_string()))]);
+        if let Some(demo) = demo {
             line.insert("base_url".into(), json!(base_url));
             line.insert("key".into(), json!(demo.key()));
         }
-        return out.line(&line.to_string());
+        if let Some(setup) = setup {
+            line.insert("setup_url".into(), json!(setup));
+        }
+        return out.line(&serde_json::Value::from(line).to_string());
     }
     out.line(&format!("listening on http://{address}"))?;
     if let Some(demo) = demo {
         out.line(&demo.welcome(&base_url))?;
     }
-    if !store.read(admins::any)? {
-        out.line("There is no admin yet; make one with: coordinator admin create NAME --password-stdin")?;
+    if let Some(setup) = setup {
+        out.line(&format!("\nThere is no admin yet. Open this link to set one up; it works once:\n\n  {setup}\n"))?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 
 use super::error::ApiError;
-use super::log;
 use super::world::World;
+use super::{browser, log, session};
 use crate::domain::ids::AccountId;
 use crate::domain::time::Timestamp;
 use crate::relay::Caller;
@@ -54,11 +54,16 @@ pub struct Admin {
     pub actor: String,
 }
 
-/// The admin whose key the request carries.
+/// The admin whose key or session the request carries. A key goes first: who sends one means it.
 ///
 /// # Errors
-/// 401 for a key that is not in force, 403 for an account's key.
+/// 401 for a key that is not in force or a session that is over, 403 for an account's key or a page of
+/// another origin.
 pub async fn admin(world: &World, request: &HttpRequest) -> Result<Admin, ApiError> {
+    let has_key = request.headers().contains_key(AUTHORIZATION) || request.headers().contains_key("x-api-key");
+    if !has_key && browser::session_token(request.headers()).is_some() {
+        return session::admin(world, request);
+    }
     let key = key(world, request).await?;
     let Owner::Admin(id) = key.owner else {
         return Err(ApiError::forbidden("this needs an admin key"));

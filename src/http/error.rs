@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, SignInError};
 use crate::domain::ids::RequestId;
 use crate::domain::request::BadRequest;
 use crate::relay::Refusal;
@@ -80,6 +80,29 @@ impl ApiError {
             .code("invalid_api_key")
     }
 
+    /// 401: nobody is signed in, or not any more.
+    pub fn session_expired() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "the session is over: sign in again")
+            .code("session_expired")
+    }
+
+    /// 401: one text for an unknown name and a wrong password.
+    fn wrong_password() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "the name or the password is wrong")
+            .code("invalid_login")
+    }
+
+    /// 401: the one-time link is wrong, or was used.
+    pub fn wrong_setup_token() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "this link is wrong or was used already")
+            .code("invalid_setup_token")
+    }
+
+    /// 403: a page of another origin asked, with the browser's cookie.
+    pub fn cross_site() -> Self {
+        Self::forbidden("pages of other origins may not use a session").code("cross_site")
+    }
+
     /// 403: the right key, but not for this.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission_error", message)
@@ -130,7 +153,8 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", message).retry_after(wait)
     }
 
-    fn internal() -> Self {
+    /// 500: the log knows more.
+    pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "internal error")
     }
 
@@ -191,6 +215,16 @@ impl From<AuthError> for ApiError {
             AuthError::Invalid => Self::unauthorized(),
             AuthError::TooManyFailures(wait) => Self::rate_limited("too many failed attempts with this key", wait),
             AuthError::Store(e) => e.into(),
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(e: SignInError) -> Self {
+        match e {
+            SignInError::Wrong => Self::wrong_password(),
+            SignInError::Wait(wait) => Self::rate_limited("too many failed attempts to sign in", wait),
+            SignInError::Store(e) => e.into(),
         }
     }
 }

@@ -3,14 +3,18 @@
 mod admin;
 mod auth;
 mod body;
+mod browser;
 mod cors;
 mod error;
 mod inference;
 mod log;
 mod models;
+mod overview;
+mod pages;
 mod payments;
 mod public;
 mod query;
+mod session;
 mod world;
 pub mod demo;
 
@@ -25,6 +29,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
 use error::{ApiError, Envelope};
+pub use session::Door;
 pub use world::{Settings, World};
 
 /// Starts the server on `listener`; it runs until its handle stops it.
@@ -96,9 +101,19 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/v1/payments/balance").route(web::get().to(payments::balance)))
         .service(get("/v1/payments/usage").route(web::get().to(payments::usage)))
         .service(get("/v1/admin/credit").route(web::post().to(admin::credit)))
+        .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
+        .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
+        .service(get("/v1/admin/setup").route(web::post().to(session::setup)))
+        .service(
+            get("/v1/admin/session")
+                .route(web::get().to(session::get))
+                .route(web::post().to(session::sign_in))
+                .route(web::delete().to(session::sign_out)),
+        )
         .service(get("/health").route(web::get().to(public::health)))
         .service(get("/readyz").route(web::get().to(public::ready)))
         .service(get("/api/version").route(web::get().to(public::version)))
+        .configure(pages::routes)
         .default_service(web::to(not_implemented));
 }
 

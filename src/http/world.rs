@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::session::Door;
 use crate::auth::Verifier;
 use crate::relay::Relay;
 
@@ -13,6 +14,8 @@ pub struct World {
     pub relay: Arc<Relay>,
     /// Who presents a key.
     pub verifier: Arc<Verifier>,
+    /// Who signs in to the admin page.
+    pub door: Arc<Door>,
     /// How requests are read and answered.
     pub settings: Arc<Settings>,
 }

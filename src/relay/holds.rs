@@ -72,6 +72,11 @@ impl Holds {
         get(&self.lock().accounts, account)
     }
 
+    /// What all accounts have on hold together.
+    pub fn total(&self) -> MicroUsd {
+        self.lock().accounts.values().fold(MicroUsd::ZERO, |sum, held| plus(sum, held.total))
+    }
+
     /// What a key has on hold.
     pub fn of_key(&self, key: KeyId) -> Held {
         get(&self.lock().keys, key)

@@ -72,6 +72,29 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Admin> {
     Ok(Admin { id: AdminId::from_i64(row.get(0)?), name: row.get(1)?, created_at: Timestamp::from_millis(row.get(2)?) })
 }
 
+/// The admin of this name with its password's PHC text, if it has one: for signing in.
+///
+/// # Errors
+/// SQLite fails. A name that nobody has is `None`.
+pub fn with_password(conn: &Connection, name: &str) -> Result<Option<(Admin, Option<String>)>, StoreError> {
+    let hash = conn
+        .prepare_cached("SELECT password_hash FROM admins WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    hash.map(|hash| Ok((find(conn, name)?, hash))).transpose()
+}
+
+/// Makes the first admin. In the transaction of the write, so of two that try one succeeds.
+///
+/// # Errors
+/// [`StoreError::Conflict`] if there is an admin already; what [`create`] returns.
+pub fn create_first(conn: &Connection, name: &str, password_hash: &str, now: Timestamp) -> Result<Admin, StoreError> {
+    if any(conn)? {
+        return Err(StoreError::Conflict("there is an admin already".into()));
+    }
+    create(conn, name, Some(password_hash), "setup", now)
+}
+
 /// There is at least one admin.
 ///
 /// # Errors

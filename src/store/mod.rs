@@ -11,6 +11,7 @@ mod writer;
 mod checkpoint;
 pub mod accounts;
 pub mod admins;
+pub mod sessions;
 pub mod keys;
 pub mod prices;
 pub mod providers;
@@ -19,6 +20,7 @@ pub mod ledger;
 pub mod idempotency;
 pub mod events;
 pub mod audit;
+pub mod overview;
 pub mod backup;
 
 pub use error::StoreError;

@@ -1,0 +1,210 @@
+// The account page: prices and samples for anybody; with a key, what its account has and did.
+
+import { call, configure, get, idempotencyKey, query } from './api.js';
+import { fill, h } from './dom.js';
+import { csvButton } from './export.js';
+import { createKey, keyTable } from './keys.js';
+import { decimal, micro, parseUsd, usd } from './money.js';
+import { base, samples } from './samples.js';
+import { table } from './table.js';
+import { FieldError, badge, button, dialog, field, figures, form, into, money, say, section, segmented, snippet, when } from './ui.js';
+import { ledgerTable, usageChart, usageTable } from './usage.js';
+
+// The key stays in this tab: session storage ends with it, and nothing else ever holds it.
+const store = 'coordinator-key';
+let key = sessionStorage.getItem(store);
+configure({ headers: () => (key ? { authorization: `Bearer ${key}` } : {}) });
+
+const mine = document.getElementById('mine');
+const who = document.getElementById('who');
+let leave = new AbortController();
+let active = Date.now();
+for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { active = Date.now(); }, { passive: true });
+
+function forget() {
+  leave.abort();
+  sessionStorage.removeItem(store);
+  key = null;
+  ask();
+  mine.querySelector('input').focus();
+}
+
+/** The form that takes a key. A key that is refused is not kept. */
+function ask() {
+  fill(who);
+  const one = field({ label: 'Your key', name: 'key', kind: 'password', required: true, autocomplete: 'off', placeholder: 'sk-db-…', spellcheck: 'false', hint: 'Kept in this tab until you close it, and sent only to this server.' });
+  fill(mine, h('div.gate.open', {}, h('h1', { tabindex: '-1' }, 'Your account'), h('p', {}, 'Paste a key to see its balance and usage.'), form({
+    fields: [one], submit: 'Open account',
+    async save(values) {
+      key = values.key.trim();
+      try {
+        open(await get('/v1/key'));
+      } catch (error) {
+        key = null;
+        throw error.status === 401 ? new FieldError('key', error.message) : error;
+      }
+      sessionStorage.setItem(store, key);
+      mine.querySelector('h1').focus();
+    },
+  })));
+}
+
+function redeem(done) {
+  dialog('Redeem an invite code', (close) => form({
+    fields: [field({ label: 'Code', name: 'code', required: true, spellcheck: 'false' })], submit: 'Redeem', cancel: close,
+    async save({ code }) {
+      const result = await call('POST', '/v1/invite/redeem', { body: { code } });
+      close();
+      say(`${usd(result.credited_micro_usd)} added. The balance is ${usd(result.balance_micro_usd)}.`);
+      done();
+    },
+  }));
+}
+
+function withdraw(balance, done) {
+  const sent = idempotencyKey();
+  dialog('Withdraw earnings', (close) => [
+    h('p', {}, money(balance.withdrawable_micro_usd), ' can be withdrawn. It leaves the balance at once and is paid by an admin.'),
+    form({
+      fields: [
+        field({ label: 'Amount in USD', name: 'amount_usd', prefix: '$', inputmode: 'decimal', required: true, value: decimal(micro(balance.withdrawable_micro_usd)) }),
+        field({ label: 'Note', name: 'note', maxlength: 500, hint: 'How to pay you.' }),
+      ],
+      submit: 'Ask for it', cancel: close,
+      async save({ amount_usd, note }) {
+        const amount = parseUsd(amount_usd);
+        if (!amount) throw new FieldError('amount_usd', 'An amount above zero such as 12.50.');
+        await call('POST', '/v1/payments/withdrawals', { body: { amount_usd: decimal(amount), note: note || null }, idempotencyKey: sent });
+        close();
+        say(`${usd(amount)} will be paid by an admin.`);
+        done();
+      },
+    }),
+  ]);
+}
+
+/** Everything of the account that owns the key. */
+function open(own) {
+  leave.abort();
+  leave = new AbortController();
+  const { signal } = leave;
+  const manages = own.scopes?.includes('manage');
+  const top = h('div');
+  const ledger = ledgerTable({ path: '/v1/payments/ledger', signal, limit: 6, who: false });
+  const chart = usageChart({ path: '/v1/payments/usage/summary', signal });
+  let newest = null;
+  const requests = usageTable({
+    path: '/v1/payments/usage', signal,
+    onload: ({ rows }) => {
+      const now = rows[0]?.request_id ?? '';
+      if (newest !== null && now !== newest) chart.refresh();
+      newest = now;
+    },
+  });
+  let balance = null;
+  const withdrawals = h('div');
+  /** What was asked for and what became of it; nothing at all for an account that never did. */
+  async function drawWithdrawals() {
+    const rows = await get('/v1/payments/withdrawals', { signal });
+    if (signal.aborted || !rows.length) return;
+    const grid = table({ label: 'Withdrawals', key: (row) => row.id, columns: [
+      { name: 'Asked', kind: 'main', cell: (row) => [when(row.created_at), row.note && h('small', {}, row.note)] },
+      { name: 'State', cell: (row) => [badge(row.status, { pending: 'warn', paid: 'good' }[row.status]), row.reason && h('small', {}, row.reason)] },
+      { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true }) },
+    ] });
+    grid.set(rows);
+    fill(withdrawals, section('Withdrawals', {}, grid.node));
+  }
+  async function draw() {
+    const fresh = await get('/v1/payments/balance', { signal });
+    if (signal.aborted || JSON.stringify(fresh) === JSON.stringify(balance)) return;
+    balance = fresh;
+    const earns = micro(balance.withdrawable_micro_usd) > 0n;
+    fill(top, figures([
+      ['Balance', money(balance.balance_micro_usd)],
+      ['On hold', money(balance.held_micro_usd), 'for requests in flight'],
+      ['Available', money(balance.available_micro_usd)],
+      earns && ['Withdrawable', money(balance.withdrawable_micro_usd), 'earned as a provider'],
+    ], 'big'), h('div.tools.left', {}, button('Redeem a code', () => redeem(refresh), 'small'), earns && manages && button('Withdraw', () => withdraw(balance, () => Promise.all([refresh(), drawWithdrawals()])), 'small')));
+  }
+  const refresh = () => Promise.all([draw(), ledger.refresh(), requests.refresh()]);
+
+  const keys = keyTable({ path: '/v1/keys', manage: () => manages, rotate: true, current: () => own.id, changed: (old, fresh) => {
+    if (old.id !== own.id) return;
+    // The key in use was replaced or revoked: go on with the new one, or leave.
+    if (!fresh) return forget();
+    key = fresh.key;
+    own.id = fresh.id;
+    sessionStorage.setItem(store, key);
+  } });
+  const keyBox = h('div');
+  const csv = (path, name) => csvButton(() => query(path, { format: 'csv' }), () => `${name}.csv`);
+  fill(who, h('span', {}, own.name || 'unnamed key'), button('Forget key', forget, 'quiet small'));
+  fill(mine,
+    h('header.bar.title', {}, h('h1', { tabindex: '-1' }, own.account?.name ?? 'Your account')),
+    h('p.under', {}, 'Key ', h('span.mono', {}, own.id), own.limit_micro_usd !== null && own.limit_micro_usd !== undefined && [' · ', money(own.remaining_micro_usd), ' of its ', money(own.limit_micro_usd), ' cap left']),
+    top,
+    section('Usage', {}, chart.node),
+    section('Requests', { tools: csv('/v1/payments/usage', 'usage') }, requests.node),
+    section('Ledger', { tools: csv('/v1/payments/ledger', 'ledger') }, ledger.node),
+    withdrawals,
+    section('Keys', { tools: manages && button('New key', () => createKey('/v1/keys', keys.refresh), 'small') },
+      manages ? keyBox : h('p.empty', {}, 'This key cannot manage keys. Paste one that can to create, rotate or revoke.')));
+  into(top, async () => { await draw(); return [...top.childNodes]; }, signal);
+  chart.refresh();
+  requests.load();
+  ledger.load();
+  // Absent is as good as none: the section is for those who earn.
+  drawWithdrawals().catch(() => {});
+  if (manages) into(keyBox, async () => { await keys.refresh(); return keys.node; }, signal);
+  const timer = setInterval(() => {
+    if (!document.hidden && Date.now() - active < 900_000 && !document.querySelector('dialog[open]')) refresh().catch(() => {});
+  }, 4_000);
+  signal.addEventListener('abort', () => clearInterval(timer));
+}
+
+/** Prices and samples: no key needed. */
+function offer() {
+  const prices = document.getElementById('prices');
+  const box = h('div');
+  const code = h('div');
+  let chosen = samples[0][0];
+  let model;
+  const draw = () => {
+    const [, make] = samples.find(([name]) => name === chosen);
+    fill(code, snippet(make({ model }), `${chosen} sample`));
+  };
+  const grid = table({
+    label: 'Prices', key: (row) => row.model, empty: 'Nothing is offered yet.',
+    columns: [
+      { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
+      { name: 'Cached input', kind: 'num sum', cell: (row) => (row.cache_read_price === null || row.cache_read_price === undefined ? '–' : money(row.cache_read_price, { aligned: true })) },
+      { name: 'Input', kind: 'num sum', cell: (row) => money(row.input_price, { aligned: true }) },
+      { name: 'Output', kind: 'num sum', cell: (row) => money(row.output_price, { aligned: true }) },
+    ],
+  });
+  const tools = segmented('Language', samples.map(([name]) => [name, name]), chosen, (name) => { chosen = name; draw(); });
+  fill(prices,
+    section('Prices', {}, h('p.intro', {}, 'USD per million tokens.'), box),
+    section('Use it', { tools }, h('p.intro', {}, 'Any OpenAI or Anthropic client works. The base URL is ', h('code', {}, base()), '.'), code));
+  into(box, async () => {
+    const rows = (await get('/v1/pricing')).prices;
+    model = rows[0]?.model;
+    draw();
+    grid.set(rows);
+    return grid.node;
+  });
+  draw();
+}
+
+offer();
+if (key) {
+  get('/v1/key').then(open, (error) => {
+    if (error.status === 401) {
+      sessionStorage.removeItem(store);
+      key = null;
+    }
+    ask();
+    say(error.message);
+  });
+} else ask();

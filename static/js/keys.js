@@ -1,0 +1,109 @@
+// Keys, for the admin's view of an account and for the account itself.
+
+import { call, get } from './api.js';
+import { h } from './dom.js';
+import { decimal, parseUsd } from './money.js';
+import { curl } from './samples.js';
+import { table } from './table.js';
+import { FieldError, badge, button, confirm, copyButton, dialog, field, form, money, say, snippet, when } from './ui.js';
+
+const limits = { none: 'in all', daily: 'a day', weekly: 'a week', monthly: 'a month' };
+
+function capCell(key) {
+  if (key.limit_micro_usd === null || key.limit_micro_usd === undefined) return 'No cap';
+  return [money(key.spent_micro_usd), ' of ', money(key.limit_micro_usd), ` ${limits[key.limit_reset] ?? ''}`];
+}
+
+/** What the plain key is shown in, once. */
+export function showKey(key, { title = 'The key, shown once', after } = {}) {
+  dialog(title, (close) => [
+    h('p', {}, 'Copy it now: it is stored only as a hash and cannot be shown again.'),
+    h('div.secret', {}, h('output', { 'aria-label': 'The key', tabindex: '0' }, key.key), copyButton(key.key, 'Key')),
+    key.scopes?.includes('inference') && [h('h3', {}, 'Try it'), snippet(curl({ key: key.key }), 'Command')],
+    h('div.actions', {}, button('I have copied it', close, 'primary')),
+  ], { wide: true, onclose: after });
+}
+
+const wholeNumber = (name, text) => {
+  if (!text) return null;
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new FieldError(name, 'A whole number, 1 or more.');
+  return Number(text);
+};
+
+/** The fields of a new key, and the body they make. */
+export function keyFields({ name = '' } = {}) {
+  const fields = [
+    field({ label: 'Name', name: 'name', value: name, required: true, maxlength: 100, hint: 'To tell it from others: the machine or the program that uses it.' }),
+    field({ label: 'May also manage keys and withdrawals', name: 'manage', kind: 'checkbox' }),
+    field({ label: 'Spend cap', name: 'limit_usd', prefix: '$', inputmode: 'decimal' }),
+    field({ label: 'The cap starts anew', name: 'limit_reset', kind: 'select', value: 'none', options: [['none', 'Never'], ['daily', 'Every day'], ['weekly', 'Every week'], ['monthly', 'Every month']] }),
+    field({ label: 'Requests a minute', name: 'rpm_limit', inputmode: 'numeric' }),
+    field({ label: 'Expires', name: 'expires_at', kind: 'date' }),
+  ];
+  const body = (values) => {
+    const cap = values.limit_usd ? parseUsd(values.limit_usd) : null;
+    if (values.limit_usd && cap === null) throw new FieldError('limit_usd', 'An amount such as 25 or 25.00.');
+    return {
+      name: values.name,
+      scopes: values.manage ? ['inference', 'manage'] : ['inference'],
+      limit_usd: cap === null ? null : decimal(cap),
+      limit_reset: values.limit_reset,
+      rpm_limit: wholeNumber('rpm_limit', values.rpm_limit),
+      expires_at: values.expires_at ? `${values.expires_at}T00:00:00Z` : null,
+    };
+  };
+  return { fields, body };
+}
+
+/** The dialog that makes a key at `path`. */
+export function createKey(path, done) {
+  dialog('New key', (close) => {
+    const { fields, body } = keyFields();
+    return form({
+      fields, submit: 'Create key', cancel: close,
+      async save(values) {
+        const key = await call('POST', path, { body: body(values) });
+        close();
+        done();
+        showKey(key);
+      },
+    });
+  });
+}
+
+/** The table of keys at `path`; `manage` allows revoking, `rotate` rotating too. */
+export function keyTable({ path, manage, rotate = false, current = () => null, changed = () => {} }) {
+  const state = (key) => {
+    if (key.revoked_at) return badge('revoked', 'off');
+    if (key.expires_at && new Date(key.expires_at) < new Date()) return badge('expired', 'off');
+    return key.id === current() ? badge('this key', 'good') : null;
+  };
+  const grid = table({
+    label: 'Keys',
+    key: (row) => row.id,
+    empty: 'No keys yet.',
+    columns: [
+      { name: 'Key', kind: 'main', cell: (key) => [h('strong', {}, key.name || 'unnamed'), ' ', state(key), h('small.mono', {}, key.id)] },
+      { name: 'Scopes', cell: (key) => (key.scopes ?? []).join(', ') },
+      { name: 'Spent', cell: capCell },
+      { name: 'Last used', cell: (key) => when(key.last_used_at) },
+      { name: 'Expires', cell: (key) => (key.revoked_at ? '–' : when(key.expires_at)) },
+      { name: 'Actions', hidden: true, kind: 'act', cell: (key) => manage() && !key.revoked_at && [
+        rotate && button('Rotate', () => confirm(`Rotate “${key.name}”?`, 'A new key takes its place with the same limits. The old one stops working at once.', 'Rotate key', async () => {
+          const fresh = await call('POST', `${path}/${encodeURIComponent(key.id)}/rotate`);
+          changed(key, fresh);
+          refresh();
+          showKey(fresh);
+        }), 'quiet small', { 'aria-label': `Rotate key ${key.name}` }),
+        button('Revoke', () => confirm(`Revoke “${key.name}”?`, 'Programs that use it are refused from now on. This cannot be undone.', 'Revoke key', async () => {
+          await call('DELETE', `${path}/${encodeURIComponent(key.id)}`);
+          say(`Key ${key.name} revoked.`);
+          changed(key, null);
+          refresh();
+        }), 'quiet small', { 'aria-label': `Revoke key ${key.name}` }),
+      ] },
+    ],
+  });
+  const refresh = async () => grid.set([...(await get(path))].sort((a, b) => Boolean(a.revoked_at) - Boolean(b.revoked_at)));
+  return { node: grid.node, refresh };
+}

@@ -1,0 +1,106 @@
+// Usage, for the admin's view of an account and for the account itself: the chart, the models, the requests.
+
+import { get, query } from './api.js';
+import { fill, h } from './dom.js';
+import { dayChart } from './chart.js';
+import { lastDays, number } from './format.js';
+import { micro } from './money.js';
+import { paged } from './table.js';
+import { badge, button, field, money, problem, when } from './ui.js';
+
+const charged = (row) => row.charged_micro_usd ?? row.cost_micro_usd;
+
+/** The chart by day with the table of models beside it; choosing a model filters the chart. */
+export function usageChart({ path, signal }) {
+  let days = 30;
+  let model = null;
+  const range = field({ label: 'Period', name: 'days', kind: 'select', value: '30', options: [['7', '7 days'], ['30', '30 days'], ['90', '90 days']], onchange: (event) => { days = Number(event.target.value); refresh(); } });
+  range.node.classList.add('inline');
+  const chart = dayChart({ label: 'Usage by day', tools: [range.node], signal });
+  const models = h('div');
+  const status = h('div');
+
+  function drawModels(rows) {
+    const most = rows.reduce((top, row) => (micro(charged(row)) > top ? micro(charged(row)) : top), 1n);
+    fill(models, rows.length > 0 && h('ul.models', { 'aria-label': 'By model' }, rows.map((row) => {
+      const bar = h('span.share', { 'aria-hidden': 'true' });
+      bar.style.inlineSize = `${(micro(charged(row)) * 1000n) / most / 10n}%`;
+      const press = button([h('span.name', {}, row.model), h('span.num', {}, money(charged(row))),
+        h('small', {}, `${number(row.requests)} requests, ${number(row.prompt_tokens)} + ${number(row.completion_tokens)} tokens`), bar],
+      () => { model = model === row.model ? null : row.model; refresh(); }, 'model', { 'aria-pressed': String(model === row.model) });
+      return h('li', {}, press);
+    })));
+  }
+
+  async function refresh() {
+    const since = lastDays(days)[0];
+    try {
+      const [byDay, byModel] = await Promise.all([
+        get(query(path, { group_by: 'day', since, model }), { signal }),
+        get(query(path, { group_by: 'model', since }), { signal }),
+      ]);
+      if (signal?.aborted) return;
+      fill(status);
+      chart.set(byDay, days);
+      const focused = document.activeElement?.closest('.models') ? [...models.querySelectorAll('button')].indexOf(document.activeElement) : -1;
+      drawModels(byModel);
+      models.querySelectorAll('button')[focused]?.focus();
+    } catch (error) {
+      if (!signal?.aborted) fill(status, problem(error, refresh));
+    }
+  }
+  return { node: h('div', {}, status, chart.node, models), refresh };
+}
+
+function outcome(row) {
+  return [
+    row.outcome === 'client_disconnected' && badge('client left', 'warn'),
+    row.outcome === 'provider_error' && badge('provider failed', 'bad'),
+    row.metered_by === 'estimate' && badge('estimate', 'warn'),
+    row.refunded_at && badge('refunded', 'off'),
+    micro(row.shortfall_micro_usd) > 0n && badge('shortfall', 'warn'),
+  ];
+}
+
+/** The requests at `path`, newest first. `actions(row)` fills a last column. */
+export function usageTable({ path, signal, actions, onload }) {
+  const rows = paged({
+    label: 'Requests',
+    key: (row) => row.request_id,
+    empty: 'No requests yet.',
+    signal,
+    onload,
+    columns: [
+      { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id)] },
+      { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
+      { name: 'Prompt', kind: 'num', cell: (row) => [number(row.prompt_tokens), row.cached_tokens > 0 && h('small', {}, `${number(row.cached_tokens)} cached`)] },
+      { name: 'Completion', kind: 'num', cell: (row) => number(row.completion_tokens) },
+      { name: 'Charged', kind: 'num sum lead', cell: (row) => money(charged(row), { aligned: true }) },
+      actions && { name: 'Actions', hidden: true, kind: 'act', cell: actions },
+    ].filter(Boolean),
+  });
+  return { node: rows.node, load: () => rows.load(query(path, { limit: 25 })), refresh: rows.refresh };
+}
+
+const kinds = {
+  top_up: 'Top-up', refund: 'Refund', refund_reversal: 'Earning taken back', adjustment: 'Adjustment',
+  withdrawal: 'Withdrawal', withdrawal_rejected: 'Withdrawal rejected', invite_credit: 'Invite code',
+};
+
+/** The ledger at `path`, newest first. */
+export function ledgerTable({ path, signal, limit = 10, who = true }) {
+  const rows = paged({
+    label: 'Ledger',
+    key: (row) => row.id,
+    empty: 'No top-ups, refunds or withdrawals yet.',
+    signal,
+    columns: [
+      { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id)] },
+      { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
+      who && { name: 'By', cell: (row) => row.actor ?? '–' },
+      { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true, signed: true }) },
+      { name: 'Balance after', kind: 'num sum', cell: (row) => money(row.balance_after_micro_usd, { aligned: true }) },
+    ].filter(Boolean),
+  });
+  return { node: rows.node, load: () => rows.load(query(path, { limit })), refresh: rows.refresh };
+}

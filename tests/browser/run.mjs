@@ -1,0 +1,556 @@
+// The pages in a real browser, against the real binary: what a person does, in the order a person does it.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { axeSource, runAll, shots, startBrowser, startServer, startStranger, test } from './world.mjs';
+
+const ACCOUNTS = Number(process.env.BROWSER_ACCOUNTS ?? 10_000);
+const model = 'mlx-community/gemma-4-26b-a4b-it-8bit';
+const password = 'correct horse battery';
+
+const server = await startServer();
+const browser = await startBrowser();
+const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, acceptDownloads: true });
+const complaints = [];
+
+/** A page whose every console error counts, except the failed requests that a test asks for. */
+async function open(path, within = context) {
+  const page = await within.newPage();
+  page.on('pageerror', (error) => complaints.push(`${path}: ${error.message}`));
+  page.on('console', (message) => {
+    if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(`${path}: ${message.text()}`);
+  });
+  page.setDefaultTimeout(10_000);
+  await page.goto(server.url + path);
+  return page;
+}
+
+async function view(name) {
+  const url = `${server.url}/admin#/${name}`;
+  await (page.url() === url ? page.reload() : page.goto(url));
+  await page.getByRole('heading', { level: 1 }).waitFor();
+}
+const dialog = () => page.getByRole('dialog');
+const press = (name, at = page) => at.getByRole('button', { name, exact: typeof name === 'string' }).click();
+const figure = async (label) => (await page.locator('.figures div', { has: page.locator('dt', { hasText: new RegExp(`^${label}$`) }) }).locator('dd').first().textContent()).replace(/^(−?\$?[\d.,]+).*/s, '$1');
+const cookie = async () => (await context.cookies(server.url)).find((one) => one.name.includes('coordinator'));
+
+/** The API as the signed-in page would call it. */
+async function api(method, path, body, headers = {}) {
+  const sent = { cookie: `${(await cookie())?.name}=${(await cookie())?.value}`, origin: server.url, 'sec-fetch-site': 'same-origin', ...headers };
+  if (body !== undefined) sent['content-type'] = 'application/json';
+  return fetch(server.url + path, { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body) });
+}
+const json = async (...request) => (await api(...request)).json();
+
+/** One chat completion with `key`, as a program would send it. */
+const ask = (key) => fetch(`${server.url}/v1/chat/completions`, {
+  method: 'POST',
+  headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+  body: JSON.stringify({ model, max_tokens: 40, messages: [{ role: 'user', content: 'Say hello.' }] }),
+});
+
+async function signIn(at, name = 'ada', secret = password) {
+  await at.getByLabel('Name').fill(name);
+  await at.getByLabel('Password').fill(secret);
+  await at.getByRole('button', { name: 'Sign in' }).click();
+}
+
+let page;
+let account;
+let key;
+
+test('the pages send a strict policy, and nothing is inline', async () => {
+  for (const path of ['/', '/admin']) {
+    const response = await fetch(server.url + path);
+    const policy = response.headers.get('content-security-policy');
+    assert.match(policy, /default-src 'none'/);
+    assert.doesNotMatch(policy, /unsafe/);
+    assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
+    assert.equal((await fetch(server.url + path, { headers: { 'if-none-match': response.headers.get('etag') } })).status, 304);
+  }
+  console.log(`       ${(await fetch(`${server.url}/admin`)).headers.get('content-security-policy')}`);
+});
+
+test('the one-time link sets up the first admin, once', async () => {
+  page = await open(new URL(server.setup).pathname + new URL(server.setup).hash);
+  await page.getByRole('heading', { name: 'Set up the first admin' }).waitFor();
+  assert.equal(new URL(page.url()).hash, '', 'the secret left the address bar');
+  await page.getByLabel('Name').fill('ada');
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByLabel('Password again').fill('something else entirely');
+  await press('Create admin');
+  await page.getByText('Not the same as above.').waitFor();
+  await page.getByLabel('Password again').fill(password);
+  await press('Create admin');
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+  const again = await fetch(`${server.url}/v1/admin/setup`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token: new URL(server.setup).hash.slice(7), name: 'eve', password: 'another long password' }) });
+  assert.equal(again.status, 401);
+});
+
+test('the cookie is kept from scripts and from other sites', async () => {
+  const one = await cookie();
+  assert.ok(one.httpOnly && one.sameSite === 'Strict' && one.path === '/', JSON.stringify(one));
+  assert.equal(await page.evaluate(() => document.cookie), '');
+});
+
+test('sign out, a wrong password, sign in with a new session', async () => {
+  const before = await cookie();
+  await press('Sign out');
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  assert.equal(await cookie(), undefined);
+  const replayed = await fetch(`${server.url}/v1/admin/overview`, { headers: { cookie: `${before.name}=${before.value}` } });
+  assert.equal(replayed.status, 401, 'the old session is over on the server too');
+  await signIn(page, 'ada', 'wrong password');
+  await page.getByRole('alert').filter({ hasText: /wrong/i }).waitFor();
+  assert.equal(await page.getByLabel('Name').inputValue(), 'ada', 'what was typed stays');
+  const [response] = await Promise.all([page.waitForResponse((r) => r.url().endsWith('/session') && r.request().method() === 'POST'), signIn(page)]);
+  console.log(`       set-cookie: ${(await response.headersArray()).find((h) => h.name.toLowerCase() === 'set-cookie')?.value.replace(/=[^;]{8,};/, '=…;')}`);
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+  assert.notEqual((await cookie()).value, before.value);
+});
+
+test('failures are answered later and later', async () => {
+  const attempt = (secret) => fetch(`${server.url}/v1/admin/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ name: 'ada', password: secret }) });
+  const statuses = [];
+  for (let i = 0; i < 5; i += 1) statuses.push((await attempt(`wrong password ${i}`)).status);
+  assert.deepEqual(statuses.slice(0, 4), [401, 401, 401, 401]);
+  const held = await attempt(password);
+  assert.equal(held.status, 429, 'even the right password waits');
+  const wait = Number(held.headers.get('retry-after'));
+  assert.ok(wait >= 1 && wait <= 4, String(wait));
+  await new Promise((resolve) => { setTimeout(resolve, wait * 1_000 + 50); });
+  assert.equal((await attempt(password)).status, 200);
+});
+
+test('the overview says what needs attention, and checks the books', async () => {
+  await page.goto('about:blank');
+  await view('overview');
+  await page.getByText('Providers up').waitFor();
+  await press('Check now');
+  await page.getByText(/^The books agree, checked/).waitFor();
+});
+
+test('create an account; its first key is shown once, with a line that works', async () => {
+  await view('accounts');
+  await press('New account');
+  await dialog().getByLabel('Name', { exact: true }).fill('Grace Hopper');
+  await dialog().getByLabel('Email').fill('grace@example.org');
+  await press('Create account', dialog());
+  await dialog().getByRole('heading', { name: 'Grace Hopper is ready' }).waitFor();
+  key = (await dialog().getByRole('status', { name: 'The key' }).textContent()).trim();
+  assert.match(key, /^sk-db-/);
+  const line = await dialog().locator('pre').textContent();
+  assert.ok(line.includes(key) && line.includes(`${server.url}/v1/chat/completions`), line);
+  await press('I have copied it', dialog());
+  await page.getByRole('heading', { name: 'Grace Hopper', level: 1 }).waitFor();
+  account = /acct_\w+/.exec(page.url())[0];
+  assert.ok(!(await page.content()).includes(key), 'nowhere else');
+  assert.equal((await ask(key)).status, 402, 'an empty account buys nothing');
+});
+
+test('a name taken is said at its field, and nothing typed is lost', async () => {
+  await view('accounts');
+  await press('New account');
+  await dialog().getByLabel('Name', { exact: true }).fill('Grace Hopper');
+  await press('Create account', dialog());
+  await dialog().getByRole('alert').filter({ hasText: /Grace Hopper|already|exists|taken/ }).waitFor();
+  assert.equal(await dialog().getByLabel('Name', { exact: true }).inputValue(), 'Grace Hopper');
+  await page.keyboard.press('Escape');
+});
+
+test('a script in an account name stays text', async () => {
+  const name = '<img src=x onerror="document.title=1"><script>window.hacked=1</script>';
+  const made = await json('POST', '/v1/admin/accounts', { name, email: null });
+  await view('accounts');
+  await page.getByRole('link', { name }).waitFor();
+  await view(`accounts/${made.id}`);
+  await page.getByRole('heading', { name, level: 1 }).waitFor();
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.equal(await page.locator('#main img, #main script').count(), 0);
+});
+
+test('search as you type finds the account', async () => {
+  await view('accounts');
+  await page.getByLabel('Find an account').pressSequentially('grace@', { delay: 20 });
+  await page.getByText(/^1 account$/).waitFor();
+  await page.getByRole('link', { name: 'Grace Hopper' }).click();
+  await page.getByRole('heading', { name: 'Grace Hopper', level: 1 }).waitFor();
+  await page.goBack();
+  assert.equal(await page.getByLabel('Find an account').inputValue(), 'grace@', 'back comes to the same search');
+});
+
+test('add credit: the balance after is shown, a double click adds it once', async () => {
+  await view(`accounts/${account}`);
+  await press('Add credit');
+  await dialog().getByLabel('Amount in USD').fill('ten');
+  await press('Continue', dialog());
+  await dialog().getByText(/An amount above zero/).waitFor();
+  await dialog().getByLabel('Amount in USD').fill('10.5');
+  await dialog().getByLabel('Note').fill('Invoice 114');
+  await press('Continue', dialog());
+  const sum = await dialog().locator('.figures').textContent();
+  assert.ok(sum.includes('Balance now$0.00') && sum.includes('Balance after$10.50'), sum);
+  await page.evaluate(() => { window.stayed = true; });
+  await dialog().getByRole('button', { name: 'Add $10.50' }).dblclick();
+  await page.getByRole('cell', { name: /Top-up.*Invoice 114/ }).waitFor();
+  assert.equal(await figure('Balance'), '$10.50');
+  assert.equal((await json('GET', `/v1/admin/accounts/${account}`)).balance_micro_usd, 10_500_000);
+  assert.equal((await json('GET', `/v1/admin/accounts/${account}/ledger`)).length, 1);
+  assert.ok(await page.evaluate(() => window.stayed), 'without a reload');
+});
+
+test('an answer that is lost: pressing again adds the credit once', async () => {
+  let lost = 0;
+  await page.route('**/v1/admin/credit', async (route) => {
+    if (lost++) return route.continue();
+    await route.fetch();
+    return route.abort();
+  });
+  await press('Add credit');
+  await dialog().getByLabel('Amount in USD').fill('1');
+  await press('Continue', dialog());
+  await press('Add $1.00', dialog());
+  await dialog().getByRole('alert').filter({ hasText: 'not known whether' }).waitFor();
+  await press('Add $1.00', dialog());
+  await dialog().waitFor({ state: 'detached' });
+  await page.unroute('**/v1/admin/credit');
+  assert.equal((await json('GET', `/v1/admin/accounts/${account}`)).balance_micro_usd, 11_500_000);
+  assert.equal(await figure('Balance'), '$11.50');
+});
+
+test('a request of the demo arrives in the usage, and its cost leaves the balance', async () => {
+  const answer = await ask(key);
+  assert.equal(answer.status, 200);
+  const { usage } = await answer.json();
+  const row = page.getByRole('table', { name: 'Requests' }).getByRole('row').filter({ hasText: answer.headers.get('x-request-id') });
+  await row.waitFor();
+  assert.match(await row.textContent(), new RegExp(`${usage.prompt_tokens}.*${usage.completion_tokens}`));
+  const { balance_micro_usd: balance } = await json('GET', `/v1/admin/accounts/${account}`);
+  assert.equal(balance, 11_500_000 - usage.cost_micro_usd);
+  await page.locator('.uplot canvas').waitFor();
+});
+
+test('a charge is refunded once', async () => {
+  await press(/^Refund request/);
+  await dialog().getByLabel('Reason').fill('a test');
+  await press('Refund', dialog());
+  await page.getByRole('cell', { name: /Refund.*a test/ }).waitFor();
+  await page.getByText('refunded', { exact: true }).waitFor();
+  assert.equal(await page.getByRole('button', { name: /^Refund request/ }).count(), 0);
+  assert.equal((await json('GET', `/v1/admin/accounts/${account}`)).balance_micro_usd, 11_500_000);
+});
+
+test('suspend refuses the keys, resume lets them in again', async () => {
+  await press('Suspend');
+  await press('Suspend', dialog());
+  await page.getByText('suspended', { exact: true }).waitFor();
+  assert.equal((await ask(key)).status, 403);
+  await press('Resume');
+  await press('Resume', dialog());
+  await page.getByRole('button', { name: 'Suspend' }).waitFor();
+  assert.equal((await ask(key)).status, 200);
+});
+
+test('a key is made with a cap, and revoked', async () => {
+  await press('New key');
+  await dialog().getByLabel('Name').fill('capped');
+  await dialog().getByLabel('Spend cap').fill('2.5');
+  await dialog().getByLabel('The cap starts anew').selectOption('monthly');
+  await press('Create key', dialog());
+  const made = (await dialog().getByRole('status', { name: 'The key' }).textContent()).trim();
+  await press('I have copied it', dialog());
+  await page.getByRole('cell', { name: /\$0\.00 of \$2\.50 a month/ }).waitFor();
+  assert.equal((await ask(made)).status, 200);
+  await press('Revoke key capped');
+  await press('Revoke key', dialog());
+  await page.getByRole('cell', { name: /capped.*revoked/ }).waitFor();
+  assert.equal((await ask(made)).status, 401);
+});
+
+test('the usage is exported as CSV', async () => {
+  const [download] = await Promise.all([page.waitForEvent('download'), press('Export CSV', page.getByRole('region', { name: 'Requests' }))]);
+  assert.equal(download.suggestedFilename(), 'Grace-Hopper-usage.csv');
+  const lines = (await (await import('node:fs/promises')).readFile(await download.path(), 'utf8')).trim().split('\n');
+  assert.equal(lines.length, 4, lines.join('\n'));
+});
+
+test('a price is changed: the effect is shown first, the old version stays in the history', async () => {
+  await view('prices');
+  await press('Edit the price of Gemma 4 26B');
+  await dialog().getByLabel('Output, per 1M tokens').fill('0.25');
+  // ceil((1000 × 65,000 + 500 × 250,000) / 1,000,000) = 190 micro-USD, before it 165.
+  await dialog().getByText('costs $0.00019 instead of $0.000165 (+15.1 %)').waitFor();
+  await press('Save as a new version', dialog());
+  await page.getByRole('table', { name: 'Prices in force' }).getByRole('row').filter({ hasText: model }).filter({ hasText: '$0.25' }).waitFor();
+  const versions = page.getByRole('table', { name: 'Versions' }).getByRole('row').filter({ hasText: model });
+  await versions.nth(1).waitFor();
+  const { prices } = await (await fetch(`${server.url}/v1/pricing`)).json();
+  assert.equal(prices.find((one) => one.model === model).output_price, 250_000);
+});
+
+test('the provider is probed, disabled and enabled', async () => {
+  await view('providers');
+  await press(/^Probe/);
+  await page.getByText(/answered in/).first().waitFor();
+  await page.locator('.endpoints code', { hasText: '/v1/chat/completions' }).first().waitFor();
+  await press(/^Disable/);
+  await press('Disable', dialog());
+  await page.getByText('disabled', { exact: true }).waitFor();
+  assert.ok((await ask(key)).status >= 400);
+  await press(/^Enable/);
+  await press('Enable', dialog());
+  await page.getByRole('button', { name: /^Disable/ }).waitFor();
+  assert.equal((await ask(key)).status, 200);
+});
+
+test('an invite code is made, and redeemed on the account page', async () => {
+  await view('invites');
+  await press('New code');
+  await dialog().getByLabel('Credit for each account').fill('0.75');
+  await press('Create code', dialog());
+  const code = (await dialog().getByRole('status', { name: 'The code' }).textContent()).trim();
+  await press('Done', dialog());
+  const mine = await open('/');
+  await mine.getByLabel('Your key').fill(key);
+  await press('Open account', mine);
+  await press('Redeem a code', mine);
+  await mine.getByRole('textbox', { name: 'Code' }).fill(code);
+  await press('Redeem', mine);
+  await mine.getByRole('cell', { name: /Invite code/ }).waitFor();
+  await mine.close();
+  await view('invites');
+  await page.getByText('used up').waitFor();
+});
+
+test('a session that ends under an open form: signing in goes on where it was', async () => {
+  await view(`accounts/${account}`);
+  await press('Edit');
+  await dialog().getByLabel('Email').fill('hopper@example.org');
+  assert.equal((await api('DELETE', '/v1/admin/session')).status, 204);
+  await press('Save', dialog());
+  const again = page.getByRole('dialog', { name: 'Sign in again' });
+  await again.getByLabel('Password').fill(password);
+  await press('Sign in', again);
+  await page.getByText('hopper@example.org').waitFor();
+  assert.equal(await page.getByRole('dialog').count(), 0);
+});
+
+test('a write from another origin is refused', async () => {
+  const stranger = await startStranger();
+  const there = await context.newPage();
+  await there.goto(stranger.url);
+  await there.evaluate(async ({ url, id }) => {
+    const body = JSON.stringify({ account: id, amount_usd: '1000.00', note: 'stolen' });
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded']) await fetch(`${url}/v1/admin/credit`, { method: 'POST', mode: 'no-cors', credentials: 'include', headers: { 'content-type': type }, body }).catch(() => {});
+  }, { url: server.url, id: account });
+  await there.close();
+  stranger.stop();
+  for (const headers of [{ origin: stranger.url.slice(0, -1), 'sec-fetch-site': 'same-site' }, { origin: 'null', 'sec-fetch-site': 'cross-site' }]) {
+    const response = await api('POST', '/v1/admin/credit', { account, amount_usd: '1000.00', note: 'stolen' }, headers);
+    assert.equal(response.status, 403, JSON.stringify(headers));
+  }
+  const notes = (await json('GET', `/v1/admin/accounts/${account}/ledger`)).map((row) => row.note);
+  assert.ok(!notes.includes('stolen'), notes.join());
+});
+
+test('the account page: prices and samples for anybody, the rest with a key', async () => {
+  const mine = await open('/');
+  await mine.getByRole('cell', { name: /Gemma 4 26B/ }).waitFor();
+  for (const language of ['Python', 'Node', 'curl']) {
+    await mine.getByText(language, { exact: true }).click();
+    assert.ok((await mine.locator('pre').textContent()).includes(`${server.url}/v1`), language);
+  }
+  await mine.getByLabel('Your key').fill(`${key.slice(0, -1)}0`);
+  await press('Open account', mine);
+  await mine.locator('.field .wrong').filter({ hasText: /\w/ }).waitFor();
+  assert.equal(await mine.evaluate(() => sessionStorage.length), 0, 'a refused key is not kept');
+  await mine.getByLabel('Your key').fill(key);
+  await press('Open account', mine);
+  await mine.getByRole('heading', { name: 'Grace Hopper', level: 1 }).waitFor();
+  await mine.getByRole('table', { name: 'Requests' }).getByRole('row').nth(1).waitFor();
+  assert.deepEqual(await mine.evaluate(() => [sessionStorage.length, localStorage.length]), [1, 0]);
+  await mine.reload();
+  await mine.getByRole('heading', { name: 'Grace Hopper', level: 1 }).waitFor();
+  await press('Forget key', mine);
+  await mine.getByLabel('Your key').waitFor();
+  assert.equal(await mine.evaluate(() => sessionStorage.length), 0);
+  await mine.close();
+});
+
+test('a key that may manage makes, rotates and revokes keys', async () => {
+  const { key: manager } = await json('POST', `/v1/admin/accounts/${account}/keys`, { name: 'manager', scopes: ['inference', 'manage'] });
+  const mine = await open('/');
+  await mine.getByLabel('Your key').fill(manager);
+  await press('Open account', mine);
+  await press('New key', mine);
+  await mine.getByRole('dialog').getByLabel('Name').fill('made here');
+  await press('Create key', mine);
+  const made = (await mine.getByRole('status', { name: 'The key' }).textContent()).trim();
+  await press('I have copied it', mine);
+  await press('Rotate key made here', mine);
+  await press('Rotate key', mine.getByRole('dialog'));
+  const rotated = (await mine.getByRole('status', { name: 'The key' }).textContent()).trim();
+  assert.notEqual(rotated, made);
+  assert.equal((await ask(made)).status, 401);
+  assert.equal((await ask(rotated)).status, 200);
+  await press('I have copied it', mine);
+  await press('Revoke key made here', mine);
+  await press('Revoke key', mine.getByRole('dialog'));
+  await mine.getByRole('cell', { name: /made here.*revoked/ }).first().waitFor();
+  assert.equal((await ask(rotated)).status, 401);
+  await mine.close();
+});
+
+test('it works by keyboard: skip link, views, dialogs, focus', async () => {
+  await page.goto('about:blank');
+  await page.goto(`${server.url}/admin`);
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+  const focused = () => page.evaluate(() => `${document.activeElement.tagName} ${document.activeElement.textContent.trim().slice(0, 30)}`);
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(), 'A Skip to content');
+  await page.getByRole('link', { name: 'Accounts', exact: true }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByLabel('Find an account').waitFor();
+  assert.equal(await focused(), 'H1 Accounts', 'focus goes to the view');
+  await page.getByRole('button', { name: 'New account' }).focus();
+  await page.keyboard.press('Enter');
+  await dialog().waitFor();
+  assert.match(await focused(), /^INPUT/);
+  await page.keyboard.press('Escape');
+  await dialog().waitFor({ state: 'detached' });
+  assert.equal(await focused(), 'BUTTON New account', 'focus comes back');
+});
+
+test(`with ${ACCOUNTS} accounts: the overview is quick and the list is paged`, async () => {
+  const names = Array.from({ length: ACCOUNTS }, (_, i) => `team-${String(i).padStart(5, '0')}`);
+  const worker = async () => {
+    for (let name = names.pop(); name; name = names.pop()) {
+      const response = await api('POST', '/v1/admin/accounts', { name, email: null });
+      assert.equal(response.status, 201);
+    }
+  };
+  await Promise.all(Array.from({ length: 32 }, worker));
+  const fresh = await browser.newContext({ viewport: { width: 1440, height: 900 }, storageState: await context.storageState() });
+  const quick = await fresh.newPage();
+  const began = performance.now();
+  await quick.goto(`${server.url}/admin`);
+  await quick.getByText('Credit held by accounts').waitFor();
+  const seen = performance.now();
+  await quick.locator('.uplot canvas').waitFor();
+  console.log(`       figures after ${Math.round(seen - began)} ms, chart after ${Math.round(performance.now() - began)} ms`);
+  await quick.getByRole('link', { name: 'Accounts', exact: true }).click();
+  await quick.getByText(/accounts, 50 shown/).waitFor();
+  assert.equal(await quick.locator('tbody tr').count(), 50);
+  await quick.getByRole('button', { name: 'Show more' }).click();
+  await quick.getByText(/accounts, 100 shown/).waitFor();
+  await quick.getByLabel('Find an account').fill('team-00042');
+  await quick.getByText(/^1 account$/).waitFor();
+  await fresh.close();
+});
+
+test('each page weighs at most 150 kB over the wire', async () => {
+  const weigh = async (path, then) => {
+    const fresh = await browser.newContext({ storageState: await context.storageState() });
+    const light = await fresh.newPage();
+    const wire = await fresh.newCDPSession(light);
+    await wire.send('Network.enable');
+    let bytes = 0;
+    let requests = 0;
+    wire.on('Network.loadingFinished', (event) => { bytes += event.encodedDataLength; requests += 1; });
+    await light.goto(server.url + path);
+    await then(light);
+    await light.waitForLoadState('networkidle');
+    await fresh.close();
+    console.log(`       ${path}: ${bytes} bytes in ${requests} requests`);
+    assert.ok(bytes <= 150_000, `${path}: ${bytes}`);
+  };
+  await weigh('/admin', (light) => light.locator('.uplot canvas').waitFor());
+  await weigh('/', async (light) => {
+    await light.getByLabel('Your key').fill(key);
+    await press('Open account', light);
+    await light.locator('.uplot canvas').waitFor();
+  });
+});
+
+const views = {
+  overview: ['/admin#/overview'],
+  accounts: ['/admin#/accounts'],
+  account: [() => `/admin#/accounts/${account}`],
+  credit: [() => `/admin#/accounts/${account}`, async (at) => {
+    await press('Add credit', at);
+    await at.getByLabel('Amount in USD').fill('25');
+    await at.getByLabel('Note').fill('Invoice 115');
+    await press('Continue', at);
+  }],
+  'new-key': [() => `/admin#/accounts/${account}`, (at) => press('New key', at)],
+  prices: ['/admin#/prices'],
+  'price-edit': ['/admin#/prices', (at) => press('Edit the price of Gemma 4 26B', at)],
+  providers: ['/admin#/providers'],
+  withdrawals: ['/admin#/withdrawals'],
+  invites: ['/admin#/invites'],
+  events: ['/admin#/events'],
+  home: ['/'],
+  'home-with-key': ['/', async (at) => {
+    await at.getByLabel('Your key').fill(key);
+    await press('Open account', at);
+    await at.locator('.uplot canvas').waitFor();
+  }],
+};
+
+/** Nothing is being fetched any more, and what came is drawn. */
+async function settled(at) {
+  await at.locator('h1').first().waitFor();
+  await at.waitForTimeout(250);
+  await at.waitForFunction(() => !document.querySelector('[aria-busy]'));
+  await at.waitForTimeout(100);
+}
+
+test('every view at 360 and 1440, light and dark: nothing overflows, axe finds nothing serious', async () => {
+  const found = [];
+  let rules = 0;
+  mkdirSync(shots, { recursive: true });
+  for (const width of [360, 1440]) {
+    for (const colorScheme of ['light', 'dark']) {
+      const look = await browser.newContext({ viewport: { width, height: width === 360 ? 760 : 900 }, colorScheme, reducedMotion: 'reduce', bypassCSP: true, storageState: await context.storageState() });
+      const at = await look.newPage();
+      for (const [name, [path, act]] of [['sign-in', ['/admin']], ...Object.entries(views)]) {
+        if (name === 'sign-in') await at.route('**/v1/admin/session', (route) => route.fulfill({ json: { admin: null, expires_at: null, setup_required: false } }));
+        await at.goto(server.url + (typeof path === 'function' ? path() : path));
+        await settled(at);
+        await act?.(at);
+        await settled(at);
+        const over = await at.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (over > 0) found.push(`${name} at ${width}: ${over} px too wide`);
+        const hasDialog = await at.locator('dialog[open]').count();
+        await at.screenshot({ path: join(shots, `${name}-${width}-${colorScheme}.png`), fullPage: !hasDialog });
+        // Both widths and both colours; each pair twice would find the same again.
+        if ((width === 360) === (colorScheme === 'dark')) {
+          if (!await at.evaluate(() => 'axe' in window)) await at.addScriptTag({ path: axeSource });
+          const { violations, passes } = await at.evaluate(() => window.axe.run(document, { resultTypes: ['violations', 'passes'] }));
+          rules = Math.max(rules, passes.length);
+          for (const one of violations) found.push(`${name} at ${width}, ${colorScheme}: ${one.impact} ${one.id}: ${one.nodes.map((node) => node.target.join(' ')).slice(0, 3).join(' | ')}`);
+        }
+        if (hasDialog) await at.keyboard.press('Escape');
+        if (name === 'sign-in') {
+          await at.unrouteAll();
+          await at.goto('about:blank');
+        }
+      }
+      await look.close();
+    }
+  }
+  writeFileSync(join(shots, 'axe.txt'), found.length ? `${found.join('\n')}\n` : 'nothing found\n');
+  for (const one of found) console.log(`       ${one}`);
+  assert.deepEqual(found.filter((one) => /serious|critical|too wide/.test(one)), []);
+  console.log(`       axe: ${found.length} findings of any kind; up to ${rules} rules passed a view`);
+});
+
+test('no page complained: no script error, no breach of the policy', () => assert.deepEqual(complaints, []));
+
+await runAll(async () => {
+  await browser.close();
+  await server.stop();
+  if (process.exitCode) console.log(server.log.split('\n').slice(-20).join('\n'));
+});
