@@ -7,13 +7,13 @@ use super::rate::Standing;
 use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
-use crate::domain::request::InferenceRequest;
+use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens;
 use crate::store::prices::PriceRow;
 use crate::store::providers::Offer;
-use crate::store::{StoreError, accounts, keys, prices, providers};
+use crate::store::{StoreError, accounts, endpoints, keys, prices, providers};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
@@ -42,11 +42,17 @@ impl Relay {
     pub(super) fn admit(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
         let model = &request.model;
-        let (price, offers) =
-            self.store.read(|conn| Ok((prices::in_force(conn, model)?, providers::offers(conn, model)?)))?;
+        let (price, mut offers) = self.store.read(|conn| {
+            let offers = providers::offers(conn, model, request.endpoint, request.stream)?;
+            Ok((prices::in_force(conn, model)?, offers))
+        })?;
         let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
         if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
             return Err(Refusal::ModelNotAllowed(model.clone()));
+        }
+        offers.retain(|offer| !offer.refuses);
+        if offers.is_empty() {
+            return Err(self.not_served(request)?);
         }
         let standing = self.count_request(caller)?;
         let wanted = bounds(request, &price);
@@ -60,6 +66,25 @@ impl Relay {
             other => other?,
         };
         Ok(Admitted { price, offers, bounds, limited, hold, standing })
+    }
+
+    /// Names the endpoints that the model does have.
+    fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
+        let model = request.model.clone();
+        let served = self.store.read(endpoints::served)?.remove(&model).unwrap_or_default();
+        let name = |endpoint: &Endpoint| {
+            let how = match (*endpoint == request.endpoint, request.stream) {
+                (false, _) => "",
+                (true, true) => " (not streaming)",
+                (true, false) => " (only streaming)",
+            };
+            format!("{endpoint}{how}")
+        };
+        if served.is_empty() {
+            return Ok(Refusal::ModelNotFound(model));
+        }
+        let served = served.iter().map(name).collect::<Vec<_>>().join(", ");
+        Ok(Refusal::EndpointNotServed { model, endpoint: request.endpoint, served })
     }
 
     fn open_for_work(&self) -> Result<(), Refusal> {
@@ -145,7 +170,6 @@ fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
 mod tests {
     use super::*;
     use crate::domain::ids::PriceId;
-    use crate::domain::request::Endpoint;
 
     fn row(context_length: Option<u64>, max_output: Option<u64>) -> PriceRow {
         let zero = Timestamp::from_millis(0);
