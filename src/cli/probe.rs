@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Failed;
 use super::output::Output;
 use super::serve::resolve_key;
+use super::{ACTOR, Failed};
 use crate::http;
 use crate::relay::{self, PROBE_TIMEOUTS};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
@@ -47,7 +47,7 @@ pub fn probe(name: &str, store: &Store) -> Result<ProbeRow, Failed> {
         Ok((row, models))
     })?;
     let found = http::block_on(async { relay::probe(&Client::new(PROBE_TIMEOUTS), &row, &models, resolve_key).await });
-    store.write_now(|conn| endpoints::store(conn, row.id, &found))?;
+    store.write_now(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
     Ok(found)
 }
 

@@ -100,7 +100,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/v1/pricing").route(web::get().to(public::pricing)))
         .service(get("/v1/payments/balance").route(web::get().to(payments::balance)))
         .service(get("/v1/payments/usage").route(web::get().to(payments::usage)))
-        .service(get("/v1/admin/credit").route(web::post().to(admin::credit)))
+        .configure(admin::routes)
         .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
         .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
         .service(get("/v1/admin/setup").route(web::post().to(session::setup)))

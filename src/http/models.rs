@@ -11,8 +11,8 @@ use super::world::World;
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::relay::{Caller, Refusal};
-use crate::store::prices::{self, PriceRow};
 use crate::store::endpoints;
+use crate::store::prices::{self, PriceRow};
 
 /// A model, for OpenAI's clients and Anthropic's.
 #[derive(Debug, Serialize)]

@@ -132,14 +132,14 @@ impl Relay {
     ///
     /// # Errors
     /// The provider is gone, or the store fails. A provider that does not answer is no error.
-    pub async fn probe(&self, client: &Client, provider: ProviderId) -> Result<ProbeRow, StoreError> {
+    pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
         let (row, models) = self.store.read(|conn| {
             let row = providers::find(conn, &provider.to_string())?;
             Ok((row, providers::models(conn, provider)?))
         })?;
         let found = probe(client, &row, &models, self.resolve_key).await;
         let stored = found.clone();
-        self.writer.write(move |conn| endpoints::store(conn, provider, &stored)).await?;
+        self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
         Ok(found)
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
+use super::{StoreError, events};
 use crate::domain::ids::ProviderId;
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
@@ -49,13 +49,16 @@ pub struct ProbeRow {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow) -> Result<(), StoreError> {
+pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow, actor: &str) -> Result<(), StoreError> {
     let id = provider.to_i64();
     conn.prepare_cached(
         "INSERT INTO provider_probes (provider_id, reached, latency_ms, error, probed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (provider_id) DO UPDATE SET reached = ?2, latency_ms = ?3, error = ?4, probed_at = ?5",
     )?
     .execute(params![id, probe.reached, probe.latency_ms, probe.error, probe.at.millis()])?;
+    let served = probe.endpoints.iter().filter(|row| row.serves == Some(true)).count();
+    let detail = serde_json::json!({"reached": probe.reached, "served": served, "error": probe.error});
+    events::record(conn, actor, "provider.probe", &provider.to_string(), &detail, probe.at)?;
     if !probe.reached {
         return Ok(());
     }

@@ -25,6 +25,18 @@ pub struct ProviderChange {
     pub models: Option<Vec<(String, String)>>,
 }
 
+impl ProviderChange {
+    /// Nothing is to change.
+    pub const fn is_empty(&self) -> bool {
+        self.name.is_none()
+            && self.account_id.is_none()
+            && self.url.is_none()
+            && self.api_key.is_none()
+            && self.max_concurrent.is_none()
+            && self.models.is_none()
+    }
+}
+
 /// Changes a provider. With another address or other models, what its last probe found is forgotten.
 ///
 /// # Errors

@@ -6,18 +6,19 @@ use ring::digest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::auth::{self, Admin};
-use super::body;
-use super::error::ApiError;
-use super::world::World;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
+use crate::http::auth::{self, Admin};
+use crate::http::body;
+use crate::http::error::ApiError;
+use crate::http::world::World;
 use crate::store::idempotency::{self, Answer};
 use crate::store::{Connection, StoreError, accounts, ledger};
 
-#[derive(Deserialize)]
+/// The body of `POST /v1/admin/credit`: either account or email.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CreditBody {
+pub struct CreditBody {
     account: Option<String>,
     email: Option<String>,
     amount_usd: Box<RawValue>,
