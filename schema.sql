@@ -193,6 +193,50 @@ CREATE TABLE events (
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT raise(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'events are append-only'); END;
 
+-- Earnings that an account asked to be paid out. The money left its balance at once (`ledger_id`); a rejected
+-- one came back (`returned_ledger_id`). `reference` is what the admin notes of the payment.
+CREATE TABLE withdrawals (
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  amount_micro_usd INTEGER NOT NULL CHECK (amount_micro_usd > 0),
+  note TEXT NOT NULL CHECK (length(note) <= 1000),
+  status TEXT NOT NULL CHECK (status IN ('pending', 'paid', 'rejected')),
+  ledger_id INTEGER NOT NULL UNIQUE REFERENCES ledger (id),
+  returned_ledger_id INTEGER UNIQUE REFERENCES ledger (id),
+  created_at INTEGER NOT NULL,
+  decided_at INTEGER,
+  decided_by TEXT,
+  reason TEXT CHECK (length(reason) <= 1000),
+  reference TEXT CHECK (length(reference) <= 1000),
+  CHECK ((status = 'pending') = (decided_at IS NULL)),
+  CHECK ((status = 'pending') = (decided_by IS NULL)),
+  CHECK ((status = 'rejected') = (returned_ledger_id IS NOT NULL))
+) STRICT;
+CREATE INDEX withdrawals_account ON withdrawals (account_id);
+
+-- Codes that credit each account that redeems one. A removed code credits nobody any more.
+CREATE TABLE invite_codes (
+  id INTEGER PRIMARY KEY,
+  code TEXT NOT NULL UNIQUE CHECK (length(code) BETWEEN 1 AND 64),
+  amount_micro_usd INTEGER NOT NULL CHECK (amount_micro_usd > 0),
+  max_redemptions INTEGER NOT NULL CHECK (max_redemptions > 0),
+  redeemed INTEGER NOT NULL DEFAULT 0 CHECK (redeemed BETWEEN 0 AND max_redemptions),
+  expires_at INTEGER,
+  note TEXT NOT NULL CHECK (length(note) <= 1000),
+  actor TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  removed_at INTEGER
+) STRICT;
+
+-- Who redeemed which code: once an account.
+CREATE TABLE invite_redemptions (
+  invite_id INTEGER NOT NULL REFERENCES invite_codes (id),
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  ledger_id INTEGER NOT NULL UNIQUE REFERENCES ledger (id),
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (invite_id, account_id)
+) STRICT, WITHOUT ROWID;
+
 -- The published prices.
 INSERT INTO prices (id, model, display_name, input_price, output_price, created_at, created_by) VALUES
   (1, 'mlx-community/gemma-4-26b-a4b-it-8bit', 'Gemma 4 26B', 65000, 200000, 0, 'published'),

@@ -1,1 +1,3 @@
 //! Black-box stories against the real binary.
+
+mod model;

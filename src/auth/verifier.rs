@@ -84,6 +84,10 @@ impl Verifier {
         if self.is_verified(&tag, &row.hash) {
             return Ok(row);
         }
+        // A key that was rotated away is no guess: programs that still send it must not lock out the new one.
+        if self.was_verified(&tag) {
+            return Err(AuthError::Invalid);
+        }
         self.check_failures(row.id)?;
         if self.hash_matches(key, row.hash.clone()).await {
             self.remember(tag, row.hash.clone());
@@ -105,6 +109,10 @@ impl Verifier {
     fn is_verified(&self, tag: &[u8; 32], phc: &str) -> bool {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.get(tag).is_some_and(|known| known == phc)
+    }
+
+    fn was_verified(&self, tag: &[u8; 32]) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains_key(tag)
     }
 
     fn remember(&self, tag: [u8; 32], phc: String) {

@@ -14,6 +14,7 @@ mod prices;
 mod probe;
 mod providers;
 mod serve;
+mod withdrawals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,9 @@ enum Command {
     Usage(money::UsageArgs),
     /// Every other movement of an account's money
     Ledger(money::LedgerArgs),
+    /// Earnings that accounts asked to be paid out
+    #[command(subcommand)]
+    Withdrawal(withdrawals::Command),
     /// Derive every balance again from the rows; exits 1 if anything differs
     Audit,
     /// Copy the database while the server runs, and verify the copy
@@ -123,6 +127,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
         Command::Provider(command) => providers::run(command, &store, out),
         Command::Usage(args) => money::usage(args, &store, out),
         Command::Ledger(args) => money::ledger(args, &store, out),
+        Command::Withdrawal(command) => withdrawals::run(command, &store, out),
         Command::Audit => money::audit(&store, out),
         Command::Backup { file } => money::backup(&file, &store, out),
     }

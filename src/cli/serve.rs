@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::http::demo::Imitate;
 use crate::http::{self, Door, Settings, World};
 use crate::relay::Relay;
-use crate::store::{Store, Writer, accounts, admins, ledger, usage};
+use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
 use crate::upstream::Timeouts;
 
 #[derive(Debug, ClapArgs)]
@@ -130,8 +130,11 @@ fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
     if args.fee_bps != FeeBps::default() {
         store.write_now(|conn| accounts::ensure_house(conn, Timestamp::now()))?;
     }
-    let (usage, ledger) = store.read(|conn| Ok((usage::last_id(conn)?, ledger::last_id(conn)?)))?;
-    ids::stay_above(usage.to_i64().max(ledger.to_i64()));
+    let last = store.read(|conn| {
+        let (usage, ledger) = (usage::last_id(conn)?.to_i64(), ledger::last_id(conn)?.to_i64());
+        Ok(usage.max(ledger).max(withdrawals::last_id(conn)?.to_i64()))
+    })?;
+    ids::stay_above(last);
     Ok(())
 }
 

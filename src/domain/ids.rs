@@ -102,6 +102,14 @@ id!(
     LedgerId, "led_"
 );
 id!(
+    /// A withdrawal: earnings that are to be paid out.
+    WithdrawalId, "wd_"
+);
+id!(
+    /// An invite code, as the database knows it.
+    InviteId, "inv_"
+);
+id!(
     /// A version of a model's price.
     PriceId, "price_"
 );

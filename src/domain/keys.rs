@@ -92,7 +92,11 @@ impl PlainKey {
     /// # Errors
     /// When the operating system has no random bytes: a key is never made of weaker ones.
     pub fn generate() -> Result<Self, NoEntropy> {
-        let id = KeyId((getrandom::u64().map_err(|_| NoEntropy)? >> 4).cast_signed());
+        Self::with_id(KeyId((getrandom::u64().map_err(|_| NoEntropy)? >> 4).cast_signed()))
+    }
+
+    /// As [`Self::generate`], for a key that is there already and gets a new secret.
+    pub fn with_id(id: KeyId) -> Result<Self, NoEntropy> {
         let mut secret = String::with_capacity(SECRET_DIGITS);
         for digits in [12, 12, 12, 12, 4] {
             secret += &base32::encode(getrandom::u64().map_err(|_| NoEntropy)?, digits);
@@ -255,9 +259,8 @@ mod tests {
 
     #[test]
     fn scopes_and_windows_are_read_back() {
-        for text in ["inference", "manage", "inference manage", "admin"] {
-            assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text));
-        }
+        ["inference", "manage", "inference manage", "admin"]
+            .map(|text| assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text)));
         assert_eq!(Scopes::parse("inference root"), None);
         let now = Timestamp::parse("2026-04-30T14:22:01Z").unwrap_or(Timestamp::from_millis(0));
         let rows = [

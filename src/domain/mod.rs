@@ -8,6 +8,7 @@ pub mod base32;
 pub mod time;
 pub mod ids;
 pub mod keys;
+pub mod invite_code;
 pub mod secret;
 pub mod json;
 pub mod request;

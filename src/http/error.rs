@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde_json::json;
 
 use crate::auth::{AuthError, SignInError};
 use crate::domain::ids::RequestId;
 use crate::domain::request::BadRequest;
-use crate::relay::Refusal;
+use crate::relay::{Refusal, Standing};
 use crate::store::StoreError;
 
 /// An error as a client sees it.
@@ -26,6 +26,8 @@ pub struct ApiError {
     retry_after: Option<Duration>,
     /// Asking again cannot help: tells the SDKs.
     final_: bool,
+    /// Where the key stands in its minute.
+    standing: Option<Box<Standing>>,
 }
 
 /// Whose envelope an error goes into.
@@ -49,7 +51,16 @@ impl Envelope {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code: None, param: None, message: message.into(), retry_after: None, final_: false }
+        Self {
+            status,
+            kind,
+            code: None,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+            final_: false,
+            standing: None,
+        }
     }
 
     const fn code(mut self, code: &'static str) -> Self {
@@ -197,7 +208,22 @@ impl ApiError {
         if self.final_ {
             response.insert_header((HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false")));
         }
+        if let Some(standing) = &self.standing {
+            standing_headers(&mut response, **standing);
+        }
         response.body(self.body(envelope, request_id))
+    }
+}
+
+/// The headers that say where a key stands in its minute.
+pub fn standing_headers(response: &mut HttpResponseBuilder, standing: Standing) {
+    let reset = format!("{}s", standing.reset.as_millis().div_ceil(1_000));
+    for (name, value) in [
+        ("x-ratelimit-limit-requests", standing.limit.to_string()),
+        ("x-ratelimit-remaining-requests", standing.remaining.to_string()),
+        ("x-ratelimit-reset-requests", reset),
+    ] {
+        response.insert_header((HeaderName::from_static(name), value));
     }
 }
 
@@ -244,6 +270,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound(message) => Self::not_found(message),
             StoreError::Conflict(message) => Self::conflict(None, message),
             StoreError::Invalid(message) => Self::invalid(None, message),
+            StoreError::InvalidField { field, message } => Self::invalid(Some(field), message),
             StoreError::Full => Self::unavailable("the disk is full", second * 10),
             StoreError::Busy | StoreError::Pool(_) => Self::unavailable("the database is busy", second),
             StoreError::Closed => Self::unavailable("the server is shutting down", second * 5),
@@ -272,7 +299,9 @@ impl From<Refusal> for ApiError {
             Refusal::KeyLimitReached => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message)
                 .code("insufficient_quota")
                 .no_retry(),
-            Refusal::TooManyRequests(wait) => Self::rate_limited(message, wait),
+            Refusal::TooManyRequests(standing) => {
+                Self { standing: Some(Box::new(standing)), ..Self::rate_limited(message, standing.reset) }
+            }
             Refusal::TooManyAtOnce => Self::rate_limited(message, second),
             Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),
             Refusal::ProvidersDown(wait) => Self::unavailable(message, wait),

@@ -7,7 +7,7 @@ use futures_util::stream;
 
 use super::auth::{self, Need};
 use super::body;
-use super::error::{ApiError, Envelope};
+use super::error::{self, ApiError, Envelope};
 use super::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use super::world::World;
 use crate::domain::ids::RequestId;
@@ -43,19 +43,7 @@ async fn answer(
     arrived: Arrived,
 ) -> Result<HttpResponse, ApiError> {
     let caller = auth::caller(world, request, Need::Inference).await?;
-    let body = body::read(world, request, payload).await?;
-    let headers = PASSED_ON
-        .iter()
-        .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
-        .collect();
-    let asked = Asked {
-        request_id: arrived.id,
-        endpoint,
-        query: request.query_string().to_owned(),
-        headers,
-        body,
-        began: arrived.at,
-    };
+    let asked = asked(endpoint, request, body::read(world, request, payload).await?, arrived);
     let text = asked.body.clone();
     let answered = world.relay.run(client, &caller, asked).await.inspect_err(|_| {
         // The line of a refused request should say what was asked for.
@@ -68,15 +56,47 @@ async fn answer(
     Ok(response)
 }
 
+fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> Asked {
+    let headers = PASSED_ON
+        .iter()
+        .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
+        .collect();
+    let query = request.query_string().to_owned();
+    Asked { request_id: arrived.id, endpoint, query, headers, body, began: arrived.at }
+}
+
+/// `POST /v1/messages/count_tokens`: free, and not metered.
+pub async fn count_tokens(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    client: Data<Client>,
+) -> HttpResponse {
+    let arrived = log::arrived(&request);
+    let counted = counted(&request, payload, &world, &client, arrived).await;
+    let answer = counted.map(|tokens| HttpResponse::Ok().json(serde_json::json!({"input_tokens": tokens})));
+    answer.unwrap_or_else(|e| e.response(Envelope::Anthropic, Some(arrived.id)))
+}
+
+async fn counted(
+    request: &HttpRequest,
+    payload: Payload,
+    world: &World,
+    client: &Client,
+    arrived: Arrived,
+) -> Result<u64, ApiError> {
+    let caller = auth::caller(world, request, Need::Inference).await?;
+    let asked = asked(Endpoint::Messages, request, body::read(world, request, payload).await?, arrived);
+    Ok(world.relay.count_tokens(client, &caller, &asked).await?)
+}
+
 fn respond(answered: Answered, request_id: RequestId) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     if answered.limited {
         header(&mut response, "x-max-tokens-limited", "balance");
     }
     if let Some(standing) = answered.standing {
-        header(&mut response, "x-ratelimit-limit-requests", &standing.limit.to_string());
-        header(&mut response, "x-ratelimit-remaining-requests", &standing.remaining.to_string());
-        header(&mut response, "x-ratelimit-reset-requests", &format!("{}s", standing.reset.as_secs()));
+        error::standing_headers(&mut response, standing);
     }
     match answered.answer {
         Answer::Whole { body, cost, balance, .. } => {

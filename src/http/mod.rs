@@ -1,11 +1,19 @@
 //! HTTP ⇄ domain: routes, extractors, one error table, views. The only room that names actix.
 
 mod admin;
+mod admin_withdrawals;
 mod auth;
 mod body;
 mod browser;
 mod cors;
+mod earnings;
 mod error;
+mod fields;
+mod idempotent;
+mod invites;
+mod key_body;
+mod keys;
+mod paging;
 mod inference;
 mod log;
 mod models;
@@ -14,7 +22,10 @@ mod pages;
 mod payments;
 mod public;
 mod query;
+mod quote;
 mod session;
+mod stats;
+mod withdrawals;
 mod world;
 pub mod demo;
 
@@ -24,7 +35,7 @@ use actix_web::dev::Extensions;
 pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
 
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
@@ -39,12 +50,15 @@ pub use world::{Settings, World};
 pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
     let settings = std::sync::Arc::clone(&world.settings);
     let write_timeout = settings.write_timeout;
+    let (guesses, stats) = (Data::new(invites::Guesses::default()), Data::new(stats::Remembered::default()));
     let server = HttpServer::new(move || {
         // One client per worker, made on its thread.
         let client = Data::new(Client::new(world.settings.timeouts));
         App::new()
             .app_data(Data::new(world.clone()))
             .app_data(client)
+            .app_data(guesses.clone())
+            .app_data(stats.clone())
             .wrap(from_fn(cors::middleware))
             .wrap(from_fn(log::middleware))
             .configure(routes)
@@ -77,13 +91,18 @@ pub fn spawn(server: Server) {
     });
 }
 
+/// What the kernel keeps for a client that does not keep up, in bytes (it doubles it). Left to itself it
+/// takes megabytes of an answer that nobody reads, all of them generated and billed.
+const SEND_BUFFER: usize = 64 << 10;
+
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)
 fn limit_unread(io: &dyn std::any::Any, timeout: std::time::Duration) {
-    if let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>()
-        && let Err(e) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
-    {
-        tracing::debug!(error = %e, "TCP_USER_TIMEOUT");
+    let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    let socket = socket2::SockRef::from(stream);
+    let set = socket.set_tcp_user_timeout(Some(timeout)).and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+    if let Err(e) = set {
+        tracing::debug!(error = %e, "a socket option");
     }
 }
 
@@ -98,8 +117,7 @@ fn routes(app: &mut ServiceConfig) {
     app.service(get("/v1/models").route(web::get().to(models::list)))
         .service(get("/v1/models/{id:.+}").route(web::get().to(models::get)))
         .service(get("/v1/pricing").route(web::get().to(public::pricing)))
-        .service(get("/v1/payments/balance").route(web::get().to(payments::balance)))
-        .service(get("/v1/payments/usage").route(web::get().to(payments::usage)))
+        .configure(account_routes)
         .configure(admin::routes)
         .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
         .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
@@ -115,6 +133,24 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/api/version").route(web::get().to(public::version)))
         .configure(pages::routes)
         .default_service(web::to(not_implemented));
+}
+
+/// What an account does with its keys and its money.
+fn account_routes(app: &mut ServiceConfig) {
+    app.configure(keys::routes)
+        .configure(payments::routes)
+        .configure(quote::routes)
+        .configure(withdrawals::routes)
+        .configure(admin_withdrawals::routes)
+        .configure(earnings::routes)
+        .configure(invites::routes)
+        .configure(stats::routes)
+        .service(resource("/v1/messages/count_tokens").route(web::post().to(inference::count_tokens)));
+}
+
+/// A path that answers 404 to the methods it does not know.
+fn resource(path: &str) -> Resource {
+    web::resource(path.to_owned()).default_service(web::to(not_implemented))
 }
 
 /// 404 for an unknown path, and for a wrong method on a known one.

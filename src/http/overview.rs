@@ -16,7 +16,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::relay::Relay;
 use crate::store::overview::{self, Day, DayTotals};
-use crate::store::{StoreError, audit, providers};
+use crate::store::{StoreError, audit, providers, withdrawals};
 
 /// The most days of a chart.
 const MOST_DAYS: u32 = 366;
@@ -139,12 +139,13 @@ pub struct AuditView {
 async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Timestamp) -> Result<Overview, StoreError> {
     let today = overview::day_of(now);
     let first = today - Day::from(count) + 1;
-    let (totals, days, rows) = {
+    let (totals, days, rows, pending) = {
         let remembered = remembered.clone();
         relay
             .store
             .read_later(move |conn| {
-                Ok((overview::totals(conn)?, days(conn, &remembered, first, today)?, providers::list(conn)?))
+                let pending = withdrawals::pending(conn, None)?;
+                Ok((overview::totals(conn)?, days(conn, &remembered, first, today)?, providers::list(conn)?, pending))
             })
             .await?
     };
@@ -158,8 +159,8 @@ async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Times
         days: days.into_iter().map(|(day, totals)| DayView::of(day, totals)).collect(),
         providers: providers_view(relay, &rows),
         attention: Attention {
-            withdrawals_pending: 0,
-            withdrawals_pending_micro_usd: MicroUsd::ZERO,
+            withdrawals_pending: pending.0,
+            withdrawals_pending_micro_usd: pending.1,
             estimated_today: now_today.estimated,
             failed_today: now_today.failed,
         },

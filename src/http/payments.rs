@@ -1,23 +1,33 @@
-//! An account's money: balance and usage.
+//! An account's money: balance, usage, ledger.
 
-use actix_web::http::header::{ACCEPT, CONTENT_DISPOSITION, LINK};
-use actix_web::web::{Bytes, Data, Json};
-use actix_web::{HttpRequest, HttpResponse};
-use futures_util::stream;
+use actix_web::web::{Data, Json, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
+use super::fields::A_TIME;
 use super::query::Query;
 use super::world::World;
-use crate::domain::ids::{AccountId, RequestId};
+use super::{paging, resource};
+use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
+use crate::domain::usage::Outcome;
 use crate::relay::Relay;
+use crate::store::summary::{self, GroupBy, Total};
 use crate::store::usage::{self, Filter, UsageRow};
-use crate::store::{StoreError, accounts};
+use crate::store::{Connection, StoreError, accounts, ledger};
+
+/// `/v1/payments/balance`, `usage`, `usage/summary`, `ledger`.
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/payments/balance").route(web::get().to(balance)))
+        .service(resource("/v1/payments/usage").route(web::get().to(usage)))
+        .service(resource("/v1/payments/usage/summary").route(web::get().to(summary)))
+        .service(resource("/v1/payments/ledger").route(web::get().to(ledger)));
+}
 
 /// The body of `GET /v1/payments/balance`.
 #[derive(Debug, Serialize)]
@@ -71,79 +81,109 @@ pub async fn usage_of(request: &HttpRequest, world: &World, account: AccountId) 
     let query = Query::of(request)?;
     let filter = filter(&query)?;
     let limit = query.limit(100)?;
-    if wants_csv(request, &query)? {
-        return Ok(csv_response(world, account, filter));
+    if paging::wants_csv(request, &query)? {
+        return Ok(usage_csv(world, account, filter));
     }
     // One more than asked for tells whether there is another page.
-    let mut rows = page(&world.relay, account, filter, limit + 1).await?;
-    let mut response = HttpResponse::Ok();
-    if rows.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
-        rows.pop();
-        if let Some(last) = rows.last() {
-            response.insert_header((LINK, query.next_page(request.path(), &last.request_id.to_string())));
-        }
-    }
-    Ok(response.json(rows))
+    let rows = rows(&world.relay, account, filter, limit + 1).await?;
+    Ok(paging::json(request, &query, rows, limit, |row| row.request_id.to_string()))
 }
 
-async fn page(relay: &Relay, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+async fn rows(relay: &Relay, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
     relay.store.read_later(move |conn| usage::list(conn, account, &filter, limit)).await
 }
 
-/// `before`, `model`, `key`, `since`, `until`.
-fn filter(query: &Query) -> Result<Filter, ApiError> {
-    let time = "a time like 2026-04-30T14:22:01Z or a day like 2026-04-30";
+/// `before`, `model`, `key`, `since`, `until`, `outcome`.
+///
+/// # Errors
+/// 400 naming the parameter.
+pub fn filter(query: &Query) -> Result<Filter, ApiError> {
     Ok(Filter {
         before: query.parsed("before", "a request id", RequestId::parse)?,
         model: query.text("model").map(str::to_owned),
         key: query.parsed("key", "a key id", KeyId::parse)?,
-        since: query.parsed("since", time, Timestamp::parse)?,
-        until: query.parsed("until", time, Timestamp::parse)?,
+        since: query.parsed("since", A_TIME, Timestamp::parse)?,
+        until: query.parsed("until", A_TIME, Timestamp::parse)?,
+        outcome: query.parsed("outcome", "completed, client_disconnected or provider_error", Outcome::from_text)?,
     })
 }
 
-fn wants_csv(request: &HttpRequest, query: &Query) -> Result<bool, ApiError> {
-    let format = query.parsed("format", "csv or json", |text| match text {
-        "csv" => Some(true),
-        "json" => Some(false),
-        _ => None,
-    })?;
-    let accepts =
-        || request.headers().get(ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.starts_with("text/csv"));
-    Ok(format.unwrap_or_else(accepts))
-}
-
-/// Rows of one read: the whole export never lies in memory.
-const CSV_ROWS: u32 = 1_000;
-
-fn csv_response(world: &World, account: AccountId, filter: Filter) -> HttpResponse {
+fn usage_csv(world: &World, account: AccountId, filter: Filter) -> HttpResponse {
     let relay = std::sync::Arc::clone(&world.relay);
-    let pages = stream::unfold(Some((relay, filter, true)), move |state| async move {
-        let (relay, filter, first) = state?;
-        let part = csv_page(&relay, account, filter.clone(), first).await;
-        Some(match part {
-            Ok((text, Some(last))) => (Ok(text), Some((relay, Filter { before: Some(last), ..filter }, false))),
-            Ok((text, None)) => (Ok(text), None),
-            // The status is out already: breaking off is all that can still be said.
-            Err(e) => (Err(e), None),
-        })
-    });
-    HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\""))
-        .streaming(pages)
+    paging::csv("usage.csv", move |after: Option<RequestId>| {
+        let (relay, filter) = (std::sync::Arc::clone(&relay), filter.clone());
+        async move {
+            let first = after.is_none();
+            let filter = Filter { before: after.or(filter.before), ..filter };
+            let rows = rows(&relay, account, filter, paging::CSV_ROWS).await?;
+            Ok((usage::to_csv(&rows, first)?, paging::more(&rows, |row| row.request_id)))
+        }
+    })
 }
 
-/// One read's rows as text, and the id to go on from if there may be more.
-async fn csv_page(
-    relay: &Relay,
+/// `GET /v1/payments/ledger`: a page of JSON, or every matching entry as CSV.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn ledger(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    ledger_of(&request, &world, caller.account).await
+}
+
+/// The ledger of an account.
+///
+/// # Errors
+/// 400 for a parameter.
+pub async fn ledger_of(request: &HttpRequest, world: &World, account: AccountId) -> Result<HttpResponse, ApiError> {
+    let query = Query::of(request)?;
+    let filter = ledger::Filter {
+        before: query.parsed("before", "a ledger id", LedgerId::parse)?,
+        since: query.parsed("since", A_TIME, Timestamp::parse)?,
+        until: query.parsed("until", A_TIME, Timestamp::parse)?,
+    };
+    let limit = query.limit(100)?;
+    if paging::wants_csv(request, &query)? {
+        return Ok(ledger_csv(world, account, filter));
+    }
+    let rows = world.relay.store.read_later(move |conn| ledger::page(conn, account, filter, limit + 1)).await?;
+    Ok(paging::json(request, &query, rows, limit, |entry| entry.id.to_string()))
+}
+
+fn ledger_csv(world: &World, account: AccountId, filter: ledger::Filter) -> HttpResponse {
+    let relay = std::sync::Arc::clone(&world.relay);
+    paging::csv("ledger.csv", move |after: Option<LedgerId>| {
+        let relay = std::sync::Arc::clone(&relay);
+        async move {
+            let first = after.is_none();
+            let filter = ledger::Filter { before: after.or(filter.before), ..filter };
+            let read = move |conn: &Connection| ledger::page(conn, account, filter, paging::CSV_ROWS);
+            let rows = relay.store.read_later(read).await?;
+            Ok((ledger::to_csv(&rows, first)?, paging::more(&rows, |entry| entry.id)))
+        }
+    })
+}
+
+/// `GET /v1/payments/usage/summary`
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn summary(request: HttpRequest, world: Data<World>) -> Result<Json<Vec<Total>>, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    summary_of(&request, &world, caller.account).await
+}
+
+/// Totals of an account's usage: by day, unless `group_by` says otherwise.
+///
+/// # Errors
+/// 400 for a parameter.
+pub async fn summary_of(
+    request: &HttpRequest,
+    world: &World,
     account: AccountId,
-    filter: Filter,
-    first: bool,
-) -> Result<(Bytes, Option<RequestId>), ApiError> {
-    let rows = page(relay, account, filter, CSV_ROWS).await?;
-    let more = rows.len() == usize::try_from(CSV_ROWS).unwrap_or(usize::MAX);
-    let last = rows.last().filter(|_| more).map(|row| row.request_id);
-    let text = usage::to_csv(&rows, first).map_err(ApiError::from)?;
-    Ok((Bytes::from(text), last))
+) -> Result<Json<Vec<Total>>, ApiError> {
+    let query = Query::of(request)?;
+    let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
+    let filter = Filter { before: None, ..filter(&query)? };
+    let read = move |conn: &Connection| summary::summary(conn, account, &filter, by);
+    Ok(Json(world.relay.store.read_later(read).await?))
 }

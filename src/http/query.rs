@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use actix_web::http::header::LINK;
+use actix_web::HttpRequest;
 use actix_web::web::Query as ActixQuery;
-use actix_web::{HttpRequest, HttpResponse};
-use serde::Serialize;
 
 use super::error::ApiError;
 
@@ -61,25 +59,6 @@ impl Query {
         let query: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
         format!("<{path}?{}>; rel=\"next\"", query.join("&"))
     }
-}
-
-/// A page of a list as a bare array. `rows` are one more than `limit` if there is another page, which then
-/// begins after the last one's `id`.
-pub fn page<T: Serialize>(
-    request: &HttpRequest,
-    query: &Query,
-    mut rows: Vec<T>,
-    limit: u32,
-    id: impl FnOnce(&T) -> String,
-) -> HttpResponse {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let mut response = HttpResponse::Ok();
-    if let Some(last) = rows.last().filter(|_| more) {
-        response.insert_header((LINK, query.next_page(request.path(), &id(last))));
-    }
-    response.json(rows)
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.

@@ -1,6 +1,10 @@
 //! One answer that came whole.
 
-use super::fields::{error_text, given, object, pick};
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::fields::{error_text, given, object, pick, place_of};
 use super::receipt::{self, Receipt};
 use super::text::OutputText;
 use super::usage;
@@ -23,10 +27,11 @@ pub enum BadAnswer {
 
 /// One answer that came whole.
 #[derive(Debug)]
-pub struct WholeAnswer<'a> {
+pub struct WholeAnswer {
     endpoint: Endpoint,
-    body: &'a str,
-    output: &'a str,
+    body: Bytes,
+    /// Where in the body the output lies.
+    output: Range<usize>,
     reported: Reported,
 }
 
@@ -40,13 +45,13 @@ const fn output_field(endpoint: Endpoint) -> &'static str {
     }
 }
 
-impl<'a> WholeAnswer<'a> {
+impl WholeAnswer {
     /// Reads a body with status 200.
     ///
     /// # Errors
     /// Not a JSON object, an error object, or an object without the field that holds the output.
-    pub fn read(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, BadAnswer> {
-        let body = std::str::from_utf8(body).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
+    pub fn read(endpoint: Endpoint, bytes: Bytes) -> Result<Self, BadAnswer> {
+        let body = std::str::from_utf8(&bytes).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
         let field = output_field(endpoint);
         let [error, output, usage, timings] =
             pick(body, ["error", field, "usage", "timings"]).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
@@ -57,7 +62,8 @@ impl<'a> WholeAnswer<'a> {
         let timings = object(timings).map(usage::read_timings).unwrap_or_default();
         // Embeddings generate nothing, whether or not anything is reported.
         let usage = usage::read(endpoint, object(usage).unwrap_or("{}"));
-        Ok(Self { endpoint, body, output, reported: usage.or(timings) })
+        let output = place_of(body.as_bytes(), output.as_bytes());
+        Ok(Self { endpoint, output, reported: usage.or(timings), body: bytes })
     }
 
     /// What the provider said.
@@ -68,13 +74,18 @@ impl<'a> WholeAnswer<'a> {
     /// The tokenizer's count of the output text.
     pub fn estimate_completion(&self) -> u64 {
         let mut text = OutputText::default();
-        text.take_whole(self.endpoint, self.output);
+        text.take_whole(self.endpoint, self.text().get(self.output.clone()).unwrap_or_default());
         text.count()
     }
 
     /// The body with the receipt in its `usage` object; every other byte is as it came.
     pub fn with_receipt(&self, receipt: &Receipt) -> Vec<u8> {
-        receipt::in_object(self.endpoint, self.body, receipt).into_bytes()
+        receipt::in_object(self.endpoint, self.text(), receipt).into_bytes()
+    }
+
+    /// It was read as text once.
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default()
     }
 }
 
@@ -98,18 +109,24 @@ mod tests {
             (Messages, "{}", BadAnswer::Missing("content")),
         ];
         for (endpoint, body, expected) in rows {
-            assert_eq!(WholeAnswer::read(endpoint, body.as_bytes()).err(), Some(expected), "{body}");
+            assert_eq!(
+                WholeAnswer::read(endpoint, Bytes::from_static(body.as_bytes())).err(),
+                Some(expected),
+                "{body}"
+            );
         }
         for body in [&b""[..], b"[]", b"null", b"<html>", b"{\"choices\":[]", b"{\"choices\":\"\xff\"}"] {
-            let read = WholeAnswer::read(Chat, body);
+            let read = WholeAnswer::read(Chat, Bytes::from_static(body));
             assert!(matches!(read, Err(BadAnswer::NotAnObject(_))), "{}", body.escape_ascii());
         }
-        assert!(WholeAnswer::read(Responses, br#"{"error":null,"output":[]}"#).is_ok());
+        assert!(WholeAnswer::read(Responses, Bytes::from_static(br#"{"error":null,"output":[]}"#)).is_ok());
     }
 
     #[test]
     fn embeddings_generate_nothing() {
-        let read = |body: &'static str| WholeAnswer::read(Endpoint::Embeddings, body.as_bytes()).map(|a| a.reported());
+        let read = |body: &'static str| {
+            WholeAnswer::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes())).map(|a| a.reported())
+        };
         let said = |prompt_tokens| Reported { prompt_tokens, cached_tokens: None, completion_tokens: Some(0) };
         assert_eq!(read(r#"{"data":[],"usage":{"prompt_tokens":3}}"#), Ok(said(Some(3))));
         assert_eq!(read(r#"{"data":[]}"#), Ok(said(None)));

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::holds::{HeldNow, OpenHold};
 use super::rate::Standing;
 use super::{Caller, Refusal, Relay};
@@ -39,8 +41,34 @@ const MEDIA_TOKENS: u64 = 65_536;
 
 impl Relay {
     /// Reserves the worst case.
-    pub(super) fn admit(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Admitted, Refusal> {
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+        body: &Bytes,
+    ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
+        let (price, offers) = self.offered(caller, request)?;
+        let standing = self.count_request(caller)?;
+        let wanted = bounds(request, &price);
+        let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
+            // Not even the prompt fits at a token a byte: count it.
+            Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
+                let counted = tokens_of(request.endpoint, body.clone()).await;
+                let prompt_tokens = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
+                self.hold(caller, &price.price, Bounds { prompt_tokens, ..wanted })?
+            }
+            other => other?,
+        };
+        Ok(Admitted { price, offers, bounds, limited, hold, standing })
+    }
+
+    /// The price of a model that this key may use, and who can serve the request.
+    pub(super) fn offered(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+    ) -> Result<(PriceRow, Vec<Offer>), Refusal> {
         let model = &request.model;
         let (price, mut offers) = self.store.read(|conn| {
             let offers = providers::offers(conn, model, request.endpoint, request.stream)?;
@@ -51,21 +79,7 @@ impl Relay {
             return Err(Refusal::ModelNotAllowed(model.clone()));
         }
         offers.retain(|offer| !offer.refuses);
-        if offers.is_empty() {
-            return Err(self.not_served(request)?);
-        }
-        let standing = self.count_request(caller)?;
-        let wanted = bounds(request, &price);
-        let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
-            // Not even the prompt fits at a token a byte: count it.
-            Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
-                let counted = tokens::prompt_estimate(request);
-                let prompt_tokens = wanted.prompt_tokens.min(counted + counted.div_ceil(10));
-                self.hold(caller, &price.price, Bounds { prompt_tokens, ..wanted })?
-            }
-            other => other?,
-        };
-        Ok(Admitted { price, offers, bounds, limited, hold, standing })
+        if offers.is_empty() { Err(self.not_served(request)?) } else { Ok((price, offers)) }
     }
 
     /// Names the endpoints that the model does have.
@@ -87,7 +101,7 @@ impl Relay {
         Ok(Refusal::EndpointNotServed { model, endpoint: request.endpoint, served })
     }
 
-    fn open_for_work(&self) -> Result<(), Refusal> {
+    pub(super) fn open_for_work(&self) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
@@ -104,12 +118,12 @@ impl Relay {
             .rpm
             .map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()))
             .transpose()
-            .map_err(|full| Refusal::TooManyRequests(full.reset))
+            .map_err(Refusal::TooManyRequests)
     }
 
     /// Opens a hold for as much of `wanted` as the account and the key can pay for.
     fn hold(&self, caller: &Caller, price: &Price, wanted: Bounds) -> Result<(OpenHold, (Bounds, bool)), Refusal> {
-        self.holds.open(caller.account, caller.key.id, |held| {
+        self.holds.open(caller.account, Some(caller.key.id), |held| {
             if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
                 return Err(Refusal::TooManyAtOnce);
             }
@@ -123,7 +137,7 @@ impl Relay {
     }
 
     /// What the account and the key can still pay, and which of the two is the narrower.
-    fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
+    pub(super) fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
         let limited = caller.key.limits.spend.is_some();
         let (balance, key) = self.store.read(|conn| {
             let key = if limited { keys::get(conn, caller.key.id)? } else { None };
@@ -131,8 +145,7 @@ impl Relay {
         })?;
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
-            let began = key.limits.reset.window_start(Timestamp::now());
-            let spent = if key.window.started_at >= began { key.window.spent } else { MicroUsd::ZERO };
+            let spent = key.spent(Timestamp::now());
             key.limits.spend.map(|limit| limit.less(spent).less(held.key.total))
         });
         Ok(match left {
@@ -142,8 +155,16 @@ impl Relay {
     }
 }
 
+/// The prompt's tokens by the tokenizer, counted on the blocking pool: it may be megabytes, and the first
+/// count of all makes the tokenizer.
+pub(super) async fn tokens_of(endpoint: Endpoint, body: Bytes) -> u64 {
+    let count = move || InferenceRequest::read(endpoint, &body).map_or(0, |request| tokens::prompt_estimate(&request));
+    // Only a count that panicked has no answer; then the bytes stay the bound.
+    tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
+}
+
 /// `wanted`, with as much output as `available` pays for; `None` if not even the prompt and one token fit.
-fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
+pub(super) fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
     let output = price.affordable_output(wanted.prompt_tokens, available)?;
     let completion_tokens = wanted.completion_tokens.min(output);
     let none_left = completion_tokens == 0 && wanted.completion_tokens > 0;
@@ -151,7 +172,7 @@ fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Boun
 }
 
 /// The most that a request can use: a token is at least a byte.
-fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
+pub(super) fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
     let bytes = u64::try_from(request.size()).unwrap_or(u64::MAX);
     let bytes = if request.has_media() { bytes.saturating_add(MEDIA_TOKENS) } else { bytes };
     let context = price.context_length.unwrap_or(u64::MAX);

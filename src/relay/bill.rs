@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Relay;
 use super::holds::OpenHold;
-use super::{Caller, Relay};
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -26,8 +26,8 @@ pub struct Bill {
     pub(super) request_id: RequestId,
     pub(super) account: AccountId,
     pub(super) key_id: KeyId,
-    /// The key has a spend limit, whose window began then.
-    pub(super) key_window: Option<Timestamp>,
+    /// The key has a spend limit.
+    pub(super) key_is_limited: bool,
     pub(super) endpoint: Endpoint,
     /// The client's body, for counting the prompt if nobody else does.
     pub(super) request: Bytes,
@@ -51,12 +51,6 @@ pub struct Times {
 }
 
 impl Bill {
-    /// The window of a key's spend limit as it is now.
-    pub(super) fn window(caller: &Caller) -> Option<Timestamp> {
-        let limits = &caller.key.limits;
-        limits.spend.map(|_| limits.reset.window_start(Timestamp::now()))
-    }
-
     /// What is billed: what the provider reported, and what it did not, counted here.
     pub(super) fn meter(&self, reported: Reported, count_completion: impl FnOnce() -> u64) -> Metered {
         let count_prompt =
@@ -109,7 +103,7 @@ impl Bill {
             request_id: self.request_id,
             account_id: self.account,
             key_id: self.key_id,
-            key_window: self.key_window,
+            key_is_limited: self.key_is_limited,
             provider_id: self.provider.id,
             provider_account_id: self.provider.account_id,
             price_id: self.price.id,

@@ -46,18 +46,22 @@ pub struct HeldNow {
 
 impl Holds {
     /// Decides an admission under the lock, and opens the hold it asks for. `decide` must read the
-    /// balance itself: only so is no debit missed that was committed and released a moment ago.
+    /// balance itself: only so is no debit missed that was committed and released a moment ago. Without a
+    /// `key` it counts against no key's limits.
     ///
     /// # Errors
     /// What `decide` returns.
     pub fn open<T, E>(
         self: &Arc<Self>,
         account: AccountId,
-        key: KeyId,
+        key: Option<KeyId>,
         decide: impl FnOnce(HeldNow) -> Result<(MicroUsd, T), E>,
     ) -> Result<(OpenHold, T), E> {
         let mut sums = self.lock();
-        let now = HeldNow { account: get(&sums.accounts, account), key: get(&sums.keys, key) };
+        let now = HeldNow {
+            account: get(&sums.accounts, account),
+            key: key.map(|key| get(&sums.keys, key)).unwrap_or_default(),
+        };
         let (amount, result) = decide(now)?;
         sums.each(account, key, |held| {
             held.total = plus(held.total, amount);
@@ -94,9 +98,11 @@ impl Holds {
 }
 
 impl Sums {
-    fn each(&mut self, account: AccountId, key: KeyId, mut change: impl FnMut(&mut Held)) {
+    fn each(&mut self, account: AccountId, key: Option<KeyId>, mut change: impl FnMut(&mut Held)) {
         change(self.accounts.entry(account).or_default());
-        change(self.keys.entry(key).or_default());
+        if let Some(key) = key {
+            change(self.keys.entry(key).or_default());
+        }
     }
 }
 
@@ -109,12 +115,12 @@ fn plus(a: MicroUsd, b: MicroUsd) -> MicroUsd {
     a.checked_add(b).unwrap_or(MicroUsd::new(i64::MAX))
 }
 
-/// Money promised to one request. Dropped, it is released.
+/// Money promised to one request, or to one withdrawal. Dropped, it is released.
 #[derive(Debug)]
 pub struct OpenHold {
     holds: Arc<Holds>,
     account: AccountId,
-    key: KeyId,
+    key: Option<KeyId>,
     amount: MicroUsd,
     settling: bool,
 }
@@ -151,8 +157,10 @@ impl Drop for OpenHold {
         if get(&sums.accounts, self.account).requests == 0 {
             sums.accounts.remove(&self.account);
         }
-        if get(&sums.keys, self.key).requests == 0 {
-            sums.keys.remove(&self.key);
+        if let Some(key) = self.key
+            && get(&sums.keys, key).requests == 0
+        {
+            sums.keys.remove(&key);
         }
     }
 }
@@ -165,7 +173,7 @@ mod tests {
     const KEY: KeyId = KeyId::from_i64(8);
 
     fn open(holds: &Arc<Holds>, micro: i64) -> OpenHold {
-        let opened: Result<_, ()> = holds.open(ACCOUNT, KEY, |_| Ok((MicroUsd::new(micro), ())));
+        let opened: Result<_, ()> = holds.open(ACCOUNT, Some(KEY), |_| Ok((MicroUsd::new(micro), ())));
         match opened {
             Ok((hold, ())) => hold,
             Err(()) => panic!(),
@@ -199,7 +207,7 @@ mod tests {
     #[test]
     fn a_refused_admission_holds_nothing() {
         let holds = Arc::new(Holds::default());
-        let refused: Result<(OpenHold, ()), &str> = holds.open(ACCOUNT, KEY, |_| Err("no"));
+        let refused: Result<(OpenHold, ()), &str> = holds.open(ACCOUNT, Some(KEY), |_| Err("no"));
         assert!(refused.is_err() && holds.lock().accounts.is_empty());
     }
 }

@@ -3,7 +3,9 @@
 
 mod admit;
 mod bill;
+mod count;
 mod probe;
+mod quote;
 mod rate;
 mod refusal;
 mod send;
@@ -34,6 +36,7 @@ use rate::Rates;
 use send::{Begun, Sent};
 
 pub use probe::{PROBE_TIMEOUTS, probe};
+pub use quote::Quote;
 pub use rate::Standing;
 pub use refusal::Refusal;
 pub use stream::{Part, StreamAnswer};
@@ -159,12 +162,12 @@ impl Relay {
     /// A refusal, or a failure before the first byte. Nothing is charged then.
     pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
-        let admitted = self.admit(caller, &request)?;
+        let admitted = self.admit(caller, &request, &asked.body).await?;
         let sent = self.send(client, &asked, &request, &admitted).await?;
         let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
         let answer = match begun {
-            Begun::Whole(body) => settle_whole(bill, &body).await?,
+            Begun::Whole(answer) => settle_whole(bill, answer).await?,
             Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
                 endpoint: bill.endpoint,
                 bill: Some(bill),
@@ -193,7 +196,7 @@ impl Relay {
             request_id: asked.request_id,
             account: caller.account,
             key_id: caller.key.id,
-            key_window: Bill::window(caller),
+            key_is_limited: caller.key.limits.spend.is_some(),
             endpoint: asked.endpoint,
             request: asked.body.clone(),
             price: admitted.price,
@@ -216,12 +219,20 @@ impl Relay {
     }
 }
 
-async fn settle_whole(bill: Bill, body: &Bytes) -> Result<Answer, Refusal> {
-    // It was read once to know that it is an answer at all; a failure now is a provider's.
-    let Ok(answer) = WholeAnswer::read(bill.endpoint, body) else {
-        return Err(Refusal::ProviderFailed("an unusable answer"));
+async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
+    let reported = answer.reported();
+    let (bill, answer, metered) = if reported.is_whole() {
+        let metered = bill.meter(reported, || 0);
+        (bill, answer, metered)
+    } else {
+        // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had
+        // nothing, and owes nothing.
+        let count = move || {
+            let metered = bill.meter(reported, || answer.estimate_completion());
+            (bill, answer, metered)
+        };
+        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer"))?
     };
-    let metered = bill.meter(answer.reported(), || answer.estimate_completion());
     let settled = bill.settle(metered, Outcome::Completed).await?;
     let cost = settled.charged;
     let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };

@@ -11,7 +11,7 @@ use super::send::{self, Begun, Failed};
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
-use crate::meter::{State, WholeAnswer};
+use crate::meter::State;
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
 use crate::upstream::{Client, Target, Timeouts};
@@ -105,9 +105,7 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let sent = Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint)).into_owned());
     match send::attempt(client, &request, target, "", &[], sent).await? {
-        Begun::Whole(body) => {
-            WholeAnswer::read(endpoint, &body).map(|a| a.reported()).map_err(|e| unusable(e.to_string()))
-        }
+        Begun::Whole(answer) => Ok(answer.reported()),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
                 State::Ended => return Ok(meter.reported()),

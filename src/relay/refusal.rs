@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::Standing;
 use crate::domain::request::{BadRequest, Endpoint};
 use crate::store::StoreError;
 
@@ -36,7 +37,7 @@ pub enum Refusal {
     KeyLimitReached,
     /// More requests a minute than the key may make.
     #[error("too many requests a minute for this key")]
-    TooManyRequests(Duration),
+    TooManyRequests(Standing),
     /// More requests at once than the key may make.
     #[error("too many requests at once for this key")]
     TooManyAtOnce,

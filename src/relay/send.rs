@@ -15,7 +15,7 @@ use crate::upstream::{Answer, Body, Client, Failure, Slot, Target, Unavailable};
 #[derive(Debug)]
 pub enum Begun {
     /// It is all there.
-    Whole(Bytes),
+    Whole(WholeAnswer),
     /// Its first events are there.
     Stream {
         /// What may go to the client already.
@@ -106,7 +106,7 @@ impl Relay {
     }
 
     /// Where an offer is sent, with its key.
-    fn target(&self, offer: &Offer) -> Target {
+    pub(super) fn target(&self, offer: &Offer) -> Target {
         let provider = &offer.provider;
         Target {
             provider: provider.id,
@@ -146,10 +146,8 @@ async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Be
         return Err(failed("it streamed an answer that was not to be streamed", "an unusable answer"));
     }
     let body = answer.body.whole(LARGEST_WHOLE).await?;
-    match WholeAnswer::read(request.endpoint, &body) {
-        Ok(_) => Ok(Begun::Whole(body)),
-        Err(e) => Err(failed(&e.to_string(), "an unusable answer")),
-    }
+    let answer = WholeAnswer::read(request.endpoint, body);
+    answer.map(Begun::Whole).map_err(|e| failed(&e.to_string(), "an unusable answer"))
 }
 
 /// Reads until there is something to pass on: up to then the next provider can still take over.

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use super::StoreError;
-use crate::domain::ids::{AccountId, LedgerId, RequestId};
+use super::{StoreError, audit_movements};
+use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::usage::Usage;
@@ -28,17 +28,19 @@ pub struct Report {
 const MOST_PROBLEMS: u32 = 20;
 
 /// A rule and the query that finds what breaks it; the first column of a row names the culprit's id.
-struct Rule {
-    kind: Kind,
-    sql: &'static str,
-    says: &'static str,
+pub(super) struct Rule {
+    pub kind: Kind,
+    pub sql: &'static str,
+    pub says: &'static str,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Account,
     Usage,
     Ledger,
+    Withdrawal,
+    Invite,
 }
 
 /// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
@@ -95,7 +97,7 @@ pub fn audit(conn: &Connection) -> Result<Report, StoreError> {
     let _snapshot = if conn.is_autocommit() { Some(conn.unchecked_transaction()?) } else { None };
     let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
     let mut problems = Vec::new();
-    for rule in RULES {
+    for rule in RULES.iter().chain(audit_movements::RULES) {
         rule.check(conn, &mut problems)?;
     }
     conservation(conn, &mut problems)?;
@@ -121,6 +123,8 @@ impl Rule {
                 Kind::Account => AccountId::from_i64(id).to_string(),
                 Kind::Usage => RequestId::from_i64(id).to_string(),
                 Kind::Ledger => LedgerId::from_i64(id).to_string(),
+                Kind::Withdrawal => WithdrawalId::from_i64(id).to_string(),
+                Kind::Invite => InviteId::from_i64(id).to_string(),
             };
             problems.push(format!("{who}: {}: {}", self.says, text(row, 1)?));
         }
@@ -144,6 +148,14 @@ fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), Sto
     let entered = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger")?;
     if balances != entered {
         problems.push(format!("all balances: {balances}, all credits less withdrawals: {entered}"));
+    }
+    // What left the balances for a withdrawal is pending or paid, to the cent.
+    let given = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger \
+                     WHERE kind NOT IN ('withdrawal', 'withdrawal_rejected')")?;
+    let leaving = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM withdrawals WHERE status <> 'rejected'")?;
+    if balances.checked_add(leaving) != Some(given) {
+        problems
+            .push(format!("all balances: {balances}, withdrawals pending or paid: {leaving}, all credits: {given}"));
     }
     Ok(())
 }

@@ -14,6 +14,14 @@ pub enum StoreError {
     /// The request cannot be carried out as it stands. The text says why, for people.
     #[error("{0}")]
     Invalid(String),
+    /// As [`Self::Invalid`], and it is this field's fault.
+    #[error("{message}")]
+    InvalidField {
+        /// The field's name in a request.
+        field: &'static str,
+        /// What is wrong, for people.
+        message: String,
+    },
     /// The disk is full: a definite no, nothing was written.
     #[error("the disk is full")]
     Full,

@@ -1,13 +1,14 @@
 //! API keys: credentials of accounts and of admins.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
 
 use super::{StoreError, events};
 use crate::domain::ids::{AccountId, AdminId};
 use crate::domain::keys::{KeyId, LimitReset, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
+
+pub use super::key_view::KeyView;
 
 /// Whose key it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,14 @@ pub struct Window {
     pub spent: MicroUsd,
 }
 
+impl KeyRow {
+    /// What it was charged in the window that `now` lies in. Only kept while it has a spend limit.
+    pub fn spent(&self, now: Timestamp) -> MicroUsd {
+        let began = self.limits.reset.window_start(now);
+        if self.window.started_at >= began { self.window.spent } else { MicroUsd::ZERO }
+    }
+}
+
 const COLUMNS: &str = "k.id, k.account_id, k.admin_id, k.name, k.hash, k.scopes, k.limit_micro_usd, k.limit_reset, \
      k.rpm_limit, k.max_concurrent, k.allowed_models, k.expires_at, k.window_started_at, k.window_spent_micro_usd, \
      k.revoked_at, k.created_at, a.suspended_at IS NOT NULL";
@@ -123,19 +132,15 @@ pub struct NewKey {
 /// Stores a new key.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a name that is too long; SQLite fails.
+/// [`StoreError::InvalidField`] for a name that is too long; SQLite fails.
 pub fn create(conn: &Connection, key: &NewKey, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
-    if key.name.chars().count() > 200 || key.name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(
-            "a key name is at most 200 characters, none of them a control character".into(),
-        ));
-    }
+    check_name(&key.name)?;
     let (account, admin) = match key.owner {
         Owner::Account(id) => (Some(id.to_i64()), None),
         Owner::Admin(id) => (None, Some(id.to_i64())),
     };
     let limits = &key.limits;
-    let models = limits.allowed_models.as_ref().map(|models| serde_json::json!(models).to_string());
+    let models = models_text(limits);
     conn.prepare_cached(
         "INSERT INTO keys (id, account_id, admin_id, name, hash, scopes, limit_micro_usd, limit_reset, rpm_limit, \
          max_concurrent, allowed_models, expires_at, window_started_at, created_at) \
@@ -159,6 +164,19 @@ pub fn create(conn: &Connection, key: &NewKey, actor: &str, now: Timestamp) -> R
     let detail = serde_json::json!({"name": key.name, "scopes": key.scopes.as_str()});
     events::record(conn, actor, "key.create", &key.id.to_string(), &detail, now)?;
     get(conn, key.id)?.ok_or_else(|| StoreError::NotFound(format!("no key {}", key.id)))
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    if name.chars().count() > 200 || name.chars().any(char::is_control) {
+        let message = "a key name is at most 200 characters, none of them a control character".into();
+        return Err(StoreError::InvalidField { field: "name", message });
+    }
+    Ok(())
+}
+
+/// The allowed models as the table holds them.
+pub(super) fn models_text(limits: &Limits) -> Option<String> {
+    limits.allowed_models.as_ref().map(|models| serde_json::json!(models).to_string())
 }
 
 /// The key with this id, revoked ones too.
@@ -198,59 +216,14 @@ pub fn revoke(conn: &Connection, id: KeyId, actor: &str, now: Timestamp) -> Resu
     get(conn, id)?.ok_or_else(missing)
 }
 
-/// A key as its owner sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct KeyView {
-    /// `key_…`
-    pub id: KeyId,
-    /// The owning account; absent for an admin's key.
-    pub account_id: Option<AccountId>,
-    /// For people.
-    pub name: String,
-    /// `inference`, `manage`, `admin`.
-    pub scopes: Vec<&'static str>,
-    /// The most it may be charged in a window.
-    pub limit_micro_usd: Option<MicroUsd>,
-    /// `none`, `daily`, `weekly`, `monthly`.
-    pub limit_reset: &'static str,
-    /// Requests a minute.
-    pub rpm_limit: Option<u32>,
-    /// Requests at once.
-    pub max_concurrent: Option<u32>,
-    /// The models it may use; null means all.
-    pub allowed_models: Option<Vec<String>>,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
-    /// Since when it is refused.
-    pub revoked_at: Option<Timestamp>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-impl From<KeyRow> for KeyView {
-    fn from(key: KeyRow) -> Self {
-        Self {
-            id: key.id,
-            account_id: match key.owner {
-                Owner::Account(id) => Some(id),
-                Owner::Admin(_) => None,
-            },
-            name: key.name,
-            scopes: key.scopes.names(),
-            limit_micro_usd: key.limits.spend,
-            limit_reset: key.limits.reset.as_str(),
-            rpm_limit: key.limits.rpm,
-            max_concurrent: key.limits.max_concurrent,
-            allowed_models: key.limits.allowed_models,
-            expires_at: key.limits.expires_at,
-            revoked_at: key.revoked_at,
-            created_at: key.created_at,
-        }
-    }
-}
-
-/// Adds a charge to the key's window; a window that is over begins anew at `window`.
-pub(super) fn add_spent(conn: &Connection, id: KeyId, window: Timestamp, charged: MicroUsd) -> Result<(), StoreError> {
+/// Adds a charge to the key's window as the key's row now has it: the limit may have been changed while
+/// the request ran. A window that is over begins anew.
+pub(super) fn add_spent(conn: &Connection, id: KeyId, charged: MicroUsd, now: Timestamp) -> Result<(), StoreError> {
+    let reset: Option<String> = conn
+        .prepare_cached("SELECT limit_reset FROM keys WHERE id = ?1")?
+        .query_row([id.to_i64()], |row| row.get(0))
+        .optional()?;
+    let window = LimitReset::from_text(&reset.unwrap_or_default()).unwrap_or_default().window_start(now);
     conn.prepare_cached(
         "UPDATE keys SET window_spent_micro_usd = CASE WHEN window_started_at >= ?2 \
          THEN window_spent_micro_usd ELSE 0 END + ?3, window_started_at = max(window_started_at, ?2) WHERE id = ?1",

@@ -1,9 +1,9 @@
 //! The ledger: every movement of money that is not a usage charge.
 
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{StoreError, accounts, events};
+use super::{StoreError, accounts, csv_text, events};
 use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::Balance;
@@ -28,10 +28,17 @@ pub struct Entry {
     pub request_id: Option<RequestId>,
     /// Who did it.
     pub actor: String,
-    /// Why.
+    /// Why; null if nobody said.
+    #[serde(serialize_with = "some_text")]
     pub note: String,
     /// When.
+    #[serde(rename = "timestamp")]
     pub created_at: Timestamp,
+}
+
+/// A text, or null for an empty one.
+pub(super) fn some_text<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    Some(text).filter(|text| !text.is_empty()).serialize(serializer)
 }
 
 /// A movement to be written down.
@@ -52,7 +59,8 @@ pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Resu
         after.checked_sub(before).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))
     };
     if m.note.chars().count() > 1_000 || m.note.contains('\0') {
-        return Err(StoreError::Invalid("a note is at most 1000 characters".into()));
+        let message = "a note is at most 1000 characters".into();
+        return Err(StoreError::InvalidField { field: "note", message });
     }
     accounts::set_balance(conn, m.account_id, m.after)?;
     let id = LedgerId::generate(now);
@@ -112,6 +120,17 @@ pub fn credit(
     Ok(Credited { account_id: account, credited_micro_usd: amount, balance_micro_usd: after.total, ledger_id })
 }
 
+/// Which entries. All of an account by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter {
+    /// Older than this one.
+    pub before: Option<LedgerId>,
+    /// Written at or after.
+    pub since: Option<Timestamp>,
+    /// Written before.
+    pub until: Option<Timestamp>,
+}
+
 /// The entries of an account before `before`, newest first.
 ///
 /// # Errors
@@ -122,14 +141,46 @@ pub fn list(
     before: Option<LedgerId>,
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
+    page(conn, account, Filter { before, ..Filter::default() }, limit)
+}
+
+/// The entries of an account that match, newest first, at most `limit`.
+///
+/// # Errors
+/// SQLite fails.
+pub fn page(conn: &Connection, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id, \
-         actor, note, created_at FROM ledger WHERE account_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+         actor, note, created_at FROM ledger WHERE account_id = ?1 AND id < ?2 AND created_at >= ?3 AND created_at < ?4 \
+         ORDER BY id DESC LIMIT ?5",
     )?;
-    let before = before.map_or(i64::MAX, LedgerId::to_i64);
-    let rows = statement.query_map(params![account.to_i64(), before, limit], from_row)?;
+    let before = filter.before.map_or(i64::MAX, LedgerId::to_i64);
+    let since = filter.since.map_or(i64::MIN, Timestamp::millis);
+    let until = filter.until.map_or(i64::MAX, Timestamp::millis);
+    let rows = statement.query_map(params![account.to_i64(), before, since, until, limit], from_row)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+/// The entries as CSV text, with a header line if they are the `first` ones.
+///
+/// # Errors
+/// None that can happen: an entry can always be written.
+pub fn to_csv(rows: &[Entry], first: bool) -> Result<Vec<u8>, StoreError> {
+    csv_text::of(rows, &COLUMNS, first)
+}
+
+const COLUMNS: [&str; 10] = [
+    "id",
+    "account_id",
+    "kind",
+    "amount_micro_usd",
+    "withdrawable_micro_usd",
+    "balance_after_micro_usd",
+    "request_id",
+    "actor",
+    "note",
+    "timestamp",
+];
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
-use super::{StoreError, accounts, keys, providers};
+use super::{StoreError, accounts, csv_text, keys, providers};
 use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -22,8 +22,8 @@ pub struct Settlement {
     pub account_id: AccountId,
     /// With which key.
     pub key_id: KeyId,
-    /// The key has a spend limit, whose window began then.
-    pub key_window: Option<Timestamp>,
+    /// The key has a spend limit.
+    pub key_is_limited: bool,
     /// Who served.
     pub provider_id: ProviderId,
     /// Who earns.
@@ -75,8 +75,8 @@ pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: 
         }
     }
     insert(conn, s, &split, spent.from_earned)?;
-    if let Some(window) = s.key_window {
-        keys::add_spent(conn, s.key_id, window, split.charged)?;
+    if s.key_is_limited {
+        keys::add_spent(conn, s.key_id, split.charged, s.now)?;
     }
     if s.flagged {
         providers::flag(conn, s.provider_id)?;
@@ -163,6 +163,8 @@ pub struct UsageRow {
     pub shortfall_micro_usd: MicroUsd,
     /// What was debited: cost less shortfall.
     pub charged_micro_usd: MicroUsd,
+    /// When it was given back.
+    pub refunded_at: Option<Timestamp>,
 }
 
 /// Which usage rows. All of an account by default.
@@ -178,6 +180,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Settled before.
     pub until: Option<Timestamp>,
+    /// That ended so.
+    pub outcome: Option<Outcome>,
 }
 
 /// The rows of an account that match, newest first, at most `limit`.
@@ -188,7 +192,9 @@ pub fn list(conn: &Connection, account: AccountId, filter: &Filter, limit: u32) 
     let (condition, mut values) = filter.condition(account);
     let sql = format!(
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
-         key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd FROM usage WHERE {condition} \
+         key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
+         (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund') \
+         FROM usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
     values.push(Value::Integer(i64::from(limit)));
@@ -212,6 +218,7 @@ impl Filter {
         and(" AND key_id = ?", self.key.map(|id| Value::Integer(id.to_i64())));
         and(" AND created_at >= ?", self.since.map(|t| Value::Integer(t.millis())));
         and(" AND created_at < ?", self.until.map(|t| Value::Integer(t.millis())));
+        and(" AND outcome = ?", self.outcome.map(|o| Value::Text(o.as_str().to_owned())));
         (condition, values)
     }
 }
@@ -231,6 +238,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         metered_by: row.get(10)?,
         shortfall_micro_usd: MicroUsd::new(row.get(11)?),
         charged_micro_usd: MicroUsd::new(row.get(12)?),
+        refunded_at: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_millis),
     })
 }
 
@@ -239,19 +247,11 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
 /// # Errors
 /// None that can happen: a row can always be written.
 pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
-    let invalid = |e: &dyn std::fmt::Display| StoreError::Invalid(e.to_string());
-    let mut writer = csv::WriterBuilder::new().has_headers(first).from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row).map_err(|e| invalid(&e))?;
-    }
-    if first && rows.is_empty() {
-        writer.write_record(COLUMNS).map_err(|e| invalid(&e))?;
-    }
-    writer.into_inner().map_err(|e| invalid(&e))
+    csv_text::of(rows, &COLUMNS, first)
 }
 
 /// The names of a row's fields, for a CSV without rows.
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "request_id",
     "model",
     "prompt_tokens",
@@ -265,6 +265,7 @@ const COLUMNS: [&str; 13] = [
     "metered_by",
     "shortfall_micro_usd",
     "charged_micro_usd",
+    "refunded_at",
 ];
 
 /// The highest id in use: new ones must lie above it, whatever the clock says.

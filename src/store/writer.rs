@@ -4,12 +4,13 @@
 //! has a savepoint, so that one that fails takes nothing of the others with it. Jobs are answered
 //! only after the commit: what a caller hears of is in the database.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ use super::{Store, StoreError};
 const BATCH: usize = 256;
 /// Freed when the disk is full, so that what is in flight still settles.
 const BALLAST_BYTES: u64 = 4 << 20;
+/// While the disk is full.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// A handle to the writer thread. Cheap to clone; the thread ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -42,7 +45,7 @@ impl Writer {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         let (jobs, queue) = mpsc::channel();
         let disk_full = Arc::new(AtomicBool::new(false));
-        let ballast = Ballast { path: store.dir().join("ballast"), disk_full: Arc::clone(&disk_full) };
+        let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
         ballast.fill();
         let checkpointer = Checkpointer::start(store)?;
         let mut thread = WriterThread { conn, queue, ballast, checkpointer };
@@ -157,9 +160,14 @@ impl WriterThread {
     /// The next job; while the disk is full, also looks every second whether there is room again.
     fn next(&self) -> Option<Box<dyn Job>> {
         while self.ballast.is_spent() {
-            match self.queue.recv_timeout(Duration::from_secs(1)) {
+            // Also between jobs: writes of admins are let in meanwhile, and might never pause.
+            if self.ballast.is_due() {
+                self.ballast.fill();
+                continue;
+            }
+            match self.queue.recv_timeout(LOOK_FOR_ROOM_EVERY) {
                 Ok(job) => return Some(job),
-                Err(RecvTimeoutError::Timeout) => self.ballast.fill(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -236,13 +244,13 @@ fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<bool, StoreError
     Ok(true)
 }
 
-/// An I/O error at COMMIT means *unknown*: the rows may be there after a restart. Answering either way
+/// An I/O error at COMMIT or at a checkpoint means *unknown*: the rows may be there after a restart. Answering either way
 /// could lose or repeat money, so nobody is answered and the process ends; the restart reads the truth.
-fn fail_stop_if_unknown(e: &rusqlite::Error) {
+pub(super) fn fail_stop_if_unknown(e: &rusqlite::Error) {
     if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) {
         return;
     }
-    tracing::error!(error = %e, "the outcome of a commit is unknown: stopping");
+    tracing::error!(error = %e, "whether the disk has what it was given is unknown: stopping");
     // The log is written by a thread of its own; its last words matter most.
     std::thread::sleep(Duration::from_millis(200));
     std::process::exit(EXIT_UNKNOWN_COMMIT);
@@ -268,14 +276,25 @@ impl Drop for StopOnPanic {
 struct Ballast {
     path: PathBuf,
     disk_full: Arc<AtomicBool>,
+    /// When it was last freed, or room for it last looked for.
+    looked: Cell<Instant>,
 }
 
 impl Ballast {
+    fn new(dir: &Path, disk_full: Arc<AtomicBool>) -> Self {
+        Self { path: dir.join("ballast"), disk_full, looked: Cell::new(Instant::now()) }
+    }
+
+    fn is_due(&self) -> bool {
+        self.looked.get().elapsed() >= LOOK_FOR_ROOM_EVERY
+    }
+
     fn is_spent(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
     }
 
     fn free(&self) {
+        self.looked.set(Instant::now());
         self.disk_full.store(true, Ordering::Relaxed);
         if std::fs::remove_file(&self.path).is_ok() {
             tracing::warn!("the disk is full: freed the ballast; new work is refused until there is room");
@@ -284,6 +303,7 @@ impl Ballast {
 
     /// Writes the ballast if there is room for it: then the disk is not full.
     fn fill(&self) {
+        self.looked.set(Instant::now());
         let whole = std::fs::metadata(&self.path).is_ok_and(|m| m.len() == BALLAST_BYTES);
         let wrote = whole || self.write().is_ok();
         if wrote && self.disk_full.swap(false, Ordering::Relaxed) {

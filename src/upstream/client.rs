@@ -85,6 +85,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
     fn new(connector: C) -> Self {
         let mut builder = PooledClient::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(POOLED_IDLE).pool_max_idle_per_host(1_024);
+        builder.http1_max_buf_size(MOST_BUFFERED);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
         Self { pooled, fresh }
@@ -110,6 +111,8 @@ impl std::fmt::Debug for Client {
 
 /// llama.cpp closes a connection after 5 s idle; a pooled one should rather be closed here first.
 const POOLED_IDLE: Duration = Duration::from_secs(4);
+/// What is read ahead of a client that does not keep up, in bytes; hyper's own bound is 400 KiB.
+const MOST_BUFFERED: usize = 64 << 10;
 
 /// Trusts the machine's own certificates.
 fn tls_config() -> rustls::ClientConfig {

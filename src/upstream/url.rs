@@ -16,12 +16,19 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
     if authority.as_str().contains('@') {
         return Err("a URL carries no user or password: use --api-key".into());
     }
-    if uri.query().is_some() {
-        return Err("a base URL has no query".into());
+    // The parser drops a fragment without a word.
+    if uri.query().is_some() || text.contains('#') {
+        return Err("a base URL has no query and no fragment".into());
     }
     let host = authority.host();
     if host.is_empty() {
         return Err("a URL names a host".into());
+    }
+    if authority.as_str() != host && authority.port_u16().is_none_or(|port| port == 0) {
+        return Err("a port is 1 to 65535".into());
+    }
+    if is_odd_number(host) {
+        return Err(format!("{host} is no address: write it as four numbers"));
     }
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>()
         && is_out_of_bounds(address)
@@ -33,6 +40,15 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
         path => path,
     };
     Ok(format!("{scheme}://{authority}{path}"))
+}
+
+/// The C library reads `2852039166`, `0xa9fea9fe` and `169.254.43518` as addresses too, and they would pass
+/// for names here.
+fn is_odd_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let is_hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")).is_some();
+    let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    (is_hex || is_number) && host.parse::<Ipv4Addr>().is_err()
 }
 
 /// Addresses that no inference server has: "this host", link-local (where clouds keep their metadata),
@@ -59,6 +75,7 @@ mod tests {
             ("https://api.example.com/v1/", "https://api.example.com/v1"),
             ("http://[::1]:11434/openai/v1", "http://[::1]:11434/openai/v1"),
             ("http://192.168.1.7:1234/", "http://192.168.1.7:1234/v1"),
+            ("http://gpu-7:1234/v1", "http://gpu-7:1234/v1"),
         ];
         for (text, stored) in good {
             assert_eq!(check_base_url(text).as_deref(), Ok(stored), "{text}");
@@ -80,6 +97,16 @@ mod tests {
             "http://224.0.0.1/v1",
             "http://a b/v1",
             "file:///etc/passwd",
+            "http://h/v1#x",
+            "http://h:99999/v1",
+            "http://h:0/v1",
+            "http://h:/v1",
+            "http://0/v1",
+            "http://2852039166/v1",
+            "http://0xa9fea9fe/v1",
+            "http://169.254.43518/v1",
+            "http://169.254.169.254./v1",
+            "http://127.0.0.1.5/v1",
         ] {
             assert!(check_base_url(text).is_err(), "{text}");
         }

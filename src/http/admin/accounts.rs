@@ -4,19 +4,19 @@ use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
-use super::resource;
-use crate::domain::ids::{AccountId, LedgerId};
+use crate::domain::ids::AccountId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
 use crate::http::auth;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::paging;
 use crate::http::payments;
-use crate::http::query::{Query, page};
+use crate::http::query::Query;
+use crate::http::resource;
 use crate::http::world::World;
 use crate::store::account_search::{self, Change, Search};
 use crate::store::accounts::{self, Account};
-use crate::store::ledger;
 
 /// An account with its money.
 #[derive(Debug, Serialize)]
@@ -96,6 +96,7 @@ pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/admin/accounts").route(web::get().to(list)).route(web::post().to(create)))
         .service(resource("/v1/admin/accounts/{id}").route(web::get().to(get)).route(web::patch().to(patch)))
         .service(resource("/v1/admin/accounts/{id}/usage").route(web::get().to(usage)))
+        .service(resource("/v1/admin/accounts/{id}/usage/summary").route(web::get().to(summary)))
         .service(resource("/v1/admin/accounts/{id}/ledger").route(web::get().to(ledger)));
 }
 
@@ -123,7 +124,7 @@ async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, 
     let found = world.relay.store.read_later(move |conn| account_search::search(conn, &search, before, limit + 1));
     let (rows, count) = found.await?;
     let views = rows.into_iter().map(|account| AccountView::new(account, &world)).collect();
-    let mut response = page(&request, &query, views, limit, |last: &AccountView| last.id.to_string());
+    let mut response = paging::json(&request, &query, views, limit, |last: &AccountView| last.id.to_string());
     response.headers_mut().insert(
         actix_web::http::header::HeaderName::from_static("x-total-count"),
         actix_web::http::header::HeaderValue::from(count),
@@ -183,21 +184,27 @@ async fn patch(
 }
 
 async fn usage(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
-    let id = account_id(&id)?;
-    world.relay.store.read(|conn| accounts::get(conn, id))?;
+    let id = asked_for(&world, &request, &id).await?;
     payments::usage_of(&request, &world, id).await
 }
 
 async fn ledger(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
-    let id = account_id(&id)?;
-    let query = Query::of(&request)?;
-    let limit = query.limit(50)?;
-    let before = query.parsed("before", "a ledger entry's id", LedgerId::parse)?;
-    let read = world.relay.store.read_later(move |conn| {
-        accounts::get(conn, id)?;
-        ledger::list(conn, id, before, limit + 1)
-    });
-    Ok(page(&request, &query, read.await?, limit, |last| last.id.to_string()))
+    let id = asked_for(&world, &request, &id).await?;
+    payments::ledger_of(&request, &world, id).await
+}
+
+async fn summary(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&world, &request, &id).await?;
+    Ok(HttpResponse::Ok().json(payments::summary_of(&request, &world, id).await?.into_inner()))
+}
+
+/// The account in the path, which an admin asks for.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn asked_for(world: &World, request: &HttpRequest, id: &str) -> Result<AccountId, ApiError> {
+    auth::admin(world, request).await?;
+    let id = account_id(id)?;
+    world.relay.store.read(|conn| accounts::get(conn, id))?;
+    Ok(id)
 }

@@ -4,11 +4,12 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::resource;
 use crate::domain::time::Timestamp;
 use crate::http::auth;
 use crate::http::error::ApiError;
-use crate::http::query::{Query, page};
+use crate::http::paging;
+use crate::http::query::Query;
+use crate::http::resource;
 use crate::http::world::World;
 use crate::store::events::{self, Event};
 
@@ -54,5 +55,5 @@ async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, 
     let text = query.text("q").map(str::to_owned);
     let read = world.relay.store.read_later(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(EventView::from).collect();
-    Ok(page(&request, &query, views, limit, |last: &EventView| last.id.to_string()))
+    Ok(paging::json(&request, &query, views, limit, |last: &EventView| last.id.to_string()))
 }

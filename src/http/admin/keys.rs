@@ -1,32 +1,37 @@
 //! Keys of an account, as an admin sees them.
 
-use actix_web::HttpRequest;
-use actix_web::web::{self, Data, Json, Path, ServiceConfig};
+use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 
-use super::accounts::account_id;
-use super::resource;
-use crate::domain::keys::KeyId;
+use super::accounts::{account_id, asked_for};
 use crate::domain::time::Timestamp;
-use crate::http::auth;
 use crate::http::error::ApiError;
 use crate::http::world::World;
-use crate::store::keys::{self, KeyView, Owner};
-use crate::store::{StoreError, accounts};
+use crate::http::{auth, body, keys, resource};
+use crate::store::key_view::{self, KeyView};
 
 /// The routes of keys.
 pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/accounts/{id}/keys").route(web::get().to(list)))
+    app.service(resource("/v1/admin/accounts/{id}/keys").route(web::get().to(list)).route(web::post().to(create)))
         .service(resource("/v1/admin/accounts/{id}/keys/{key}").route(web::delete().to(revoke)));
 }
 
 async fn list(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<Vec<KeyView>>, ApiError> {
-    auth::admin(&world, &request).await?;
+    let id = asked_for(&world, &request, &id).await?;
+    let read = world.relay.store.read_later(move |conn| key_view::list(conn, id, Timestamp::now()));
+    Ok(Json(read.await?))
+}
+
+async fn create(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
     let id = account_id(&id)?;
-    let read = world.relay.store.read_later(move |conn| {
-        accounts::get(conn, id)?;
-        keys::list(conn, id)
-    });
-    Ok(Json(read.await?.into_iter().map(KeyView::from).collect()))
+    let bytes = body::read(&world, &request, payload).await?;
+    keys::create_for(&world, id, admin.actor, &bytes).await
 }
 
 async fn revoke(
@@ -36,14 +41,5 @@ async fn revoke(
 ) -> Result<Json<KeyView>, ApiError> {
     let admin = auth::admin(&world, &request).await?;
     let (account, key) = ids.into_inner();
-    let account = account_id(&account)?;
-    let id = KeyId::parse(&key);
-    let missing = move || StoreError::NotFound(format!("this account has no key {key}"));
-    let id = id.ok_or_else(&missing)?;
-    let now = Timestamp::now();
-    let write = move |conn: &crate::store::Connection| {
-        keys::get(conn, id)?.filter(|row| row.owner == Owner::Account(account)).ok_or_else(&missing)?;
-        keys::revoke(conn, id, &admin.actor, now)
-    };
-    Ok(Json(world.relay.writer.write(write).await?.into()))
+    Ok(Json(keys::revoke_of(&world, account_id(&account)?, admin.actor, &key).await?.into()))
 }

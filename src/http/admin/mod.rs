@@ -12,7 +12,9 @@ mod refund;
 
 use actix_web::web::{self, ServiceConfig};
 
-pub use credit::{answer, money_write};
+pub use credit::{amount, money_write};
+
+use super::resource;
 
 /// The routes of this room.
 pub fn routes(app: &mut ServiceConfig) {
@@ -23,9 +25,4 @@ pub fn routes(app: &mut ServiceConfig) {
         .configure(pricing::routes)
         .configure(providers::routes)
         .configure(events::routes);
-}
-
-/// The path's resource; a method that it does not have is answered as any unknown path is.
-fn resource(path: &str) -> actix_web::Resource {
-    web::resource(path.to_owned()).default_service(web::to(super::not_implemented))
 }

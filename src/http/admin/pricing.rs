@@ -4,7 +4,7 @@ use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
-use super::{answer, money_write, resource};
+use super::money_write;
 use crate::domain::ids::PriceId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
@@ -12,8 +12,11 @@ use crate::domain::time::Timestamp;
 use crate::http::auth;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::idempotent::answer;
+use crate::http::paging;
 use crate::http::public::PriceView;
-use crate::http::query::{Query, page};
+use crate::http::query::Query;
+use crate::http::resource;
 use crate::http::world::World;
 use crate::store::prices::{self, NewPrice, Version};
 use crate::store::{Connection, StoreError};
@@ -101,7 +104,7 @@ async fn history(request: HttpRequest, world: Data<World>) -> Result<HttpRespons
     let model = query.text("model").map(str::to_owned);
     let read = world.relay.store.read_later(move |conn| prices::history(conn, model.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(PriceVersion::from).collect();
-    Ok(page(&request, &query, views, limit, |last: &PriceVersion| last.id.to_string()))
+    Ok(paging::json(&request, &query, views, limit, |last: &PriceVersion| last.id.to_string()))
 }
 
 async fn put(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::earnings::Earnings;
 use super::provider_view::{ProbeView, ProviderView, health};
-use super::resource;
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::error::ApiError;
+use crate::http::resource;
 use crate::http::world::World;
 use crate::http::{auth, body};
 use crate::relay::PROBE_TIMEOUTS;

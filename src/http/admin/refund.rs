@@ -6,11 +6,13 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
-use super::{answer, money_write, resource};
+use super::money_write;
 use crate::domain::ids::RequestId;
 use crate::http::auth;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::idempotent::answer;
+use crate::http::resource;
 use crate::http::world::World;
 use crate::store::refund;
 

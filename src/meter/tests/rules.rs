@@ -227,7 +227,7 @@ proptest::proptest! {
             let seen = run(endpoint, true, body.as_bytes().chunks(3));
             proptest::prop_assert!(body.starts_with(&seen.forward));
             proptest::prop_assert_eq!(&run(endpoint, true, [body.as_bytes()]).state, &seen.state);
-            let _ = super::super::WholeAnswer::read(endpoint, body.as_bytes()).map(|a| (a.estimate_completion(), a.with_receipt(&RECEIPT)));
+            let _ = super::super::WholeAnswer::read(endpoint, body.clone().into()).map(|a| (a.estimate_completion(), a.with_receipt(&RECEIPT)));
         }
     }
 }

@@ -35,7 +35,7 @@ fn every_answer_reports_and_takes_the_receipt() {
     ];
     for (name, endpoint, reported, estimate) in rows {
         let body = fixture(name);
-        let answer = WholeAnswer::read(endpoint, &body).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let answer = WholeAnswer::read(endpoint, body.clone().into()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(answer.reported(), reported, "{name}");
         assert!(estimate.contains(&answer.estimate_completion()), "{name}: {}", answer.estimate_completion());
         let with_receipt = String::from_utf8(answer.with_receipt(&RECEIPT)).expect("text");
@@ -60,14 +60,14 @@ fn timings_fill_what_usage_leaves_open() {
         (r#"{"choices":[],"usage":null}"#, said(None, None, None)),
     ];
     for (body, reported) in rows {
-        assert_eq!(WholeAnswer::read(Chat, body.as_bytes()).map(|a| a.reported()), Ok(reported), "{body}");
+        assert_eq!(WholeAnswer::read(Chat, body.into()).map(|a| a.reported()), Ok(reported), "{body}");
     }
 }
 
 #[test]
 fn an_answer_without_usage_gets_one() {
     let body = b"{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":null}\n";
-    let answer = WholeAnswer::read(Chat, body).expect("an answer");
+    let answer = WholeAnswer::read(Chat, body[..].into()).expect("an answer");
     let expected = "{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":9,\
         \"completion_tokens\":2,\"total_tokens\":11,\"prompt_tokens_details\":{\"cached_tokens\":4},\
         \"cost_micro_usd\":7}}\n";

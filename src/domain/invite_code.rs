@@ -1,0 +1,32 @@
+//! The text of invite codes: `DB-XXXX-XXXX-XXXX-XXXX`, base32, 80 random bits.
+
+use super::base32;
+use super::keys::NoEntropy;
+
+/// A new code.
+///
+/// # Errors
+/// The operating system has no random bytes: a code is money, and never made of weaker ones.
+pub fn generate() -> Result<String, NoEntropy> {
+    let mut code = "DB".to_owned();
+    for _ in 0..2 {
+        let bits = getrandom::u64().map_err(|_| NoEntropy)? >> (64 - 40);
+        let digits = base32::encode(bits, 8).to_ascii_uppercase();
+        let (left, right) = digits.split_at_checked(4).unwrap_or_default();
+        code += &format!("-{left}-{right}");
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_differ_and_can_be_read_aloud() {
+        let (Ok(a), Ok(b)) = (generate(), generate()) else { panic!("no entropy") };
+        assert_ne!(a, b);
+        assert_eq!(a.len(), "DB-XXXX-XXXX-XXXX-XXXX".len());
+        assert!(a.starts_with("DB-") && a.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'-'));
+    }
+}

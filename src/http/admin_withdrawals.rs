@@ -1,0 +1,96 @@
+//! What admins decide on withdrawals.
+
+use actix_web::web::{Bytes, Data, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use super::error::ApiError;
+use super::idempotent::answer;
+use super::query::Query;
+use super::world::World;
+use super::{admin, auth, body, paging, resource, withdrawals as own};
+use crate::domain::ids::WithdrawalId;
+use crate::store::Connection;
+use crate::store::withdrawals::{self, Decision};
+
+/// `/v1/admin/withdrawals…`
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/admin/withdrawals").route(web::get().to(list)))
+        .service(resource("/v1/admin/withdrawals/{id}/paid").route(web::post().to(paid)))
+        .service(resource("/v1/admin/withdrawals/{id}/reject").route(web::post().to(reject)));
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Paid {
+    reference: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Reject {
+    reason: Option<String>,
+}
+
+/// `GET /v1/admin/withdrawals?status=…`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&world, &request).await?;
+    let query = Query::of(&request)?;
+    let limit = query.limit(50)?;
+    let filter = own::filter(&query)?;
+    let rows = world.relay.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
+}
+
+/// `POST /v1/admin/withdrawals/{id}/paid`: the money was sent.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 if it was decided already.
+pub async fn paid(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let body: Paid = parse_or_default(&bytes)?;
+    decide(&request, &world, admin, &id, &bytes, Decision::Paid(body.reference)).await
+}
+
+/// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 if it was decided already.
+pub async fn reject(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let body: Reject = parse_or_default(&bytes)?;
+    decide(&request, &world, admin, &id, &bytes, Decision::Rejected(body.reason)).await
+}
+
+fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
+    if bytes.is_empty() { Ok(T::default()) } else { body::parse(bytes) }
+}
+
+async fn decide(
+    request: &HttpRequest,
+    world: &World,
+    admin: auth::Admin,
+    id: &str,
+    body: &Bytes,
+    decision: Decision,
+) -> Result<HttpResponse, ApiError> {
+    let id = WithdrawalId::parse(id).ok_or_else(|| ApiError::not_found("there is no such withdrawal"))?;
+    let write =
+        move |conn: &Connection, actor: &str, now| answer(200, &withdrawals::decide(conn, id, &decision, actor, now)?);
+    admin::money_write(request, world, admin, body, write).await
+}

@@ -1,0 +1,89 @@
+//! What a request would cost: the arithmetic of an admission, without one.
+
+use bytes::Bytes;
+
+use super::admit::{affordable, bounds, tokens_of};
+use super::holds::HeldNow;
+use super::{Caller, Refusal, Relay};
+use crate::domain::money::MicroUsd;
+use crate::domain::request::InferenceRequest;
+use crate::domain::usage::{Bounds, Usage};
+use crate::store::stats;
+
+/// What a request would cost now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// The most it can use, as it was asked for.
+    pub bounds: Bounds,
+    /// The most it can cost, as it was asked for.
+    pub most: MicroUsd,
+    /// What the tokenizer makes of the prompt, and what answers of this model usually take.
+    pub typical_usage: Usage,
+    /// What that costs.
+    pub typical: MicroUsd,
+    /// What the account and the key can pay now.
+    pub available: MicroUsd,
+    /// The output bound if it ran now: lower than asked for if the balance affords no more; `None` if it
+    /// would be refused for lack of money.
+    pub output_if_run: Option<u64>,
+}
+
+/// So many of the account's last answers tell what is usual.
+const LAST_ANSWERS: u32 = 100;
+/// What is usual if there was none yet.
+const USUAL_OUTPUT: u64 = 256;
+
+impl Relay {
+    /// What `request`, whose text is `body`, would cost now. Runs and holds nothing, and does not count
+    /// against a limit.
+    ///
+    /// # Errors
+    /// The model is not served, or not for this key.
+    pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
+        let (price, _) = self.offered(caller, &request)?;
+        let wanted = bounds(request, &price);
+        let counted = tokens_of(request.endpoint, body).await;
+        let (account, model) = (caller.account, request.model.clone());
+        let outputs =
+            self.store.read_later(move |conn| stats::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;
+        let typical_usage = Usage {
+            prompt_tokens: counted.min(wanted.prompt_tokens),
+            cached_tokens: 0,
+            completion_tokens: median(outputs).unwrap_or(USUAL_OUTPUT).min(wanted.completion_tokens),
+        };
+        let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };
+        let price = &price.price;
+        let (available, _) = self.available(caller, held)?;
+        let counted_bound = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
+        let as_counted = Bounds { prompt_tokens: counted_bound, ..wanted };
+        let runs = affordable(price, wanted, available).or_else(|| affordable(price, as_counted, available));
+        let output_if_run =
+            if price.is_free() { Some(wanted.completion_tokens) } else { runs.map(|bounds| bounds.completion_tokens) };
+        Ok(Quote {
+            bounds: wanted,
+            most: price.ceiling(wanted),
+            typical_usage,
+            typical: price.cost(typical_usage),
+            available,
+            output_if_run,
+        })
+    }
+}
+
+/// The upper one of the two in the middle, of an even number.
+fn median(mut of: Vec<u64>) -> Option<u64> {
+    of.sort_unstable();
+    of.get(of.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        for (of, expected) in [(vec![], None), (vec![3], Some(3)), (vec![9, 1, 5], Some(5)), (vec![4, 1], Some(4))] {
+            assert_eq!(median(of), expected);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Random operations and crashes against the real store and a small model, by seed.
+//!
+//! The model is the first half of this file: balances in a map, and what each operation does to them, in its
+//! own words. The second half does the same to the store, tears the last commit now and then, and compares.
+//! `MODEL_RUNS` and `MODEL_SEED` set how many runs and where they begin; a failure names its seed.
+//! `MODEL_PLANT` plants a fault: `double-charge` settles twice, `lost-commit` tears a commit that was answered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
+use coordinator::domain::keys::{KeyId, Scopes};
+use coordinator::domain::money::MicroUsd;
+use coordinator::domain::request::Endpoint;
+use coordinator::domain::settle::FeeBps;
+use coordinator::domain::time::Timestamp;
+use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
+use coordinator::store::idempotency::{self, Answer};
+use coordinator::store::providers::NewProvider;
+use coordinator::store::usage::{self as rows, Settlement};
+use coordinator::store::{Store, StoreError, Writer, accounts, audit, keys, ledger, providers};
+
+// The model.
+
+/// (total, withdrawable) of every account, the number of usage rows, and the answers given under keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Model {
+    money: BTreeMap<i64, (i64, i64)>,
+    rows: u64,
+    answered: BTreeMap<u64, (i64, i64)>,
+}
+
+impl Model {
+    fn credit(&mut self, account: i64, amount: i64) -> bool {
+        let Some(total) = self.money[&account].0.checked_add(amount).filter(|_| amount > 0) else { return false };
+        self.money.entry(account).and_modify(|m| m.0 = total);
+        true
+    }
+
+    /// A key answers once: the same request again changes nothing, another one is refused.
+    fn credit_once(&mut self, key: u64, account: i64, amount: i64) -> bool {
+        match self.answered.get(&key) {
+            Some(before) => *before == (account, amount),
+            None => {
+                let done = self.credit(account, amount);
+                if done {
+                    self.answered.insert(key, (account, amount));
+                }
+                done
+            }
+        }
+    }
+
+    fn settle(&mut self, s: &Bill) {
+        // 100,000 and 780,000 micro-dollars a million tokens, rounded up once.
+        let cost = if s.failed { 0 } else { (s.prompt * 100_000 + s.output * 780_000 + 999_999) / 1_000_000 };
+        let (total, earned) = self.money[&s.payer];
+        let charged = cost.min((total - s.held).max(0));
+        let fee = charged * s.fee_bps / 10_000;
+        let mut pay = |account: i64, amount: i64| {
+            let m = self.money.entry(account).or_insert((0, 0));
+            *m = (m.0 + amount, m.1 + amount);
+        };
+        if charged > 0 {
+            pay(s.provider, charged - fee);
+            if fee > 0 {
+                pay(1, fee);
+            }
+            // Credit is spent before earnings; what the payer earns from itself it earned after paying.
+            let own = if s.payer == s.provider { charged - fee } else { 0 };
+            let left = total - charged;
+            self.money.insert(s.payer, (left + own, earned.min(left) + own));
+        }
+        self.rows += 1;
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Bill {
+    payer: i64,
+    provider: i64,
+    key: i64,
+    prompt: i64,
+    output: i64,
+    held: i64,
+    fee_bps: i64,
+    failed: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Credit {
+        account: i64,
+        amount: i64,
+    },
+    CreditOnce {
+        key: u64,
+        account: i64,
+        amount: i64,
+    },
+    Settle(Bill),
+    /// Writes, and then fails: nothing of it may stay.
+    Fail(Bill),
+}
+
+impl Step {
+    fn on_model(&self, model: &mut Model) -> bool {
+        match self {
+            Self::Credit { account, amount } => model.credit(*account, *amount),
+            Self::CreditOnce { key, account, amount } => model.credit_once(*key, *account, *amount),
+            Self::Settle(bill) => {
+                model.settle(bill);
+                true
+            }
+            Self::Fail(_) => false,
+        }
+    }
+}
+
+// The store.
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), StoreError> {
+    let count = |n: i64| u64::try_from(n).unwrap_or_default();
+    let cost = if bill.failed { 0 } else { (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000 };
+    let provider = providers::find(conn, &format!("of-{}", bill.provider))?;
+    let settlement = Settlement {
+        request_id: RequestId::generate(now()),
+        account_id: AccountId::from_i64(bill.payer),
+        key_id: KeyId::from_i64(bill.key),
+        key_window: None,
+        provider_id: provider.id,
+        provider_account_id: AccountId::from_i64(bill.provider),
+        price_id: PriceId::from_i64(2),
+        model: "qwen3.5-27b-claude-opus-8bit".into(),
+        endpoint: Endpoint::ChatCompletions,
+        usage: Usage { prompt_tokens: count(bill.prompt), cached_tokens: 0, completion_tokens: count(bill.output) },
+        cost: MicroUsd::new(cost),
+        outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
+        metered_by: MeteredBy::Provider,
+        flagged: false,
+        now: now(),
+    };
+    let fee = FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default();
+    rows::settle(conn, &settlement, MicroUsd::new(bill.held), fee).map(drop)
+}
+
+fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), StoreError> {
+    let credit = |account: i64, amount: i64| {
+        ledger::credit(conn, AccountId::from_i64(account), MicroUsd::new(amount), "", "model", now())
+    };
+    match step {
+        Step::Credit { account, amount } => credit(*account, *amount).map(drop),
+        Step::CreditOnce { key, account, amount } => {
+            let mut body_hash = [0; 32];
+            body_hash[..8].copy_from_slice(&account.to_be_bytes());
+            body_hash[8..16].copy_from_slice(&amount.to_be_bytes());
+            let key = idempotency::Key { actor: "model".into(), key: format!("k{key}"), body_hash };
+            idempotency::once(conn, &key, now(), || {
+                credit(*account, *amount).map(|_| Answer { status: 200, body: "{}".into() })
+            })
+            .map(drop)
+        }
+        Step::Settle(bill) => {
+            if std::env::var("MODEL_PLANT").is_ok_and(|p| p == "double-charge") && bill.output % 97 == 0 {
+                settle(conn, bill)?;
+            }
+            settle(conn, bill)
+        }
+        Step::Fail(bill) => {
+            settle(conn, bill)?;
+            Err(StoreError::Invalid("fails after it wrote".into()))
+        }
+    }
+}
+
+/// SplitMix64: a seed gives the same run on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: i64) -> i64 {
+        i64::try_from(self.roll() % u64::try_from(end.max(1)).unwrap_or(1)).unwrap_or(0)
+    }
+}
+
+/// The store under test, in a directory that a crash replaces.
+struct World {
+    dir: PathBuf,
+    base: PathBuf,
+    crashes: u32,
+    store: Store,
+    writer: Option<Writer>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    accounts: Vec<i64>,
+    keys: Vec<i64>,
+}
+
+impl World {
+    fn new(base: &Path) -> Self {
+        let dir = base.join("0");
+        let store = Store::open(&dir).unwrap();
+        let (mut accounts, mut keys) = (Vec::new(), Vec::new());
+        for n in 0..4 {
+            let (account, key) = store.write_now(|conn| open_account(conn, n)).unwrap();
+            accounts.push(account);
+            keys.push(key);
+        }
+        let (writer, thread) = Writer::start(&store).unwrap();
+        Self {
+            dir,
+            base: base.to_owned(),
+            crashes: 0,
+            store,
+            writer: Some(writer),
+            thread: Some(thread),
+            accounts,
+            keys,
+        }
+    }
+
+    /// Sends the steps to the writer together, so that they share commits, and waits for the answers.
+    fn apply(&self, steps: &[Step]) -> Vec<bool> {
+        let answers = Arc::new(Mutex::new(vec![None; steps.len()]));
+        for (place, step) in steps.iter().enumerate() {
+            let (step, answers) = (step.clone(), Arc::clone(&answers));
+            let then = move |result: Result<(), StoreError>| answers.lock().unwrap()[place] = Some(result.is_ok());
+            self.writer.as_ref().unwrap().submit(move |conn| on_store(conn, &step), then);
+        }
+        // One more job behind them: when it is answered, so are they.
+        let (done, wait) = std::sync::mpsc::channel();
+        self.writer.as_ref().unwrap().submit(|_| Ok(()), move |_| done.send(()).unwrap());
+        wait.recv().unwrap();
+        let answers = answers.lock().unwrap();
+        answers.iter().map(|a| a.expect("answered")).collect()
+    }
+
+    fn wal(&self) -> u64 {
+        fs::metadata(self.dir.join("coordinator.db-wal")).map_or(0, |m| m.len())
+    }
+
+    /// The machine stops with only the first `kept` bytes of the log written, and starts again.
+    fn crash(&mut self, kept: u64) {
+        self.crashes += 1;
+        let dir = self.base.join(self.crashes.to_string());
+        fs::create_dir(&dir).unwrap();
+        fs::copy(self.dir.join("coordinator.db"), dir.join("coordinator.db")).unwrap();
+        let wal = fs::read(self.dir.join("coordinator.db-wal")).unwrap_or_default();
+        let kept = usize::try_from(kept).unwrap().min(wal.len());
+        fs::write(dir.join("coordinator.db-wal"), &wal[..kept]).unwrap();
+        drop(self.writer.take());
+        self.thread.take().unwrap().join().unwrap();
+        self.store = Store::open(&dir).unwrap();
+        let (writer, thread) = Writer::start(&self.store).unwrap();
+        (self.writer, self.thread, self.dir) = (Some(writer), Some(thread), dir);
+    }
+
+    fn money(&self) -> BTreeMap<i64, (i64, i64)> {
+        let accounts = self.store.read(|conn| accounts::list(conn, None, None, 100)).unwrap();
+        let pair = |a: accounts::Account| (a.id.to_i64(), (a.balance.total.micro(), a.balance.withdrawable.micro()));
+        accounts.into_iter().map(pair).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.writer.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn open_account(conn: &coordinator::store::Connection, n: u32) -> Result<(i64, i64), StoreError> {
+    let id = accounts::create(conn, &format!("account-{n}"), None, "model", now())?.id;
+    let key = keys::NewKey {
+        id: KeyId::from_i64(i64::from(n) + 1),
+        hash: "x".into(),
+        owner: keys::Owner::Account(id),
+        name: String::new(),
+        scopes: Scopes::parse("inference").unwrap_or_default(),
+        limits: keys::Limits::default(),
+    };
+    let key = keys::create(conn, &key, "model", now())?;
+    let provider = NewProvider {
+        name: format!("of-{}", id.to_i64()),
+        account_id: id,
+        url: "http://127.0.0.1:9/v1".into(),
+        api_key: None,
+        max_concurrent: None,
+        models: Vec::new(),
+    };
+    let _: ProviderId = providers::create(conn, &provider, "model", now())?.id;
+    Ok((id.to_i64(), key.id.to_i64()))
+}
+
+fn random_step(dice: &mut Dice, world: &World, alone: bool) -> Step {
+    let pick = |dice: &mut Dice| usize::try_from(dice.below(4)).unwrap();
+    let account = world.accounts[pick(dice)];
+    let amount = match dice.below(10) {
+        0 => 0,
+        1 => -5,
+        // An empty account would take it, and the sums of the audit could not hold it.
+        2 if alone && world.money()[&account].0 > 0 => i64::MAX,
+        _ => 1 + dice.below(300_000),
+    };
+    match dice.below(10) {
+        0 | 1 => Step::Credit { account, amount },
+        2 => Step::CreditOnce { key: dice.roll() % 6, account, amount: 1 + dice.below(3) },
+        n => {
+            let payer = pick(dice);
+            let bill = Bill {
+                payer: world.accounts[payer],
+                provider: account,
+                key: world.keys[payer],
+                prompt: dice.below(200_000),
+                output: dice.below(100_000),
+                held: dice.below(2) * dice.below(200_000),
+                fee_bps: [0, 0, 250, 10_000][pick(dice)],
+                failed: dice.below(8) == 0,
+            };
+            if n == 9 { Step::Fail(bill) } else { Step::Settle(bill) }
+        }
+    }
+}
+
+fn run(seed: u64, operations: u32) {
+    let dir = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." }).unwrap();
+    let mut dice = Dice(seed);
+    let mut world = World::new(dir.path());
+    let mut model = Model { money: world.money(), ..Model::default() };
+    let mut left = operations;
+    while left > 0 {
+        let together = u32::try_from(1 + dice.below(8)).unwrap().min(left);
+        left -= together;
+        let steps: Vec<Step> = (0..together).map(|_| random_step(&mut dice, &world, together == 1)).collect();
+        let (before, log_before) = (model.clone(), world.wal());
+        let expected: Vec<bool> = steps.iter().map(|step| step.on_model(&mut model)).collect();
+        assert_eq!(world.apply(&steps), expected, "seed {seed}: answers to {steps:?}");
+        assert_eq!(world.money(), model.money, "seed {seed}: after {steps:?}");
+        let log = world.wal();
+        if dice.below(8) == 0 && steps.len() == 1 && log > log_before {
+            let lost = dice.below(2) == 0;
+            let torn = log_before + u64::try_from(dice.below(i64::try_from(log - log_before).unwrap())).unwrap();
+            world.crash(if lost { torn } else { log });
+            // A torn commit is one that nobody was answered: it is gone as a whole. Any other is there.
+            if lost && !std::env::var("MODEL_PLANT").is_ok_and(|p| p == "lost-commit") {
+                model = before;
+            }
+            assert_eq!(world.money(), model.money, "seed {seed}: crash {lost} after {steps:?}");
+        }
+    }
+    let report = world.store.read(audit::audit).unwrap();
+    assert!(report.ok, "seed {seed}: {:?}", report.problems);
+    assert_eq!(report.usage_rows, model.rows, "seed {seed}: usage rows");
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn the_store_agrees_with_the_model() {
+    let first = number("MODEL_SEED", 1);
+    for seed in first..first + number("MODEL_RUNS", 20) {
+        run(seed, 100);
+    }
+}

@@ -1,0 +1,112 @@
+"""Row 11: slow clients: slow headers, slow bodies, slow readers; and valid traffic in the midst of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+
+from check import Check
+from driver import CHAT, MODEL, Client, Record, Target, load
+from server import World
+
+TITLE = "slow clients: headers, bodies, readers"
+QUICK = False
+PLANTS = {"direct": "the slow clients are at the upstream, which has no time limits"}
+GONE_SECONDS = 35.0
+PACE_SECONDS = 4.0
+
+
+async def slow(target: Target, kind: str, key: str, watch_seconds: float) -> float | None:
+    """One slow client; returns after how many seconds it was thrown out, or None."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    if kind == "reader":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, (target.host, target.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+    began = time.monotonic()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+    try:
+        if kind == "reader":
+            body = json.dumps(
+                {
+                    "model": MODEL,
+                    "stream": True,
+                    "messages": [],
+                    "max_tokens": 100_000,
+                    "torture": {"mode": "endless", "deaf": True, "pad": 16_000, "gap_ms": 20},
+                }
+            )
+            writer.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        else:
+            writer.write(head.encode() + (b"content-length: 9999\r\n\r\n" if kind == "body" else b""))
+        while time.monotonic() - began < watch_seconds:
+            if kind == "reader":
+                await asyncio.sleep(PACE_SECONDS)
+                # A few bytes now and then are no progress; the end of the connection is.
+                if not await asyncio.wait_for(reader.read(64), watch_seconds):
+                    return time.monotonic() - began
+                continue
+            writer.write(b"x" if kind == "body" else b"x-slow: 1\r\n")
+            await writer.drain()
+            try:
+                if not await asyncio.wait_for(reader.read(4096), PACE_SECONDS):
+                    return time.monotonic() - began
+            except TimeoutError:
+                pass
+        return None
+    except (OSError, asyncio.IncompleteReadError):
+        return time.monotonic() - began
+    except TimeoutError:
+        return None
+    finally:
+        writer.transport.abort()
+
+
+async def siege(check: Check, world: World, clients: int) -> tuple[Record, int, float]:
+    """All the slow ones, with valid traffic from before until after."""
+    target = Target(port=world.upstream.port) if check.planted("direct") else world.target
+    stop, valid = asyncio.Event(), Record()
+    traffic = asyncio.ensure_future(
+        load(world.target, world.keys, check.rng, clients=8, record=valid, stop=stop, seconds=300, step=honest)
+    )
+    gate = asyncio.Semaphore(100)
+
+    async def one(number: int) -> float | None:
+        kind = "reader" if number % 20 == 0 else "body" if number % 2 else "head"
+        async with gate:
+            await asyncio.sleep(0.05)
+        return await slow(target, kind, world.keys[number % len(world.keys)][0], GONE_SECONDS + 10)
+
+    gone = await asyncio.gather(*(one(n) for n in range(clients)))
+    stop.set()
+    await traffic
+    late = sum(took is None or took > GONE_SECONDS for took in gone)
+    return valid, late, max((took for took in gone if took is not None), default=0.0)
+
+
+async def honest(client: Client, rng: object) -> object:
+    """Valid traffic, at a modest pace."""
+    await asyncio.sleep(0.02)
+    return await client.chat({"events": 3})
+
+
+def run(check: Check) -> None:
+    """The slow are gone in time, the others are served."""
+    clients = check.count(5000, 300)
+    with check.world() as world:
+        world.prepare(accounts=4, keys=4)
+        world.start()
+        valid, late, slowest = asyncio.run(siege(check, world, clients))
+        check.expect(not late, f"{late} of {clients} slow clients were there after {GONE_SECONDS:.0f} s")
+        failed = len(valid) - len(valid.answers)
+        check.expect(
+            valid.answers and failed <= len(valid) / 1000,
+            f"{failed} of {len(valid)} valid requests failed {valid.refused}",
+        )
+        check.audit(world)
+    check.times = check.faults = clients
+    check.tried = f"{len(valid.answers)} of {len(valid)} valid served; last gone at {slowest:.0f} s"

@@ -1,0 +1,58 @@
+"""Row 21: SIGTERM with 500 streams open."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from check import Check
+from driver import Answer, Client, Record
+from server import World
+
+TITLE = "SIGTERM with 500 streams open"
+QUICK = True
+PLANTS = {"kill-9": "SIGKILL in place of SIGTERM"}
+DRAIN_SECONDS = 30.0
+EVENTS = 20
+
+
+async def drain(check: Check, world: World, streams: int, gap_ms: int) -> tuple[Record, float, int]:
+    """Opens the streams, asks the server to end, and waits for both."""
+    record = Record()
+    clients = [Client(world.target, *world.keys[n % len(world.keys)]) for n in range(streams)]
+    script = {"events": EVENTS, "gap_ms": gap_ms, "prompt_tokens": 9}
+    tasks = [asyncio.ensure_future(c.chat(script, stream=True, usage=True, timeout=60)) for c in clients]
+    deadline = time.monotonic() + 20
+    while (await world.upstream.stats())["busy"] < streams and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    began = time.monotonic()
+    how = signal.SIGKILL if check.planted("kill-9") else signal.SIGTERM
+    status = await asyncio.to_thread(world.kill, how)
+    took = time.monotonic() - began
+    answers: list[Answer] = await asyncio.gather(*tasks)
+    for answer in answers:
+        record.add(answer)
+    for client in clients:
+        client.close()
+    return record, took, status
+
+
+def run(check: Check) -> None:
+    """Streams of some seconds must all end whole."""
+    streams, gap_ms = check.count(500, 150), check.count(400, 150)
+    with check.world() as world:
+        world.prepare(accounts=5, keys=4)
+        world.start()
+        record, took, status = asyncio.run(drain(check, world, streams, gap_ms))
+        check.expect(took <= DRAIN_SECONDS, f"drained only after {took:.1f} s")
+        check.expect(status == 0, f"exit status {status}")
+        whole = len(record.answers)
+        check.expect(
+            whole == streams,
+            f"{streams - whole} of {streams} streams were cut: {record.refused}"
+            f" {[a.error for a in record.unfinished][:2]}",
+        )
+        check.audit(world, record)
+    check.times, check.faults = streams, 1
+    check.tried = f"drained in {took:.1f} s, {whole} whole"
