@@ -17,6 +17,7 @@ mod paging;
 mod inference;
 mod log;
 mod models;
+mod openapi;
 mod overview;
 mod pages;
 mod payments;
@@ -131,6 +132,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/health").route(web::get().to(public::health)))
         .service(get("/readyz").route(web::get().to(public::ready)))
         .service(get("/api/version").route(web::get().to(public::version)))
+        .configure(openapi::routes)
         .configure(pages::routes)
         .default_service(web::to(not_implemented));
 }

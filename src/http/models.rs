@@ -3,6 +3,7 @@
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -15,7 +16,8 @@ use crate::store::endpoints;
 use crate::store::prices::{self, PriceRow};
 
 /// A model, for OpenAI's clients and Anthropic's.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
 pub struct ModelView {
     id: String,
     object: &'static str,
@@ -31,7 +33,7 @@ pub struct ModelView {
 }
 
 /// A list of models; the second half of the fields is what Anthropic's clients page by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ModelList {
     object: &'static str,
     data: Vec<ModelView>,

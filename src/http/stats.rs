@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Data, Json, ServiceConfig};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::resource;
@@ -21,7 +22,7 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stats {
     requests: u64,
     prompt_tokens: u64,

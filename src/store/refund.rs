@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ledger::{self, Movement};
 use super::{StoreError, accounts, events};
@@ -12,7 +13,7 @@ use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 
 /// A charge that was given back.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Refunded {
     /// The charge.
     pub request_id: RequestId,

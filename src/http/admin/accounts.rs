@@ -3,6 +3,7 @@
 use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::ids::AccountId;
 use crate::domain::money::{MicroUsd, Usd};
@@ -19,7 +20,8 @@ use crate::store::account_search::{self, Change, Search};
 use crate::store::accounts::{self, Account};
 
 /// An account with its money.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
 pub struct AccountView {
     /// `acct_…`
     pub id: AccountId,
@@ -40,11 +42,12 @@ pub struct AccountView {
     earned_micro_usd: Option<MicroUsd>,
     /// When its last request was settled; only where one account is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Timestamp>)]
     last_used_at: Option<Option<Timestamp>>,
 }
 
 /// The body of `POST /v1/admin/accounts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccountBody {
     name: String,
@@ -52,17 +55,19 @@ pub struct NewAccountBody {
 }
 
 /// The body of `PATCH /v1/admin/accounts/{id}`: what is left out stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AccountPatch {
     name: Option<String>,
     #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<String>)]
     email: Option<Option<String>>,
     status: Option<Status>,
 }
 
 /// Whether an account's keys work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = AccountStatus)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// They do.

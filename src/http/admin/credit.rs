@@ -4,6 +4,7 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
@@ -12,16 +13,18 @@ use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::idempotent;
 use crate::http::idempotent::answer;
+use crate::http::openapi::types;
 use crate::http::world::World;
 use crate::store::idempotency::Answer;
 use crate::store::{Connection, StoreError, accounts, ledger};
 
 /// The body of `POST /v1/admin/credit`: either account or email.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditBody {
     account: Option<String>,
     email: Option<String>,
+    #[schema(value_type = types::AmountUsd)]
     amount_usd: Box<RawValue>,
     note: Option<String>,
 }

@@ -3,6 +3,7 @@
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 use crate::http::auth;
@@ -14,7 +15,8 @@ use crate::http::world::World;
 use crate::store::events::{self, Event};
 
 /// Something that an admin, an account or the server did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Rises with time.
     id: i64,

@@ -1,14 +1,14 @@
 //! What admins do below `/v1/admin`, a file for each thing.
 
-mod accounts;
-mod credit;
+pub mod accounts;
+pub mod credit;
 mod earnings;
-mod events;
+pub mod events;
 mod keys;
-mod pricing;
-mod provider_view;
-mod providers;
-mod refund;
+pub mod pricing;
+pub mod provider_view;
+pub mod providers;
+pub mod refund;
 
 use actix_web::web::{self, ServiceConfig};
 

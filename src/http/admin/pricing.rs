@@ -3,6 +3,7 @@
 use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::money_write;
 use crate::domain::ids::PriceId;
@@ -22,7 +23,7 @@ use crate::store::prices::{self, NewPrice, Version};
 use crate::store::{Connection, StoreError};
 
 /// A version of a model's price.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PriceVersion {
     #[serde(flatten)]
     price: PriceView,
@@ -39,13 +40,13 @@ pub struct PriceVersion {
 }
 
 /// The body of `GET /v1/admin/pricing`: the versions in force.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct AdminPricing {
     prices: Vec<PriceVersion>,
 }
 
 /// The body of `PUT /v1/admin/pricing`. Prices are micro-USD per 1,000,000 tokens.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceBody {
     model: String,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::money::MicroUsd;
@@ -14,7 +15,8 @@ use crate::store::{Connection, StoreError, accounts};
 use crate::upstream::Health;
 
 /// A provider: what was set, how it does, what it earned. Its key is not in it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Provider)]
 pub struct ProviderView {
     id: ProviderId,
     name: String,
@@ -39,14 +41,14 @@ pub struct ProviderView {
 }
 
 /// A model: the public name, and what the provider calls it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ProviderModel {
     model: String,
     upstream_model: String,
 }
 
 /// Since the server started.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Recent {
     requests: u64,
     failed: u64,
@@ -55,7 +57,8 @@ pub struct Recent {
 }
 
 /// What a probe found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Probe)]
 pub struct ProbeView {
     at: Timestamp,
     /// Something answered, and at least one endpoint can be sold.
@@ -70,7 +73,8 @@ pub struct ProbeView {
 }
 
 /// What an endpoint did, over all models.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Endpoint)]
 pub struct EndpointView {
     endpoint: &'static str,
     supported: bool,

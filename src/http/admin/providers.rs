@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::earnings::Earnings;
 use super::provider_view::{ProbeView, ProviderView, health};
@@ -22,7 +23,8 @@ use crate::store::{Connection, StoreError, accounts};
 use crate::upstream::{Client, check_base_url};
 
 /// A model: the public name, and what the provider calls it if that is another name.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = ProviderModelBody)]
 #[serde(deny_unknown_fields)]
 pub struct ModelBody {
     model: String,
@@ -30,7 +32,7 @@ pub struct ModelBody {
 }
 
 /// The body of `POST /v1/admin/providers`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProviderBody {
     name: String,
@@ -45,7 +47,7 @@ pub struct NewProviderBody {
 }
 
 /// The body of `PATCH /v1/admin/providers/{id}`: what is left out stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderPatch {
     name: Option<String>,
@@ -53,8 +55,10 @@ pub struct ProviderPatch {
     account: Option<String>,
     models: Option<Vec<ModelBody>>,
     #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<String>)]
     api_key: Option<Option<String>>,
     #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<u32>)]
     max_concurrent: Option<Option<u32>>,
     enabled: Option<bool>,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::money_write;
 use crate::domain::ids::RequestId;
@@ -17,7 +18,7 @@ use crate::http::world::World;
 use crate::store::refund;
 
 /// The body of `POST /v1/admin/refund`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefundBody {
     /// The charge.

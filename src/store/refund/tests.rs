@@ -73,7 +73,7 @@ impl Books {
             request_id: RequestId::generate(NOW),
             account_id,
             key_id: self.keys[key],
-            key_window: None,
+            key_is_limited: false,
             provider_id: self.provider_id,
             provider_account_id: self.provider,
             price_id: self.price,
