@@ -133,7 +133,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         request_id: RequestId::generate(now()),
         account_id: AccountId::from_i64(bill.payer),
         key_id: KeyId::from_i64(bill.key),
-        key_window: None,
+        key_is_limited: false,
         provider_id: provider.id,
         provider_account_id: AccountId::from_i64(bill.provider),
         price_id: PriceId::from_i64(2),

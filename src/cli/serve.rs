@@ -187,7 +187,9 @@ fn announce(address: SocketAddr, demo: Option<&demo::Demo>, setup: Option<&str>,
         out.line(&demo.welcome(&base_url))?;
     }
     if let Some(setup) = setup {
-        out.line(&format!("\nThere is no admin yet. Open this link to set one up; it works once:\n\n  {setup}\n"))?;
+        out.line(&format!(
+            "\nThere is no admin yet. This link makes one, once (or: coordinator admin create NAME):\n\n  {setup}\n"
+        ))?;
     }
     Ok(())
 }

@@ -130,16 +130,21 @@ pub fn stay_above(last: i64) {
 
 fn next(now: Timestamp) -> i64 {
     let millis = now.millis().clamp(0, i64::MAX >> RANDOM_BITS);
-    // The top two random bits stay 0, so that a busy millisecond has room to count up in.
-    let random = i64::from(random_u32() >> (32 - (RANDOM_BITS - 2)));
-    let fresh = (millis << RANDOM_BITS) | random;
-    let step = |last: i64| {
-        let in_this_milli = last >> RANDOM_BITS == millis;
-        if last < fresh && !in_this_milli { fresh } else { last.max(fresh - random).saturating_add(1) }
-    };
-    match LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(step(last))) {
-        Ok(last) | Err(last) => step(last),
+    let random = random_part();
+    match LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last, millis, random))) {
+        Ok(last) | Err(last) => after(last, millis, random),
     }
+}
+
+/// The id that follows `last`: at random in a new millisecond, else the next number.
+const fn after(last: i64, millis: i64, random: i64) -> i64 {
+    if last >> RANDOM_BITS < millis { (millis << RANDOM_BITS) + random } else { last.saturating_add(1) }
+}
+
+/// The lower bits of a fresh id. The top two of them stay 0, so that a busy millisecond has room to
+/// count up in.
+fn random_part() -> i64 {
+    i64::from(random_u32() >> (32 - (RANDOM_BITS - 2)))
 }
 
 /// Random enough to keep two processes apart: a counter scrambled by a key that is random in each. An id
@@ -177,6 +182,33 @@ mod tests {
             assert!(id > last, "{id} after {last}");
             last = id;
         }
+    }
+
+    #[test]
+    fn an_id_is_after_the_last_whatever_the_clock_says() {
+        let at = |millis: i64, low: i64| (millis << RANDOM_BITS) + low;
+        // last, millis, random → id
+        let rows = [
+            (0, 5, 7, at(5, 7)),
+            (at(4, 900_000), 5, 7, at(5, 7)),
+            (at(5, 2), 5, 7, at(5, 3)),
+            (at(5, 9), 5, 7, at(5, 10)),
+            (at(6, 0), 5, 7, at(6, 1)),
+            (at(5, (1 << RANDOM_BITS) - 1), 5, 7, at(6, 0)),
+            (i64::MAX, 5, 7, i64::MAX),
+        ];
+        for (last, millis, random, id) in rows {
+            assert_eq!(after(last, millis, random), id, "{last} {millis}");
+        }
+        let drawn: Vec<i64> = (0..64).map(|_| random_part()).collect();
+        assert!(drawn.iter().all(|n| (0..1 << 18).contains(n)) && drawn.iter().any(|n| *n > 1 << 12), "{drawn:?}");
+    }
+
+    #[test]
+    fn ids_stay_above_those_in_the_database() {
+        let last = LedgerId::generate(Timestamp::from_millis(0)).to_i64() + (1 << 19);
+        stay_above(last);
+        assert!(LedgerId::generate(Timestamp::from_millis(0)).to_i64() > last);
     }
 
     #[test]

@@ -240,7 +240,8 @@ mod tests {
         assert_eq!(key.expose().len(), 78);
         assert_eq!(PlainKey::parse(key.expose()), Some(key.clone()));
         assert_eq!(KeyId::parse(&key.id().to_string()), Some(key.id()));
-        assert!(!format!("{key:?}").contains(key.expose()));
+        assert_eq!(format!("{key:?}"), format!("PlainKey({:?}, secret)", key.id()));
+        assert_eq!(format!("{:?}", key.id()), key.id().to_string());
     }
 
     #[test]
@@ -259,9 +260,11 @@ mod tests {
 
     #[test]
     fn scopes_and_windows_are_read_back() {
-        ["inference", "manage", "inference manage", "admin"]
-            .map(|text| assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text)));
+        for text in ["inference", "manage", "inference manage", "admin"] {
+            assert_eq!(Scopes::parse(text).map(Scopes::as_str), Some(text));
+        }
         assert_eq!(Scopes::parse("inference root"), None);
+        assert_eq!(Scopes::parse("inference manage").map(Scopes::names), Some(vec!["inference", "manage"]));
         let now = Timestamp::parse("2026-04-30T14:22:01Z").unwrap_or(Timestamp::from_millis(0));
         let rows = [
             ("none", "1970-01-01T00:00:00Z"),
@@ -293,6 +296,9 @@ mod tests {
         ] {
             assert_eq!(PlainKey::parse(bad), None, "{bad}");
         }
+        // With a good checksum too.
+        let body = format!("{PREFIX}{}-{}", key.id().digits(), "!".repeat(SECRET_DIGITS));
+        assert_eq!(PlainKey::parse(&format!("{body}{}", crc(&body))), None);
         for bad in ["key_", "key_abc", "key_iiiiiiiiiiii", "acct_000000000000", "key_0000000000000"] {
             assert_eq!(KeyId::parse(bad), None, "{bad}");
         }

@@ -148,6 +148,7 @@ mod tests {
         for (text, micro) in good {
             assert_eq!(MicroUsd::parse_usd(text), Ok(MicroUsd(micro)), "{text}");
         }
+        assert_eq!(format!("{:?}", MicroUsd(188)), "188µ$");
         let bad = [
             ("", BadAmount::Shape),
             (".", BadAmount::Shape),

@@ -401,6 +401,51 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_has_its_paths() {
+        let rows = [
+            (Endpoint::ChatCompletions, "/chat/completions", true),
+            (Endpoint::Completions, "/completions", true),
+            (Endpoint::Embeddings, "/embeddings", false),
+            (Endpoint::Responses, "/responses", true),
+            (Endpoint::Messages, "/messages", true),
+        ];
+        for (endpoint, upstream, generates) in rows {
+            assert_eq!((endpoint.upstream_path(), endpoint.generates()), (upstream, generates));
+            assert_eq!(endpoint.to_string(), endpoint.path());
+            let body = br#"{"model":"m","stream":true}"#;
+            assert_eq!(InferenceRequest::read(endpoint, body).map(|r| r.stream), Ok(generates), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_found_and_measured() {
+        // endpoint, body → parts, media
+        let rows = [
+            (Endpoint::ChatCompletions, r#"{"model":"m","messages":[1],"tools":2,"x":3}"#, vec!["[1]", "2"], false),
+            (
+                Endpoint::ChatCompletions,
+                r#"{"model":"m","messages":[{"image_url":1}]}"#,
+                vec![r#"[{"image_url":1}]"#],
+                true,
+            ),
+            (Endpoint::ChatCompletions, r#"{"model":"m","x":{"image_url":1}}"#, vec![], false),
+            (Endpoint::Completions, r#"{"model":"m","prompt":["a"]}"#, vec![r#"["a"]"#], false),
+            (Endpoint::Messages, r#"{"model":"m","system":"\"file\""}"#, vec![r#""\"file\"""#], false),
+        ];
+        for (endpoint, body, parts, media) in rows {
+            match InferenceRequest::read(endpoint, body.as_bytes()) {
+                Ok(r) => {
+                    assert_eq!((r.prompt_parts().collect::<Vec<_>>(), r.has_media()), (parts, media), "{body}");
+                    assert_eq!(r.size(), body.len());
+                }
+                Err(e) => panic!("{body}: {e}"),
+            }
+        }
+        let named = |length: usize| format!(r#"{{"model":"{}"}}"#, "m".repeat(length));
+        assert!(read(&named(256)).is_ok() && read(&named(257)).is_err());
+    }
+
+    #[test]
     fn only_three_things_are_edited() {
         // body → what a provider that calls the model "up" gets, bounded to 9 tokens
         let rows = [
@@ -410,6 +455,10 @@ mod tests {
             (
                 r#"{"model":"up","max_completion_tokens":9}"#,
                 r#"{"max_tokens":9,"model":"up","max_completion_tokens":9}"#,
+            ),
+            (
+                r#"{"model":"up","max_tokens":9,"max_completion_tokens":null}"#,
+                r#"{"model":"up","max_tokens":9,"max_completion_tokens":null}"#,
             ),
             (
                 r#"{"model":"up","max_tokens":9,"stream":true}"#,

@@ -89,6 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn now_is_now() {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let apart = Timestamp::now().millis().abs_diff(i64::try_from(since_1970.as_millis()).unwrap_or(0));
+        assert!(apart < 60_000, "{apart} ms");
+    }
+
+    #[test]
     fn rfc_3339_is_read_and_written() {
         let rows = [
             ("2026-04-30T14:22:01Z", Some(1_777_558_921_000)),

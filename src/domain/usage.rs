@@ -186,6 +186,7 @@ mod tests {
             (reported(Some(0), None, Some(0)), (0, 0, 0, MeteredBy::Provider, false)),
             (reported(None, None, None), (7, 0, 8, MeteredBy::Estimate, false)),
             (reported(Some(10), None, None), (10, 0, 8, MeteredBy::Estimate, false)),
+            (reported(Some(100), Some(100), Some(50)), (100, 100, 50, MeteredBy::Provider, false)),
             (reported(Some(101), None, Some(5)), (100, 0, 5, MeteredBy::Provider, true)),
             (reported(Some(100), None, Some(1_000_000_000)), (100, 0, 50, MeteredBy::Provider, true)),
             (reported(Some(10), Some(11), Some(5)), (10, 10, 5, MeteredBy::Provider, true)),

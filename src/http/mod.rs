@@ -29,6 +29,10 @@ mod stats;
 mod withdrawals;
 mod world;
 pub mod demo;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::TcpListener;
 

@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::sync::LazyLock;
 
-use bpe::byte_pair_encoding::{BytePairEncoding, read_tiktoken};
+use bpe::byte_pair_encoding::BytePairEncoding;
 use flate2::read::GzDecoder;
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
@@ -42,8 +42,8 @@ impl Tokenizer {
     fn load() -> Self {
         let mut list = String::new();
         GzDecoder::new(VOCABULARY).read_to_string(&mut list).expect("the vocabulary is gzip");
-        let tokens = read_tiktoken(&list).expect("the vocabulary is a list of tokens");
-        let bpe = BytePairEncoding::from_dictionary(tokens, Some(HASH_FACTOR));
+        let bpe =
+            BytePairEncoding::from_tiktoken(&list, Some(HASH_FACTOR)).expect("the vocabulary is a list of tokens");
         Self { bpe, words: Regex::new_many(&WORDS).expect("the patterns are regular expressions") }
     }
 

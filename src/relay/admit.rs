@@ -138,11 +138,11 @@ impl Relay {
 
     /// What the account and the key can still pay, and which of the two is the narrower.
     pub(super) fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
-        let limited = caller.key.limits.spend.is_some();
-        let (balance, key) = self.store.read(|conn| {
-            let key = if limited { keys::get(conn, caller.key.id)? } else { None };
-            Ok((accounts::balance(conn, caller.account)?, key))
-        })?;
+        let (balance, key) = if caller.key.limits.spend.is_some() {
+            self.store.read(|conn| Ok((accounts::balance(conn, caller.account)?, keys::get(conn, caller.key.id)?)))?
+        } else {
+            (self.store.read_one(|conn| accounts::balance(conn, caller.account))?, None)
+        };
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
             let spent = key.spent(Timestamp::now());

@@ -92,6 +92,11 @@ impl Holds {
         get(&self.lock().keys, key)
     }
 
+    /// Nothing is held: no request is in flight, and every debit is durable.
+    pub fn is_empty(&self) -> bool {
+        self.lock().accounts.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sums> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,7 +194,7 @@ mod tests {
         assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(12));
         drop(b);
         assert_eq!(holds.of_account(ACCOUNT), Held::default());
-        assert!(holds.lock().accounts.is_empty() && holds.lock().keys.is_empty());
+        assert!(holds.is_empty() && holds.lock().keys.is_empty());
     }
 
     #[test]
@@ -208,6 +213,6 @@ mod tests {
     fn a_refused_admission_holds_nothing() {
         let holds = Arc::new(Holds::default());
         let refused: Result<(OpenHold, ()), &str> = holds.open(ACCOUNT, Some(KEY), |_| Err("no"));
-        assert!(refused.is_err() && holds.lock().accounts.is_empty());
+        assert!(refused.is_err() && holds.is_empty());
     }
 }

@@ -149,6 +149,10 @@ impl Relay {
     /// Refuses new work from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        if !self.holds.is_empty() {
+            // What does not drain in time is counted; the tokenizer should be there by then.
+            drop(std::thread::Builder::new().name("tokenizer".into()).spawn(|| crate::meter::tokens::count("")));
+        }
     }
 
     /// The server is about to stop.
@@ -209,15 +213,23 @@ impl Relay {
         (bill, sent.begun, sent.slot)
     }
 
-    /// Waits until all that was settled is durable.
+    /// Waits until all that was settled is durable, for some seconds at the most: what clients left
+    /// behind a moment ago is still being counted.
     ///
     /// # Errors
     /// The writer is gone.
     pub async fn flush(&self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + LONGEST_COUNT;
+        while !self.holds.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         // Jobs run in order: when this one is answered, all before it are.
         self.writer.write(|_| Ok(())).await
     }
 }
+
+/// Making the tokenizer and counting the largest body takes less, also on a slow machine.
+const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
 
 async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
     let reported = answer.reported();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Refusal;
 use super::bill::Bill;
 use crate::domain::request::Endpoint;
-use crate::domain::usage::Outcome;
+use crate::domain::usage::{Metered, Outcome};
 use crate::meter::{Receipt, State, StreamMeter};
 use crate::upstream::{Body, Slot};
 
@@ -91,14 +91,27 @@ impl StreamAnswer {
     /// Settles, then hands out what was held back.
     async fn end(&mut self) -> Option<Part> {
         self.body = None;
-        let (bill, mut meter) = (self.bill.take()?, self.meter.take()?);
+        let (bill, meter) = (self.bill.take()?, self.meter.take()?);
         let reported = meter.reported();
-        let metered = bill.meter(reported, || meter.estimate_completion());
+        let (bill, meter, metered) = if reported.is_whole() {
+            let metered = bill.meter(reported, || 0);
+            (bill, meter, metered)
+        } else {
+            // Somebody has to count, and not on this thread. If the client leaves meanwhile, it is settled
+            // all the same.
+            let mut ended = Unsettled { bill: Some(bill), meter: Some(meter), outcome: Outcome::Completed };
+            let count = move || {
+                let metered = ended.count();
+                (ended.bill.take(), ended.meter.take(), metered)
+            };
+            let (bill, meter, metered) = tokio::task::spawn_blocking(count).await.ok()?;
+            (bill?, meter?, metered?)
+        };
         match bill.settle(metered, Outcome::Completed).await {
             Ok(settled) => {
                 let receipt = Receipt { usage: metered.usage, cost: settled.charged, metered_by: metered.metered_by };
-                Some(Part::Bytes(meter.last_bytes(&receipt)))
-                    .filter(|part| !matches!(part, Part::Bytes(b) if b.is_empty()))
+                let last = meter.last_bytes(&receipt);
+                (!last.is_empty()).then_some(Part::Bytes(last))
             }
             Err(e) => Some(Part::Failed(e.into())),
         }
@@ -122,13 +135,44 @@ impl StreamAnswer {
 
 impl Drop for StreamAnswer {
     fn drop(&mut self) {
-        let (Some(bill), Some(mut meter)) = (self.bill.take(), self.meter.take()) else { return };
+        let (Some(bill), Some(meter)) = (self.bill.take(), self.meter.take()) else { return };
         if !self.delivered {
             tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
             return;
         }
+        let left = Unsettled { bill: Some(bill), meter: Some(meter), outcome: Outcome::ClientDisconnected };
+        // Counting takes its time (the tokenizer's first use half a second), and the provider is stopped by
+        // the task of its connection, on this thread: so it is counted on another one.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(left))),
+            Err(_) => drop(left),
+        }
+    }
+}
+
+/// A request that has had its output and must be settled. It is when it is dropped, so that a thread pool
+/// which shuts down before its turn comes settles it too.
+struct Unsettled {
+    bill: Option<Bill>,
+    meter: Option<Box<StreamMeter>>,
+    outcome: Outcome,
+}
+
+impl Unsettled {
+    /// What is billed; counts what nobody reported.
+    fn count(&mut self) -> Option<Metered> {
+        let (bill, meter) = (self.bill.as_ref()?, self.meter.as_mut()?);
         let reported = meter.reported();
-        let metered = bill.meter(reported, || meter.estimate_completion());
-        bill.settle_later(metered, Outcome::ClientDisconnected);
+        Some(bill.meter(reported, || meter.estimate_completion()))
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if let Some(metered) = self.count()
+            && let Some(bill) = self.bill.take()
+        {
+            bill.settle_later(metered, self.outcome);
+        }
     }
 }

@@ -22,7 +22,7 @@ pub struct Report {
     pub usage_rows: u64,
     /// Ledger entries looked at.
     pub ledger_entries: u64,
-    /// What differs, for people: at most [`MOST_PROBLEMS`].
+    /// What differs, for people: at most `MOST_PROBLEMS`.
     pub problems: Vec<String>,
 }
 

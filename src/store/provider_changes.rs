@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::providers::{ProviderRow, check_name, find, models, set_models, taken};
+use super::providers::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
 use super::{StoreError, accounts, endpoints, events};
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
@@ -51,6 +51,9 @@ pub fn change(
     let row = find(conn, &id.to_string())?;
     let name = change.name.as_ref().unwrap_or(&row.name);
     check_name(name)?;
+    if let Some(Some(key)) = &change.api_key {
+        check_api_key(key)?;
+    }
     let account = change.account_id.unwrap_or(row.account_id);
     accounts::get(conn, account)?;
     let url = change.url.as_ref().unwrap_or(&row.url);

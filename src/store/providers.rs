@@ -138,10 +138,13 @@ pub struct NewProvider {
 /// Adds a provider.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a bad name or model, [`StoreError::Conflict`] if the name is taken.
+/// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
 pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
     check_name(name)?;
+    if let Some(key) = &new.api_key {
+        check_api_key(key)?;
+    }
     accounts::get(conn, new.account_id)?;
     let id = ProviderId::generate(now);
     let made = conn
@@ -179,6 +182,15 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     }
     if name.starts_with(ProviderId::PREFIX) {
         return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
+    }
+    Ok(())
+}
+
+/// A key goes into a header: what cannot stand there would make every request fail.
+pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
+    let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(StoreError::Invalid("a provider's key is visible ASCII characters, without blanks".into()));
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ use super::{Store, StoreError};
 
 /// The most jobs in one commit: more would make the first of them wait without saving a sync.
 const BATCH: usize = 256;
+/// How long a commit waits for more jobs when the last one had several.
+const GATHER: Duration = Duration::from_micros(300);
 /// Freed when the disk is full, so that what is in flight still settles.
 const BALLAST_BYTES: u64 = 4 << 20;
 /// While the disk is full.
@@ -142,9 +144,17 @@ struct WriterThread {
 impl WriterThread {
     fn run(&mut self) {
         let _stop_on_panic = StopOnPanic;
+        let mut crowded = false;
         while let Some(first) = self.next() {
             let mut batch = vec![first];
             batch.extend(self.queue.try_iter().take(BATCH - 1));
+            if crowded && batch.len() < BATCH {
+                // Others are on their way: a moment's wait makes fewer, larger commits. One client alone
+                // never waits.
+                std::thread::sleep(GATHER);
+                batch.extend(self.queue.try_iter().take(BATCH - batch.len()));
+            }
+            crowded = batch.len() > 1;
             let failed = self.commit(&mut batch).err();
             for job in batch {
                 job.answer(failed.as_ref().map(|e| match e {
@@ -321,3 +331,6 @@ impl Ballast {
         file.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests;

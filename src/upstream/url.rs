@@ -21,6 +21,10 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
         return Err("a base URL has no query and no fragment".into());
     }
     let host = authority.host();
+    // `Uri` reads a port as digits, of any number.
+    if authority.as_str().len() > host.len() && authority.port_u16().is_none() {
+        return Err("a port is a number up to 65535".into());
+    }
     if host.is_empty() {
         return Err("a URL names a host".into());
     }
@@ -89,6 +93,8 @@ mod tests {
             "http:///v1",
             "http://u:p@h/v1",
             "http://h/v1?x=1",
+            "http://h:99999/v1",
+            "http://h:/v1",
             "http://0.0.0.0/v1",
             "http://[::]/v1",
             "http://169.254.169.254/v1",

@@ -110,7 +110,7 @@ class Upstream:
         try:
             while pushed is not None:
                 pushed = await self.request(pushed, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, Hangup):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, Hangup):
             self.cut += 1
         finally:
             self.connections -= 1

@@ -128,7 +128,7 @@ async fn create(
     let now = Timestamp::now();
     let actor = admin.actor.clone();
     let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
-    let id = world.relay.writer.write(write).await.map_err(|e| ApiError::from(e).of_field("name"))?;
+    let id = world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
     // A provider that does not answer yet is added all the same.
     drop(run_probe(&world, id, actor, SHORT_PATIENCE).await);
     Ok(HttpResponse::Created().json(one(&world, earnings, id).await?))
@@ -167,7 +167,7 @@ async fn patch(
             None => providers::find(conn, &id.to_string()).map(drop),
         }
     };
-    world.relay.writer.write(write).await.map_err(|e| ApiError::from(e).of_field("name"))?;
+    world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
     Ok(Json(one(&world, earnings, id).await?))
 }
 
@@ -195,6 +195,12 @@ async fn run_probe(world: &World, id: ProviderId, actor: String, patience: Durat
         Ok(Err(_)) => Err(StoreError::Closed.into()),
         Err(_) => Ok(ProbeView::unfinished(Timestamp::now())),
     }
+}
+
+/// Says which field an error of the store is about.
+fn name_or_key(e: ApiError) -> ApiError {
+    let about_key = e.to_string().contains("provider's key");
+    e.of_field(if about_key { "api_key" } else { "name" })
 }
 
 fn account_error(e: StoreError) -> ApiError {

@@ -58,6 +58,8 @@ pub fn start(models: Vec<String>, style: Imitate, api_key: Option<Secret>) -> st
         .tcp_nodelay(true)
         // Or a caller who has gone would be noticed only when there is something to write.
         .h1_allow_half_closed(false)
+        // Its only client is the coordinator, which may hold connections without using them at once.
+        .client_request_timeout(std::time::Duration::ZERO)
         .disable_signals()
         .shutdown_timeout(1)
         .bind((Ipv4Addr::LOCALHOST, 0))?;

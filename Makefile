@@ -1,0 +1,30 @@
+# The ways to work on this project. `make` alone prints them.
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench torture clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: ## build, and serve a demo that needs nothing else: prints a curl line that works when pasted
+	cargo run --release -- serve --demo
+
+test: ## unit tests, stories against the real binary, and the suites of tests/run.sh
+	cargo test
+	@if [ -x tests/run.sh ]; then tests/run.sh; fi
+
+check: ## formatting, lints and documentation, none of them with a warning
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+bench: ## billed requests against nginx with no billing: speed, rows, memory, start-up, size
+	cargo build --release
+	tests/bench/bench.sh target/release/coordinator
+
+torture: ## kill, cut, starve and flood the real binary, then audit it
+	cargo build --release
+	python3 tests/torture/run.py --binary target/release/coordinator
+
+clean: ## remove what was built and the demo's data
+	cargo clean
+	rm -rf demo-data

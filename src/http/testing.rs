@@ -1,0 +1,216 @@
+//! A whole server in one process, for tests: routes, store, writer, and the demo provider on a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::Request;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::HeaderMap;
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App, Error, test};
+use serde_json::Value;
+
+use super::demo::{self, Imitate};
+use super::{Settings, World, invites, log, routes, session, stats};
+use crate::auth::{Verifier, hash_key};
+use crate::domain::ids::AccountId;
+use crate::domain::keys::{PlainKey, Scopes};
+use crate::domain::money::MicroUsd;
+use crate::domain::secret::Secret;
+use crate::domain::settle::FeeBps;
+use crate::domain::time::Timestamp;
+use crate::relay::Relay;
+use crate::store::keys::{self, Limits, NewKey, Owner};
+use crate::store::providers::{self, NewProvider};
+use crate::store::{Connection, Store, StoreError, Writer, accounts, admins, audit, ledger, prices};
+use crate::upstream::{Client, Timeouts};
+
+/// A model of the published table: $0.10 in, $0.78 out.
+pub const MODEL: &str = "qwen3.5-27b-claude-opus-8bit";
+
+/// The world of one test, gone with it.
+pub struct Bench {
+    pub world: World,
+    _dir: tempfile::TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub json: Value,
+    pub text: String,
+}
+
+impl Reply {
+    /// A header's text, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// An integer of the body.
+    pub fn micro(&self, field: &str) -> i64 {
+        self.json[field].as_i64().unwrap_or_else(|| panic!("no {field} in {}", self.text))
+    }
+
+    /// A string of the body.
+    pub fn str(&self, field: &str) -> &str {
+        self.json[field].as_str().unwrap_or_else(|| panic!("no {field} in {}", self.text))
+    }
+}
+
+impl Bench {
+    /// A server with a demo provider that offers [`MODEL`] and earns for the account `lab`.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path()).expect("a store");
+        let (writer, _) = Writer::start(&store).expect("a writer");
+        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), |key: &Secret| key.clone()));
+        let verifier = Arc::new(Verifier::new(store.clone()).expect("a verifier"));
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            body_limit: 1 << 20,
+            body_timeout: second * 10,
+            write_timeout: second * 10,
+            keep_alive: second * 10,
+            drain: second,
+            workers: 1,
+            cors_origins: Vec::new(),
+            timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60 },
+        };
+        let door = Arc::new(session::Door::new(store));
+        let bench = Self { world: World { relay, verifier, door, settings: Arc::new(settings) }, _dir: dir };
+        let (address, server) = demo::start(vec![MODEL.into()], Imitate::default(), None).expect("a demo");
+        super::spawn(server);
+        let lab = bench.account("lab", 0);
+        bench.write(|conn, now| {
+            let new = NewProvider {
+                name: "demo".into(),
+                account_id: lab,
+                url: format!("http://{address}/v1"),
+                api_key: None,
+                max_concurrent: None,
+                models: vec![(MODEL.into(), MODEL.into())],
+            };
+            providers::create(conn, &new, "test", now)
+        });
+        bench
+    }
+
+    /// Writes to the database.
+    pub fn write<T>(&self, write: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError>) -> T {
+        self.world.relay.store.write_now(|conn| write(conn, Timestamp::now())).expect("a write")
+    }
+
+    /// An account with so much prepaid credit.
+    pub fn account(&self, name: &str, micro: i64) -> AccountId {
+        self.write(|conn, now| {
+            let id = accounts::create(conn, name, None, "test", now)?.id;
+            if micro > 0 {
+                ledger::credit(conn, id, MicroUsd::new(micro), "", "test", now)?;
+            }
+            Ok(id)
+        })
+    }
+
+    /// A key of an account.
+    pub fn key(&self, account: AccountId, scopes: &str, limits: Limits) -> String {
+        let scopes = Scopes::parse(scopes).expect("scopes");
+        self.mint(Owner::Account(account), scopes, limits)
+    }
+
+    /// A key of an admin.
+    pub fn admin_key(&self) -> String {
+        let admin = self.write(|conn, now| admins::create(conn, "ada", None, "test", now));
+        self.mint(Owner::Admin(admin.id), Scopes::ADMIN, Limits::default())
+    }
+
+    fn mint(&self, owner: Owner, scopes: Scopes, limits: Limits) -> String {
+        let key = PlainKey::generate().expect("entropy");
+        let hash = hash_key(&key).expect("a hash");
+        let new = NewKey { id: key.id(), hash, owner, name: "test".into(), scopes, limits };
+        self.write(|conn, now| keys::create(conn, &new, "test", now));
+        key.expose().to_owned()
+    }
+
+    /// Prices [`MODEL`] anew, in micro-USD per 1M tokens.
+    pub fn price(&self, input: i64, output: i64) {
+        let price = crate::domain::price::Price {
+            input: MicroUsd::new(input),
+            output: MicroUsd::new(output),
+            cache_read: None,
+        };
+        let new = prices::NewPrice {
+            model: MODEL.into(),
+            display_name: None,
+            price,
+            context_length: None,
+            max_output: None,
+            keep: true,
+        };
+        self.write(|conn, now| prices::set(conn, &new, "test", now).map(drop));
+    }
+
+    /// The books agree.
+    pub fn audit(&self) {
+        let report = self.world.relay.store.read(audit::audit).expect("an audit");
+        assert!(report.ok, "{:?}", report.problems);
+    }
+
+    /// The routes.
+    pub async fn app(&self) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+        let app = App::new()
+            .app_data(Data::new(self.world.clone()))
+            .app_data(Data::new(Client::new(self.world.settings.timeouts)))
+            .app_data(Data::new(invites::Guesses::default()))
+            .app_data(Data::new(stats::Remembered::default()))
+            .wrap(from_fn(log::middleware))
+            .configure(routes);
+        test::init_service(app).await
+    }
+}
+
+/// Sends `method path` (`POST /v1/keys`) with a key and a JSON body; null sends none.
+pub async fn call<S, B>(app: &S, line: &str, key: &str, body: Value) -> Reply
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    call_with(app, line, key, body, &[]).await
+}
+
+/// As [`call`], with headers.
+pub async fn call_with<S, B>(app: &S, line: &str, key: &str, body: Value, headers: &[(&str, &str)]) -> Reply
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    let (method, path) = line.split_once(' ').expect("METHOD PATH");
+    let mut request =
+        test::TestRequest::with_uri(path).method(Method::from_bytes(method.as_bytes()).expect("a method"));
+    if !key.is_empty() {
+        request = request.insert_header(("authorization", format!("Bearer {key}")));
+    }
+    for header in headers {
+        request = request.insert_header(*header);
+    }
+    if !body.is_null() {
+        request = request.set_json(body);
+    }
+    let response = test::call_service(app, request.to_request()).await;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = String::from_utf8_lossy(&test::read_body(response).await).into_owned();
+    Reply { status, headers, json: serde_json::from_str(&text).unwrap_or_default(), text }
+}
+
+/// A chat request for an answer of so many tokens.
+pub fn chat(tokens: u32) -> Value {
+    serde_json::json!({
+        "model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": tokens, "demo_tokens": tokens,
+        "demo_delay_ms": 0,
+    })
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# bench.sh BINARY [SECONDS=5] [ROUNDS=3] [CONNECTIONS="1 64 256"]
+#
+# Billed, durable chat completions through the coordinator against the same through nginx as a plain proxy:
+# one upstream, one client, alternating, whole and streamed. Prints requests/s, p50, p99 and the median
+# ratio; then what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
+# Needs nginx and wrk (Debian: nginx-light, wrk), which it installs if it may. Loopback only; free ports.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+binary=$(readlink -f "${1:?usage: bench.sh BINARY [SECONDS] [ROUNDS] [CONNECTIONS]}")
+seconds=${2:-5} rounds=${3:-3} connections=${4:-1 64 256}
+whole=qwen3.5-27b-claude-opus-8bit events=bench-stream
+counted_requests=${COUNTED:-10000}
+
+PATH=$PATH:/usr/sbin
+need() {
+  command -v "$1" >/dev/null && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get -qq update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "$2" >/dev/null
+  else
+    echo "bench: $1 is missing (Debian: apt-get install $2)" >&2; exit 1
+  fi
+}
+need wrk wrk; need nginx nginx-light; need curl curl
+
+# A port that nobody answers at. Between the check and its use another may take it: then nginx says so.
+taken=" "
+free_port() {
+  while :; do
+    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+    case $taken in *" $port "*) continue ;; esac
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { taken="$taken$port "; return; }
+  done
+}
+
+room=$(mktemp -d); chmod 755 "$room"; mkdir -p "$room/upstream/sse" "$room/proxy" "$room/idle"
+export COORDINATOR_DATA_DIR="$room/data"
+server=
+# Ends only what this script started, by pid.
+cleanup() {
+  for pid in $server $(cat "$room/proxy/proxy.pid" "$room/upstream/upstream.pid" 2>/dev/null); do
+    kill "$pid" 2>/dev/null || true
+  done
+  [ -z "$server" ] || wait "$server" 2>/dev/null || true
+  rm -rf "$room"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+free_port; WHOLE=$port; free_port; EVENTS=$port; free_port; PROXY_WHOLE=$port; free_port; PROXY_EVENTS=$port
+for name in upstream proxy; do
+  sed -e "s/@WHOLE@/$WHOLE/; s/@EVENTS@/$EVENTS/; s/@PROXY_WHOLE@/$PROXY_WHOLE/; s/@PROXY_EVENTS@/$PROXY_EVENTS/; s/@MODEL@/$whole/" \
+    "$here/$name.conf" >"$room/$name/nginx.conf"
+done
+{
+  head='data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1714485721,"model":"'$whole'","choices":['
+  printf '%s{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n' "$head"
+  for i in $(seq 0 186); do
+    printf '%s{"index":0,"delta":{"content":" tok%d"},"finish_reason":null}]}\n\n' "$head" "$i"
+  done
+  printf '%s{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n' "$head"
+  printf '%s],"usage":{"prompt_tokens":41,"completion_tokens":187,"total_tokens":228}}\n\ndata: [DONE]\n\n' "$head"
+} >"$room/upstream/sse/stream.txt"
+for name in upstream proxy; do nginx -p "$room/$name" -c "$room/$name/nginx.conf" 2>/dev/null; done
+
+# The value of a field in a flat JSON text: enough for what the commands print.
+field() { tr -d ' \n' | sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p'; }
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+"$binary" account create bench --json >/dev/null
+"$binary" account create owner --json >/dev/null
+"$binary" credit bench 1000000 --json >/dev/null
+KEY=$("$binary" key create bench --json | field key); export KEY
+"$binary" price set $events --input 0.10 --output 0.78 --json >/dev/null
+"$binary" provider add whole --url "http://127.0.0.1:$WHOLE/v1" --account owner --model $whole --json >/dev/null
+"$binary" provider add events --url "http://127.0.0.1:$EVENTS/v1" --account owner --model "$events=$whole" --json >/dev/null
+
+# Starts the server on a free port; sets `server`, `address` and `ready_ms`.
+start() {
+  : >"$room/ready"
+  began=$(now_ms)
+  "$binary" serve --listen 127.0.0.1:0 --json "$@" >"$room/ready" 2>>"$room/log" & server=$!
+  until grep -q listening "$room/ready"; do
+    kill -0 "$server" 2>/dev/null || { cat "$room/log" >&2; exit 1; }
+    sleep 0.002
+  done
+  ready_ms=$(($(now_ms) - began))
+  address=$(sed -n 's/.*"listening" *: *"\([^"]*\)".*/\1/p' "$room/ready")
+  curl -sf -o /dev/null "http://$address/health"
+}
+stop() { kill -TERM "$server"; wait "$server" 2>/dev/null || true; server=; }
+rss_kib() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$server/status"; }
+
+starts=; for _ in 1 2 3 4 5; do start; starts="$starts $ready_ms"; stop; done
+median() { tr ' ' '\n' | grep . | sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+start; sleep 1; idle=$(rss_kib)
+
+# One run of wrk against 127.0.0.1:$1 with $2 connections.
+load() { wrk -t1 -c"$2" -d"${3:-$seconds}s" --timeout 10s -s "$here/post.lua" "http://127.0.0.1:$1" | grep RESULT; }
+values() { grep -o "$1=[0-9]*" | cut -d= -f2; }
+
+port=${address##*:} answered=0 cut_at_most=0
+printf '%-11s %-6s %32s  %32s  %s\n' connections answer "nginx /s   p50 us   p99 us" "coordinator /s   p50 us   p99 us" "ratio (each round)"
+for c in $connections; do
+  for STREAM in 0 1; do
+    export STREAM
+    if [ $STREAM = 1 ]; then MODEL=$events yard=$PROXY_EVENTS name=stream; else MODEL=$whole yard=$PROXY_WHOLE name=whole; fi
+    export MODEL
+    load "$port" "$c" 1 >>"$room/ours.all"; cut_at_most=$((cut_at_most + c))
+    : >"$room/nginx"; : >"$room/ours"
+    for _ in $(seq "$rounds"); do
+      load "$yard" "$c" >>"$room/nginx"; load "$port" "$c" >>"$room/ours"; cut_at_most=$((cut_at_most + c))
+    done
+    cat "$room/ours" >>"$room/ours.all"
+    ratios=$(paste -d' ' <(values rps <"$room/nginx") <(values rps <"$room/ours") | awk '{ printf "%.2f\n", $2 / $1 }')
+    m() { values "$2" <"$room/$1" | median; }
+    printf '%-11s %-6s %10s %9s %9s  %14s %8s %8s   %.2f (%s)\n' "$c" $name "$(m nginx rps)" "$(m nginx p50_us)" \
+      "$(m nginx p99_us)" "$(m ours rps)" "$(m ours p50_us)" "$(m ours p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
+  done
+done
+answered=$(values requests <"$room/ours.all" | awk '{ n += $1 } END { print n }')
+errors=$(values errors <"$room/ours.all" | awk '{ n += $1 } END { print n }')
+
+echo
+echo "release binary         $(($(stat -c %s "$binary") / 1024)) KiB"
+echo "start to ready         $(echo "$starts" | median) ms (median of 5:$starts)"
+echo "idle resident memory   $idle KiB; after the load $(rss_kib) KiB"
+sleep 1
+rows() { "$binary" audit --json | field usage_rows; }
+before=$(rows)
+echo "errors                 $errors"
+echo "rows and answers       $before rows, $answered answers counted, at most $cut_at_most cut off by wrk at the end of a run"
+[ "$before" -ge "$answered" ] && [ "$before" -le $((answered + cut_at_most)) ] || { echo "bench: rows are missing" >&2; failed=1; }
+
+# The same with nothing cut off: so many sent, so many answered, so many rows.
+for STREAM in 0 1; do
+  export STREAM EXACTLY=$counted_requests
+  [ $STREAM = 1 ] && MODEL=$events || MODEL=$whole
+  export MODEL
+  got=$(load "$port" 64 20 | values requests); sleep 1; after=$(rows)
+  echo "counted, stream=$STREAM      $EXACTLY sent, $got answered, $((after - before)) rows"
+  [ "$got" = "$EXACTLY" ] && [ $((after - before)) = "$EXACTLY" ] || { echo "bench: the counts differ" >&2; failed=1; }
+  before=$after
+done
+stop
+echo "audit                  $("$binary" audit --json | tr -d '\n')"
+exit "${failed:-0}"
