@@ -18,15 +18,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::domain::ids::{AccountId, RequestId};
+use crate::domain::ids::{AccountId, ProviderId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{Outcome, Usage};
 use crate::meter::{Receipt, WholeAnswer};
+use crate::store::endpoints::ProbeRow;
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError, Writer};
+use crate::store::{Store, StoreError, Writer, endpoints, providers};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use bill::{Bill, Times};
@@ -34,7 +35,7 @@ use holds::Holds;
 use rate::Rates;
 use send::{Begun, Sent};
 
-pub use probe::{Probed, probe};
+pub use probe::{PROBE_TIMEOUTS, probe};
 pub use quote::Quote;
 pub use rate::Standing;
 pub use refusal::Refusal;
@@ -128,6 +129,21 @@ impl Relay {
             resolve_key,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Tries what a provider answers to, and stores it.
+    ///
+    /// # Errors
+    /// The provider is gone, or the store fails. A provider that does not answer is no error.
+    pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
+        let (row, models) = self.store.read(|conn| {
+            let row = providers::find(conn, &provider.to_string())?;
+            Ok((row, providers::models(conn, provider)?))
+        })?;
+        let found = probe(client, &row, &models, self.resolve_key).await;
+        let stored = found.clone();
+        self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
+        Ok(found)
     }
 
     /// Refuses new work from now on.

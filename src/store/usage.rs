@@ -3,6 +3,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{StoreError, accounts, csv_text, keys, providers};
 use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
@@ -135,7 +136,7 @@ fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUs
 }
 
 /// A usage row as its payer sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct UsageRow {
     /// `req_…`
     pub request_id: RequestId,
