@@ -17,6 +17,7 @@ mod paging;
 mod inference;
 mod log;
 mod models;
+mod openapi;
 mod overview;
 mod pages;
 mod payments;
@@ -124,7 +125,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/v1/models/{id:.+}").route(web::get().to(models::get)))
         .service(get("/v1/pricing").route(web::get().to(public::pricing)))
         .configure(account_routes)
-        .service(get("/v1/admin/credit").route(web::post().to(admin::credit)))
+        .configure(admin::routes)
         .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
         .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
         .service(get("/v1/admin/setup").route(web::post().to(session::setup)))
@@ -137,6 +138,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/health").route(web::get().to(public::health)))
         .service(get("/readyz").route(web::get().to(public::ready)))
         .service(get("/api/version").route(web::get().to(public::version)))
+        .configure(openapi::routes)
         .configure(pages::routes)
         .default_service(web::to(not_implemented));
 }

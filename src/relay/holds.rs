@@ -81,6 +81,12 @@ impl Holds {
         self.lock().accounts.values().fold(MicroUsd::ZERO, |sum, held| plus(sum, held.total))
     }
 
+    /// What an account has promised to requests whose debit has not run yet: for a debit of another kind
+    /// in the writer's transaction, which must leave it alone.
+    pub fn promised(&self, account: AccountId) -> MicroUsd {
+        self.of_account(account).unsettled
+    }
+
     /// What a key has on hold.
     pub fn of_key(&self, key: KeyId) -> Held {
         get(&self.lock().keys, key)
@@ -201,6 +207,16 @@ mod tests {
         assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(42));
         drop((a, b));
         assert_eq!(holds.of_account(ACCOUNT), Held::default());
+    }
+
+    #[test]
+    fn a_hold_without_a_key_counts_for_the_account_alone() {
+        let holds = Arc::new(Holds::default());
+        let opened: Result<_, ()> = holds.open(ACCOUNT, None, |_| Ok((MicroUsd::new(5), ())));
+        assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(5));
+        assert!(holds.lock().keys.is_empty());
+        drop(opened);
+        assert!(holds.lock().accounts.is_empty());
     }
 
     #[test]
