@@ -113,7 +113,10 @@ mod tests {
             ("UPDATE withdrawals SET amount_micro_usd = 4 WHERE status = 'pending'", "differs from its ledger entry"),
             ("UPDATE withdrawals SET amount_micro_usd = 4 WHERE status = 'pending'", "pending or paid"),
             ("UPDATE ledger SET withdrawable_micro_usd = 0 WHERE kind = 'withdrawal'", "differs from its ledger entry"),
-            ("UPDATE ledger SET amount_micro_usd = 2 WHERE kind = 'withdrawal_rejected'", "rejected withdrawal differs"),
+            (
+                "UPDATE ledger SET amount_micro_usd = 2 WHERE kind = 'withdrawal_rejected'",
+                "rejected withdrawal differs",
+            ),
             ("DELETE FROM withdrawals WHERE status = 'paid'", "entry without its withdrawal"),
             ("DELETE FROM invite_redemptions", "entry without its withdrawal or redemption"),
             ("UPDATE invite_codes SET redeemed = 2", "invite code differs"),
