@@ -3,6 +3,7 @@
 
 mod admit;
 mod bill;
+mod capped;
 mod count;
 mod probe;
 mod quote;
@@ -30,6 +31,7 @@ use crate::store::{Store, StoreError, Writer};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use bill::{Bill, Times};
+use capped::Capped;
 use holds::Holds;
 use rate::Rates;
 use send::{Begun, Sent};
@@ -54,6 +56,8 @@ pub struct Relay {
     pub holds: Arc<Holds>,
     /// How the providers do.
     pub providers: Arc<Providers>,
+    /// Keys that got a spend limit while requests may be in flight.
+    pub capped: Arc<Capped>,
     rates: Rates,
     fee: FeeBps,
     resolve_key: ResolveKey,
@@ -123,6 +127,7 @@ impl Relay {
             writer,
             holds: Arc::default(),
             providers: Arc::default(),
+            capped: Arc::default(),
             rates: Rates::default(),
             fee,
             resolve_key,
