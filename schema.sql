@@ -96,6 +96,31 @@ CREATE TABLE provider_models (
   PRIMARY KEY (model, provider_id)
 ) STRICT, WITHOUT ROWID;
 
+-- How the last probe of a provider went. A provider that could not be reached keeps what was found before.
+CREATE TABLE provider_probes (
+  provider_id INTEGER PRIMARY KEY REFERENCES providers (id),
+  reached INTEGER NOT NULL CHECK (reached IN (0, 1)),
+  latency_ms INTEGER CHECK (latency_ms >= 0),
+  error TEXT,
+  probed_at INTEGER NOT NULL
+) STRICT;
+
+-- What each endpoint of a provider did in its last probe, per model. Offered is all but what it is known
+-- not to serve: no row, or `serves` NULL, means that it is not known.
+CREATE TABLE provider_endpoints (
+  provider_id INTEGER NOT NULL REFERENCES providers (id),
+  model TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  stream INTEGER NOT NULL CHECK (stream IN (0, 1)),
+  serves INTEGER CHECK (serves IN (0, 1)),
+  reports_usage INTEGER NOT NULL CHECK (reports_usage IN (0, 1)),
+  reports_cached INTEGER NOT NULL CHECK (reports_cached IN (0, 1)),
+  total_ms INTEGER NOT NULL CHECK (total_ms >= 0),
+  error TEXT,
+  probed_at INTEGER NOT NULL,
+  PRIMARY KEY (provider_id, model, endpoint, stream)
+) STRICT, WITHOUT ROWID;
+
 -- One row per request that was metered. What the payer is charged is what the provider earns, less the
 -- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings.
 CREATE TABLE usage (
@@ -155,6 +180,17 @@ CREATE TABLE idempotency (
   PRIMARY KEY (actor, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- Idempotency keys of inference requests that were charged: hashes only, kept for a day.
+CREATE TABLE request_keys (
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
+  body_hash BLOB NOT NULL CHECK (length(body_hash) = 32),
+  request_id INTEGER NOT NULL REFERENCES usage (id),
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (account_id, key_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_keys_age ON request_keys (created_at);
 
 -- Who did what, when. Append-only.
 CREATE TABLE events (

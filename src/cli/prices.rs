@@ -97,6 +97,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 price: Price { input: args.input, output: args.output, cache_read: args.cache_read },
                 context_length: args.context,
                 max_output: args.max_output,
+                keep: true,
             };
             let row = store.write_now(|conn| prices::set(conn, &new, ACTOR, Timestamp::now()))?;
             out.print(&View::from(row), |view| {

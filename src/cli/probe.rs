@@ -1,51 +1,76 @@
 //! `coordinator provider probe`: what a provider answers to, and what it reports.
 
-use std::time::Duration;
+use serde::Serialize;
 
-use super::Failed;
 use super::output::Output;
 use super::serve::resolve_key;
+use super::{ACTOR, Failed};
 use crate::http;
-use crate::relay;
+use crate::relay::{self, PROBE_TIMEOUTS};
+use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::{Store, providers};
-use crate::upstream::{Client, Target, Timeouts};
+use crate::upstream::Client;
 
-/// A probe should say quickly that nothing is there.
-const TIMEOUTS: Timeouts =
-    Timeouts { connect: Duration::from_secs(5), first_byte: Duration::from_secs(60), idle: Duration::from_secs(30) };
+/// A line of the table. `serves` is null where it could not be told.
+#[derive(Serialize)]
+struct View {
+    model: String,
+    endpoint: String,
+    stream: bool,
+    serves: Option<bool>,
+    reports_usage: bool,
+    reports_cached: bool,
+    total_ms: u64,
+    error: Option<String>,
+}
 
-pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
+impl From<EndpointRow> for View {
+    fn from(row: EndpointRow) -> Self {
+        Self {
+            model: row.model,
+            endpoint: row.endpoint,
+            stream: row.stream,
+            serves: row.serves,
+            reports_usage: row.reports_usage,
+            reports_cached: row.reports_cached,
+            total_ms: row.total_ms,
+            error: row.error,
+        }
+    }
+}
+
+/// Probes a provider and stores what was found.
+pub fn probe(name: &str, store: &Store) -> Result<ProbeRow, Failed> {
     let (row, models) = store.read(|conn| {
         let row = providers::find(conn, name)?;
         let models = providers::models(conn, row.id)?;
         Ok((row, models))
     })?;
-    let (_, upstream_model) =
-        models.into_iter().next().ok_or_else(|| Failed::Other(format!("provider {name} offers no model")))?;
-    let target = Target {
-        provider: row.id,
-        name: row.name,
-        url: row.url,
-        api_key: row.api_key.as_ref().map(resolve_key),
-        upstream_model,
-        max_concurrent: row.max_concurrent,
-    };
-    let rows = http::block_on(async { relay::probe(&Client::new(TIMEOUTS), &target).await });
+    let found = http::block_on(async { relay::probe(&Client::new(PROBE_TIMEOUTS), &row, &models, resolve_key).await });
+    store.write_now(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
+    Ok(found)
+}
+
+pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
+    let found = probe(name, store)?;
+    let rows: Vec<View> = found.endpoints.into_iter().map(View::from).collect();
+    let serves_any = rows.iter().any(|row| row.serves == Some(true));
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    out.table(&rows, ["ENDPOINT", "STREAM", "SERVES", "USAGE", "CACHED", "MS", "ERROR"], |row| {
+    out.table(&rows, ["MODEL", "ENDPOINT", "STREAM", "SERVES", "USAGE", "CACHED", "MS", "ERROR"], |row| {
         [
-            row.endpoint.to_owned(),
+            row.model.clone(),
+            row.endpoint.clone(),
             yes(row.stream),
-            yes(row.serves),
+            row.serves.map_or_else(|| "?".to_owned(), yes),
             yes(row.reports_usage),
             yes(row.reports_cached),
             row.total_ms.to_string(),
             row.error.clone().unwrap_or_default(),
         ]
     })?;
-    if rows.iter().any(|row| row.serves) {
-        Ok(())
-    } else {
-        Err(Failed::Other(format!("provider {name} serves nothing")))
+    match found.error {
+        Some(why) if !found.reached => Err(Failed::Other(format!("provider {name} does not answer: {why}"))),
+        _ if serves_any => Ok(()),
+        _ => Err(Failed::Other(format!("provider {name} serves nothing"))),
     }
 }

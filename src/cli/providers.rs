@@ -8,6 +8,7 @@ use super::{ACTOR, Failed};
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::store::endpoints::ProbeRow;
 use crate::store::providers::{self, NewProvider, ProviderRow};
 use crate::store::{Connection, Store, StoreError, accounts};
 use crate::upstream;
@@ -46,6 +47,9 @@ pub struct AddArgs {
     /// The most requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent: Option<u32>,
+    /// Do not try what it answers to; it is then offered for every endpoint
+    #[arg(long)]
+    no_probe: bool,
 }
 
 fn model(text: &str) -> Result<(String, String), String> {
@@ -118,7 +122,8 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 let row = providers::create(conn, &new, ACTOR, now)?;
                 view(conn, row)
             })?;
-            out.print(&added, |view| format!("added provider {} ({})", view.name, view.id))
+            let probed = if args.no_probe { None } else { Some(super::probe::probe(&added.name, store)?) };
+            out.print(&added, |view| added_text(view, probed.as_ref()))
         }
         Command::List => list(store, out),
         Command::Probe { name } => super::probe::run(&name, store, out),
@@ -129,6 +134,19 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             let view = serde_json::json!({"id": row.id, "name": row.name, "removed": true});
             out.print(&view, |_| format!("removed provider {}", row.name))
         }
+    }
+}
+
+fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
+    let added = format!("added provider {} ({})", view.name, view.id);
+    let Some(probed) = probed else { return added };
+    let mut serves: Vec<&str> =
+        probed.endpoints.iter().filter(|row| row.serves == Some(true)).map(|row| row.endpoint.as_str()).collect();
+    serves.dedup();
+    match &probed.error {
+        Some(why) if !probed.reached => format!("{added}; it does not answer yet: {why}"),
+        Some(why) => format!("{added}; it serves nothing: {why}"),
+        None => format!("{added}; it serves {}", serves.join(" ")),
     }
 }
 

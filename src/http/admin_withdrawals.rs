@@ -3,6 +3,7 @@
 use actix_web::web::{Bytes, Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::idempotent::answer;
@@ -20,15 +21,17 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(resource("/v1/admin/withdrawals/{id}/reject").route(web::post().to(reject)));
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = PaidBody)]
 #[serde(deny_unknown_fields)]
-struct Paid {
+pub struct Paid {
     reference: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = RejectBody)]
 #[serde(deny_unknown_fields)]
-struct Reject {
+pub struct Reject {
     reason: Option<String>,
 }
 

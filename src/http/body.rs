@@ -7,6 +7,7 @@ use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
@@ -61,4 +62,12 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         let field = text.contains("field `").then(|| text.split('`').nth(1)).flatten();
         ApiError::invalid(field, format!("the body does not fit: {text}"))
     })
+}
+
+/// For a field that may be left out (`None`), or be null to take a value away (`Some(None)`).
+///
+/// # Errors
+/// The value does not fit.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

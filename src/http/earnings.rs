@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::web::{Data, Json, ServiceConfig};
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -24,7 +25,7 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The answer. Totals and rows are of the span that was asked for; what can be withdrawn is as of now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Earnings {
     /// What the payers were charged, less the fee.
     earned_micro_usd: MicroUsd,
@@ -47,8 +48,9 @@ pub struct Earnings {
 }
 
 /// The sum over one provider, one model or one day.
-#[derive(Debug, Default, Serialize)]
-struct Sum {
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = EarningsSum)]
+pub struct Sum {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider_id: Option<ProviderId>,
     #[serde(skip_serializing_if = "Option::is_none")]

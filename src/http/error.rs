@@ -131,6 +131,14 @@ impl ApiError {
         e
     }
 
+    /// The same, naming the field at fault: where the store refuses a value (400, 409).
+    pub fn of_field(mut self, param: &str) -> Self {
+        if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) && self.param.is_none() {
+            self.param = Some(param.to_owned());
+        }
+        self
+    }
+
     /// 422: an idempotency key came back with another request.
     pub fn key_reused() -> Self {
         let message = "this Idempotency-Key was used with another request";
@@ -303,6 +311,9 @@ impl From<Refusal> for ApiError {
             }
             Refusal::ProviderFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_error", message),
             Refusal::ProviderTimeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message),
+            Refusal::KeyInFlight => Self::conflict(None, message).no_retry(),
+            Refusal::KeyReused => Self::key_reused(),
+            Refusal::AlreadyCharged { .. } => Self::conflict(None, message).no_retry(),
             Refusal::Draining => Self::unavailable(message, second * 5),
             Refusal::Store(e) => e.into(),
         }

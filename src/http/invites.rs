@@ -9,11 +9,13 @@ use actix_web::web::{Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
 use super::fields::{self, A_TIME, Field, given};
 use super::idempotent::{self, answer};
+use super::openapi::types;
 use super::query::Query;
 use super::world::World;
 use super::{admin, body, paging, resource};
@@ -69,9 +71,10 @@ impl Guesses {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RedeemBody)]
 #[serde(deny_unknown_fields)]
-struct Redeem {
+pub struct Redeem {
     code: String,
 }
 
@@ -117,13 +120,17 @@ pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpRespon
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = InviteBody)]
 #[serde(deny_unknown_fields)]
-struct Create {
+pub struct Create {
+    #[schema(value_type = types::AmountUsd)]
     amount_usd: Box<RawValue>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     max_redemptions: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Timestamp>)]
     expires_at: Field,
     note: Option<String>,
 }

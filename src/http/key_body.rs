@@ -1,33 +1,43 @@
 //! The body that makes or changes a key.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::body;
 use super::error::ApiError;
 use super::fields::{self, A_TIME, AN_AMOUNT, Field, given, json};
+use super::openapi::{types, wire};
 use crate::domain::keys::{LimitReset, Scopes};
 use crate::domain::time::Timestamp;
 use crate::store::key_changes::Change;
 use crate::store::keys::Limits;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct KeyBody {
+pub struct KeyBody {
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
     name: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<wire::Scope>>)]
     scopes: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<types::AmountUsd>)]
     limit_usd: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<wire::Reset>)]
     limit_reset: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     rpm_limit: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     max_concurrent: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Field,
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Timestamp>)]
     expires_at: Field,
 }
 

@@ -4,6 +4,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::{Data, Json, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -33,7 +34,8 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// A key and its plain text: the only answer that ever holds it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewKey)]
 pub struct Made {
     key: String,
     #[serde(flatten)]
@@ -161,7 +163,7 @@ pub async fn rotate(request: HttpRequest, world: Data<World>, id: Path<String>) 
 }
 
 /// The calling key: what it may do, what it may spend, what is left of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OwnKey {
     #[serde(flatten)]
     view: KeyView,
@@ -170,8 +172,8 @@ pub struct OwnKey {
     account: OwnAccount,
 }
 
-#[derive(Debug, Serialize)]
-struct OwnAccount {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnAccount {
     id: AccountId,
     name: String,
 }

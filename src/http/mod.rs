@@ -17,6 +17,7 @@ mod paging;
 mod inference;
 mod log;
 mod models;
+mod openapi;
 mod overview;
 mod pages;
 mod payments;
@@ -24,6 +25,7 @@ mod public;
 mod query;
 mod quote;
 mod session;
+mod stall;
 mod stats;
 mod withdrawals;
 mod world;
@@ -76,7 +78,7 @@ pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
     .client_request_timeout(std::time::Duration::from_secs(10))
     .shutdown_timeout(settings.drain.as_secs())
     .disable_signals()
-    .on_connect(move |io, _: &mut Extensions| limit_unread(io, write_timeout))
+    .on_connect(move |io, extensions| prepare_connection(io, extensions, write_timeout))
     .listen(listener)?;
     Ok(server.run())
 }
@@ -101,8 +103,9 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)
-fn limit_unread(io: &dyn std::any::Any, timeout: std::time::Duration) {
+fn prepare_connection(io: &dyn std::any::Any, extensions: &mut Extensions, timeout: std::time::Duration) {
     let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    stall::Connection::note(stream, extensions);
     let socket = socket2::SockRef::from(stream);
     let set = socket.set_tcp_user_timeout(Some(timeout)).and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
     if let Err(e) = set {
@@ -122,7 +125,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/v1/models/{id:.+}").route(web::get().to(models::get)))
         .service(get("/v1/pricing").route(web::get().to(public::pricing)))
         .configure(account_routes)
-        .service(get("/v1/admin/credit").route(web::post().to(admin::credit)))
+        .configure(admin::routes)
         .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
         .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
         .service(get("/v1/admin/setup").route(web::post().to(session::setup)))
@@ -135,6 +138,7 @@ fn routes(app: &mut ServiceConfig) {
         .service(get("/health").route(web::get().to(public::health)))
         .service(get("/readyz").route(web::get().to(public::ready)))
         .service(get("/api/version").route(web::get().to(public::version)))
+        .configure(openapi::routes)
         .configure(pages::routes)
         .default_service(web::to(not_implemented));
 }

@@ -1,10 +1,9 @@
 //! The models that can be asked for.
 
-use std::collections::HashSet;
-
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -13,11 +12,12 @@ use super::world::World;
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::relay::{Caller, Refusal};
+use crate::store::endpoints;
 use crate::store::prices::{self, PriceRow};
-use crate::store::providers;
 
 /// A model, for OpenAI's clients and Anthropic's.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
 pub struct ModelView {
     id: String,
     object: &'static str,
@@ -33,7 +33,7 @@ pub struct ModelView {
 }
 
 /// A list of models; the second half of the fields is what Anthropic's clients page by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ModelList {
     object: &'static str,
     data: Vec<ModelView>,
@@ -42,8 +42,8 @@ pub struct ModelList {
     last_id: Option<String>,
 }
 
-impl From<&PriceRow> for ModelView {
-    fn from(row: &PriceRow) -> Self {
+impl ModelView {
+    fn new(row: &PriceRow, endpoints: &[Endpoint]) -> Self {
         Self {
             id: row.model.clone(),
             object: "model",
@@ -55,21 +55,18 @@ impl From<&PriceRow> for ModelView {
             pricing: row.into(),
             context_length: row.context_length,
             max_output_tokens: row.max_output,
-            endpoints: Endpoint::ALL.into_iter().map(Endpoint::path).collect(),
+            endpoints: endpoints.iter().map(|endpoint| endpoint.path()).collect(),
         }
     }
 }
 
 /// The models that have a price, an enabled provider, and are allowed for the key.
 fn served(world: &World, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
-    let (rows, served) = world.relay.store.read(|conn| {
-        let served: HashSet<String> = providers::served_models(conn)?.into_iter().collect();
-        Ok((prices::list(conn)?, served))
-    })?;
+    let (rows, served) = world.relay.store.read(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
     let allowed = caller.key.limits.allowed_models.as_ref();
-    let may_see =
-        |row: &&PriceRow| served.contains(&row.model) && allowed.is_none_or(|models| models.contains(&row.model));
-    Ok(rows.iter().filter(may_see).map(ModelView::from).collect())
+    let may_see = |row: &&PriceRow| allowed.is_none_or(|models| models.contains(&row.model));
+    let view = |row: &PriceRow| Some(ModelView::new(row, served.get(&row.model)?));
+    Ok(rows.iter().filter(may_see).filter_map(view).collect())
 }
 
 /// `GET /v1/models`

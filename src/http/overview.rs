@@ -7,6 +7,7 @@ use std::time::Instant;
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth;
 use super::error::ApiError;
@@ -34,7 +35,7 @@ struct Memory {
 }
 
 /// How the last audit ended.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct LastAudit {
     /// The books agree.
     pub ok: bool,
@@ -63,7 +64,7 @@ impl Remembered {
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Overview {
     accounts: u64,
     balance_micro_usd: MicroUsd,
@@ -77,24 +78,26 @@ pub struct Overview {
     audit: Option<LastAudit>,
 }
 
-#[derive(Debug, Serialize)]
-struct DayView {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Day)]
+pub struct DayView {
     day: String,
     requests: u64,
     charged_micro_usd: MicroUsd,
     fee_micro_usd: MicroUsd,
 }
 
-#[derive(Debug, Default, Serialize)]
-struct ProvidersView {
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Providers)]
+pub struct ProvidersView {
     up: u32,
     /// Their names.
     down: Vec<String>,
     disabled: u32,
 }
 
-#[derive(Debug, Serialize)]
-struct Attention {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Attention {
     withdrawals_pending: u64,
     withdrawals_pending_micro_usd: MicroUsd,
     estimated_today: u64,
@@ -125,7 +128,8 @@ pub async fn audit(request: HttpRequest, world: Data<World>) -> Result<Json<Audi
 }
 
 /// What the audit found, and when.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Audit)]
 pub struct AuditView {
     #[serde(flatten)]
     report: audit::Report,

@@ -39,6 +39,7 @@ macro_rules! sources {
 
 const SOURCES: &[Source] = sources![
     "admin.html",
+    "docs.html",
     "index.html",
     "app.css",
     "icon.svg",
@@ -46,6 +47,7 @@ const SOURCES: &[Source] = sources![
     "js/admin.js",
     "js/api.js",
     "js/chart.js",
+    "js/docs.js",
     "js/dom.js",
     "js/export.js",
     "js/format.js",
@@ -89,6 +91,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(|request: HttpRequest| async move { page(&request, "index.html") }))
         .route("/admin", web::get().to(|request: HttpRequest| async move { page(&request, "admin.html") }))
+        .route("/docs", web::get().to(|request: HttpRequest| async move { page(&request, "docs.html") }))
         .route("/static/{version}/{path:.*}", web::get().to(file));
 }
 

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Json, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -30,7 +31,8 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The body of `GET /v1/payments/balance`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Balance)]
 pub struct BalanceView {
     balance_micro_usd: MicroUsd,
     balance_usd: Usd,

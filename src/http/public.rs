@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::world::World;
@@ -11,7 +12,8 @@ use crate::domain::price::price_text;
 use crate::store::prices::{self, PriceRow};
 
 /// A price as everybody sees it: micro-USD per 1,000,000 tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Price)]
 pub struct PriceView {
     model: String,
     display_name: String,
@@ -37,7 +39,7 @@ impl From<&PriceRow> for PriceView {
 }
 
 /// The body of `GET /v1/pricing`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Pricing {
     prices: Vec<PriceView>,
 }

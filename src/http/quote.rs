@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Json, Payload, ServiceConfig};
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
@@ -18,7 +19,8 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Quote)]
 pub struct QuoteView {
     model: String,
     endpoint: &'static str,

@@ -8,6 +8,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::auth::Admin;
 use super::body;
@@ -44,18 +45,21 @@ impl Door {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SignInBody {
+pub struct SignInBody {
     name: String,
+    #[schema(value_type = String)]
     password: Secret,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SetupBody {
+pub struct SetupBody {
+    #[schema(value_type = String)]
     token: Secret,
     name: String,
+    #[schema(value_type = String)]
     password: Secret,
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Data, Json, ServiceConfig};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::resource;
@@ -13,7 +14,7 @@ use crate::domain::ids::RequestId;
 use crate::domain::time::Timestamp;
 use crate::relay::Relay;
 use crate::store::stats::{self, Totals};
-use crate::store::{Connection, StoreError, providers};
+use crate::store::{Connection, StoreError, endpoints, providers};
 
 /// `/v1/stats`
 pub fn routes(app: &mut ServiceConfig) {
@@ -21,7 +22,7 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Stats {
     requests: u64,
     prompt_tokens: u64,
@@ -106,7 +107,7 @@ fn look(conn: &Connection, relay: &Relay, old: Old, now: Timestamp) -> Result<(S
         completion_tokens: all.completion_tokens,
         total_tokens: all.prompt_tokens.saturating_add(all.completion_tokens),
         providers_up: enabled.filter(|p| !health(p.id).down).count(),
-        models: providers::served_models(conn)?.len(),
+        models: endpoints::served(conn)?.len(),
     };
     Ok((stats, old))
 }

@@ -144,8 +144,14 @@ impl Bench {
             output: MicroUsd::new(output),
             cache_read: None,
         };
-        let new =
-            prices::NewPrice { model: MODEL.into(), display_name: None, price, context_length: None, max_output: None };
+        let new = prices::NewPrice {
+            model: MODEL.into(),
+            display_name: None,
+            price,
+            context_length: None,
+            max_output: None,
+            keep: true,
+        };
         self.write(|conn, now| prices::set(conn, &new, "test", now).map(drop));
     }
 

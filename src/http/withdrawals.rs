@@ -4,10 +4,12 @@ use actix_web::web::{Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::auth::{self, Need};
 use super::error::ApiError;
 use super::idempotent::{self, answer};
+use super::openapi::types;
 use super::query::Query;
 use super::world::World;
 use super::{admin, body, paging, resource};
@@ -23,15 +25,17 @@ pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/payments/withdrawals").route(web::get().to(list)).route(web::post().to(request)));
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WithdrawalBody)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub struct Body {
+    #[schema(value_type = types::AmountUsd)]
     amount_usd: Box<RawValue>,
     note: Option<String>,
 }
 
 /// A withdrawal as its account sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OwnWithdrawal {
     id: WithdrawalId,
     amount_micro_usd: MicroUsd,
@@ -67,8 +71,8 @@ impl From<Withdrawal> for OwnWithdrawal {
 }
 
 /// A withdrawal that was just asked for, and what it left.
-#[derive(Debug, Serialize)]
-struct Requested {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Requested {
     #[serde(flatten)]
     withdrawal: OwnWithdrawal,
     balance_micro_usd: MicroUsd,

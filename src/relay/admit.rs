@@ -15,7 +15,7 @@ use crate::domain::usage::Bounds;
 use crate::meter::tokens;
 use crate::store::prices::PriceRow;
 use crate::store::providers::Offer;
-use crate::store::{StoreError, accounts, keys, prices, providers};
+use crate::store::{StoreError, accounts, endpoints, keys, prices, providers};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Relay {
         body: &Bytes,
     ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
-        let (price, offers) = self.offered(caller, &request.model)?;
+        let (price, offers) = self.offered(caller, request)?;
         let standing = self.count_request(caller)?;
         let wanted = bounds(request, &price);
         let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
@@ -63,16 +63,42 @@ impl Relay {
         Ok(Admitted { price, offers, bounds, limited, hold, standing })
     }
 
-    /// The price of a model that this key may use, and who can serve it.
-    pub(super) fn offered(&self, caller: &Caller, model: &str) -> Result<(PriceRow, Vec<Offer>), Refusal> {
-        let (price, offers) =
-            self.store.read(|conn| Ok((prices::in_force(conn, model)?, providers::offers(conn, model)?)))?;
-        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.to_owned()))?;
-        let allowed = caller.key.limits.allowed_models.as_ref();
-        if allowed.is_some_and(|models| !models.iter().any(|allowed| allowed == model)) {
-            return Err(Refusal::ModelNotAllowed(model.to_owned()));
+    /// The price of a model that this key may use, and who can serve the request.
+    pub(super) fn offered(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+    ) -> Result<(PriceRow, Vec<Offer>), Refusal> {
+        let model = &request.model;
+        let (price, mut offers) = self.store.read(|conn| {
+            let offers = providers::offers(conn, model, request.endpoint, request.stream)?;
+            Ok((prices::in_force(conn, model)?, offers))
+        })?;
+        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
+        if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
+            return Err(Refusal::ModelNotAllowed(model.clone()));
         }
-        Ok((price, offers))
+        offers.retain(|offer| !offer.refuses);
+        if offers.is_empty() { Err(self.not_served(request)?) } else { Ok((price, offers)) }
+    }
+
+    /// Names the endpoints that the model does have.
+    fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
+        let model = request.model.clone();
+        let served = self.store.read(endpoints::served)?.remove(&model).unwrap_or_default();
+        let name = |endpoint: &Endpoint| {
+            let how = match (*endpoint == request.endpoint, request.stream) {
+                (false, _) => "",
+                (true, true) => " (not streaming)",
+                (true, false) => " (only streaming)",
+            };
+            format!("{endpoint}{how}")
+        };
+        if served.is_empty() {
+            return Ok(Refusal::ModelNotFound(model));
+        }
+        let served = served.iter().map(name).collect::<Vec<_>>().join(", ");
+        Ok(Refusal::EndpointNotServed { model, endpoint: request.endpoint, served })
     }
 
     pub(super) fn open_for_work(&self) -> Result<(), Refusal> {

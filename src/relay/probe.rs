@@ -1,84 +1,147 @@
 //! The conformance probe: one short request to each endpoint of a provider, to see what it serves and
 //! what it reports.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::json;
 
+use super::ResolveKey;
 use super::send::{self, Begun, Failed};
 use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;
-use crate::upstream::{Client, Target};
+use crate::store::endpoints::{EndpointRow, ProbeRow};
+use crate::store::providers::ProviderRow;
+use crate::upstream::{Client, Target, Timeouts};
 
-/// What one endpoint of a provider did.
-#[derive(Debug, Clone, Serialize)]
-pub struct Probed {
-    /// `/v1/chat/completions` …
-    pub endpoint: &'static str,
-    /// The request asked for a stream.
-    pub stream: bool,
-    /// It gave an answer that can be metered.
-    pub serves: bool,
-    /// It reported prompt and completion tokens.
-    pub reports_usage: bool,
-    /// It reported how much of the prompt it read from a cache.
-    pub reports_cached: bool,
-    /// Until the answer was whole, in milliseconds.
-    pub total_ms: u64,
-    /// Why it does not serve it.
-    pub error: Option<String>,
+/// A probe should say quickly that nothing is there, yet wait for a model that is being loaded.
+pub const PROBE_TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(5), first_byte: Duration::from_secs(60), idle: Duration::from_secs(30) };
+
+/// Why an endpoint gave nothing that can be metered.
+struct Unserved {
+    why: String,
+    /// It will not do so another time either. Otherwise it was busy, or broken for now.
+    for_good: bool,
+    /// Nothing answers there at all.
+    gone: bool,
 }
 
-/// Tries every endpoint of `target`, streaming and not.
-pub async fn probe(client: &Client, target: &Target) -> Vec<Probed> {
-    let mut rows = Vec::new();
-    for endpoint in Endpoint::ALL {
-        for stream in [false, true] {
-            if stream && !endpoint.generates() {
-                continue;
-            }
+/// Tries every endpoint of `provider` with each of its models, streaming and not. Stops at once if nothing
+/// answers.
+pub async fn probe(
+    client: &Client,
+    provider: &ProviderRow,
+    models: &[(String, String)],
+    resolve_key: ResolveKey,
+) -> ProbeRow {
+    let mut probe =
+        ProbeRow { reached: false, latency_ms: None, error: None, at: Timestamp::now(), endpoints: Vec::new() };
+    for (model, upstream_model) in models {
+        let target = Target {
+            provider: provider.id,
+            name: provider.name.clone(),
+            url: provider.url.clone(),
+            api_key: provider.api_key.as_ref().map(resolve_key),
+            upstream_model: upstream_model.clone(),
+            max_concurrent: provider.max_concurrent,
+        };
+        for (endpoint, stream) in ways() {
             let began = Instant::now();
-            let result = one(client, target, endpoint, stream).await;
-            rows.push(Probed {
-                endpoint: endpoint.path(),
-                stream,
-                serves: result.is_ok(),
-                reports_usage: result.as_ref().is_ok_and(Reported::is_whole),
-                reports_cached: result.as_ref().is_ok_and(|r| r.cached_tokens.is_some()),
-                total_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-                error: result.err(),
-            });
+            let result = one(client, &target, endpoint, stream).await;
+            let total_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Err(Unserved { why, gone: true, .. }) = result {
+                probe.reached = false;
+                probe.error = Some(why);
+                return probe;
+            }
+            probe.reached = true;
+            if result.is_ok() {
+                probe.latency_ms = Some(probe.latency_ms.map_or(total_ms, |least| least.min(total_ms)));
+            }
+            probe.endpoints.push(row(model, endpoint, stream, total_ms, result));
         }
     }
-    rows
+    if probe.endpoints.iter().all(|row| row.serves != Some(true)) {
+        probe.error = probe.endpoints.iter().find_map(|row| row.error.clone());
+    }
+    probe
 }
 
-async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool) -> Result<Reported, String> {
+/// Every endpoint, and every way to ask it.
+fn ways() -> impl Iterator<Item = (Endpoint, bool)> {
+    let streams = |endpoint: Endpoint| [false, true].into_iter().filter(move |stream| !stream || endpoint.generates());
+    Endpoint::ALL.into_iter().flat_map(move |endpoint| streams(endpoint).map(move |stream| (endpoint, stream)))
+}
+
+fn row(
+    model: &str,
+    endpoint: Endpoint,
+    stream: bool,
+    total_ms: u64,
+    result: Result<Reported, Unserved>,
+) -> EndpointRow {
+    EndpointRow {
+        model: model.to_owned(),
+        endpoint: endpoint.path().to_owned(),
+        stream,
+        serves: match &result {
+            Ok(_) => Some(true),
+            Err(e) => e.for_good.then_some(false),
+        },
+        reports_usage: result.as_ref().is_ok_and(Reported::is_whole),
+        reports_cached: result.as_ref().is_ok_and(|r| r.cached_tokens.is_some()),
+        total_ms,
+        error: result.err().map(|e| e.why),
+    }
+}
+
+async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool) -> Result<Reported, Unserved> {
+    let unusable = |why: String| Unserved { why, for_good: true, gone: false };
+    let broke_off = |why: String| Unserved { why, for_good: false, gone: false };
     let body = body(endpoint, &target.upstream_model, stream);
-    let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| e.to_string())?;
-    let sent = Bytes::from(request.for_upstream(&target.upstream_model, 1).into_owned());
-    let begun = send::attempt(client, &request, target, "", &[], sent).await.map_err(|e| match e {
-        Failed::Provider { why, .. } => why,
-        Failed::Busy(_) => "it is busy".to_owned(),
-        Failed::Request { status, message } => format!("{status}: {message}"),
-    })?;
-    match begun {
+    let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
+    let sent = Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint)).into_owned());
+    match send::attempt(client, &request, target, "", &[], sent).await? {
         Begun::Whole(answer) => Ok(answer.reported()),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
                 State::Ended => return Ok(meter.reported()),
-                State::Failed(e) => return Err(e.to_string()),
+                State::Failed(e) => return Err(broke_off(e.to_string())),
                 State::More => {}
             }
             let deadline = Instant::now() + body.idle();
-            state = match body.next(deadline).await.map_err(|e| e.to_string())? {
+            state = match body.next(deadline).await.map_err(|e| broke_off(e.to_string()))? {
                 Some(bytes) => meter.push(bytes).state,
                 None => meter.end_of_input(),
             };
         },
+    }
+}
+
+impl From<Failed> for Unserved {
+    fn from(e: Failed) -> Self {
+        match e {
+            // An answer that is no answer of this dialect, or an endpoint that is not there. Other errors (wrong
+            // key, overloaded, still loading) say nothing of what it can do.
+            Failed::Provider { why, status, no_answer, .. } => {
+                Self { why, for_good: matches!(status, Some(200 | 404 | 405 | 410 | 501)), gone: no_answer }
+            }
+            Failed::Busy(_) => Self { why: "it is busy".to_owned(), for_good: false, gone: false },
+            Failed::Request { status, message } => {
+                Self { why: format!("{status}: {message}"), for_good: true, gone: false }
+            }
+        }
+    }
+}
+
+/// One token is enough to see it count; OpenAI's Responses take no bound below 16.
+const fn output_bound(endpoint: Endpoint) -> u64 {
+    match endpoint {
+        Endpoint::Responses => 16,
+        _ => 1,
     }
 }
 
@@ -88,7 +151,7 @@ fn body(endpoint: Endpoint, model: &str, stream: bool) -> String {
         Endpoint::ChatCompletions => json!({"model": model, "messages": messages, "max_tokens": 1, "stream": stream}),
         Endpoint::Completions => json!({"model": model, "prompt": "Hi", "max_tokens": 1, "stream": stream}),
         Endpoint::Embeddings => json!({"model": model, "input": "Hi"}),
-        Endpoint::Responses => json!({"model": model, "input": "Hi", "max_output_tokens": 1, "stream": stream}),
+        Endpoint::Responses => json!({"model": model, "input": "Hi", "max_output_tokens": 16, "stream": stream}),
         Endpoint::Messages => json!({"model": model, "messages": messages, "max_tokens": 1, "stream": stream}),
     }
     .to_string()

@@ -40,7 +40,7 @@ impl Relay {
     /// # Errors
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
-        let (price, _) = self.offered(caller, &request.model)?;
+        let (price, _) = self.offered(caller, request)?;
         let wanted = bounds(request, &price);
         let counted = tokens_of(request.endpoint, body).await;
         let (account, model) = (caller.account, request.model.clone());

@@ -43,7 +43,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub(super) enum Failed {
     /// The next one may do better. The text is for the log: it may hold a provider's address.
-    Provider { why: String, says: &'static str, no_answer: bool, timeout: bool },
+    Provider { why: String, says: &'static str, status: Option<u16>, no_answer: bool, timeout: bool },
     /// It has no room; again after so many seconds.
     Busy(Option<u64>),
     /// The request is at fault: the next one would say the same.
@@ -95,7 +95,7 @@ impl Relay {
                         refusal = Refusal::ProvidersFull(seconds.map(std::time::Duration::from_secs));
                     }
                 }
-                Err(Failed::Provider { why, says, no_answer, timeout }) => {
+                Err(Failed::Provider { why, says, no_answer, timeout, .. }) => {
                     tracing::warn!(request_id = %asked.request_id, provider = target.name, why, "a provider failed");
                     slot.failed(&why, no_answer, Instant::now());
                     refusal = if timeout { Refusal::ProviderTimeout } else { Refusal::ProviderFailed(says) };
@@ -188,7 +188,13 @@ async fn read_error(status: u16, answer: Answer) -> Failed {
         }
         300..=399 => failed(&format!("it answered {status}: redirects are not followed"), "an unusable answer"),
         // 401, 403, 404: the settings of the provider are wrong, which no client can mend.
-        _ => failed(&format!("it answered {status}"), "it answered with an error"),
+        _ => Failed::Provider {
+            why: format!("it answered {status}"),
+            says: "it answered with an error",
+            status: Some(status),
+            no_answer: false,
+            timeout: false,
+        },
     }
 }
 
@@ -204,13 +210,13 @@ fn message(body: &[u8]) -> String {
 }
 
 fn failed(why: &str, says: &'static str) -> Failed {
-    Failed::Provider { why: why.to_owned(), says, no_answer: false, timeout: false }
+    Failed::Provider { why: why.to_owned(), says, status: Some(200), no_answer: false, timeout: false }
 }
 
 impl From<Failure> for Failed {
     fn from(e: Failure) -> Self {
         let timeout = matches!(e, Failure::Timeout(_));
         let no_answer = timeout || matches!(e, Failure::NoAnswer(_));
-        Self::Provider { why: e.to_string(), says: "it cannot be reached", no_answer, timeout }
+        Self::Provider { why: e.to_string(), says: "it cannot be reached", status: None, no_answer, timeout }
     }
 }

@@ -31,9 +31,9 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at";
+pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at";
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
         id: AccountId::from_i64(row.get(0)?),
         name: row.get(1)?,
@@ -89,7 +89,7 @@ pub fn ensure_house(conn: &Connection, now: Timestamp) -> Result<(), StoreError>
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), StoreError> {
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     let length = name.chars().count();
     if !(1..=200).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
         return Err(StoreError::Invalid(
@@ -102,7 +102,7 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_email(email: &str) -> Result<(), StoreError> {
+pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
     let fine = email.len() <= 320
         && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
         && !email.chars().any(|c| c.is_whitespace() || c.is_control());
@@ -131,7 +131,7 @@ pub fn find(conn: &Connection, text: &str) -> Result<Account, StoreError> {
     find_by_name_or_email(conn, text)?.ok_or_else(|| StoreError::NotFound(format!("no account \"{text}\"")))
 }
 
-fn find_by_name_or_email(conn: &Connection, text: &str) -> Result<Option<Account>, StoreError> {
+pub(super) fn find_by_name_or_email(conn: &Connection, text: &str) -> Result<Option<Account>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM accounts WHERE name = ?1 OR email = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([text], from_row).optional()?)
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{StoreError, audit_movements};
 use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId};
@@ -10,7 +11,8 @@ use crate::domain::price::Price;
 use crate::domain::usage::Usage;
 
 /// What the audit found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditReport)]
 pub struct Report {
     /// Nothing differs.
     pub ok: bool,

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::StoreError;
 use super::summary::day_text;
@@ -10,7 +11,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 
 /// What one of its providers earned with one model on one day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Earned {
     /// `prov_…`
     pub provider_id: ProviderId,

@@ -40,15 +40,17 @@ pub fn record(
     Ok(())
 }
 
-/// Events before `before`, newest first.
+/// Events before `before`, newest first; with `text` in any part of them, if it is given.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, before: Option<i64>, limit: u32) -> Result<Vec<Event>, StoreError> {
+pub fn list(conn: &Connection, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<Event>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, actor, action, subject, detail, created_at FROM events WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+        "SELECT id, actor, action, subject, detail, created_at FROM events WHERE id < ?1 \
+         AND (?3 IS NULL OR instr(lower(actor || ' ' || action || ' ' || subject || ' ' || detail), lower(?3))) \
+         ORDER BY id DESC LIMIT ?2",
     )?;
-    let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+    let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit, text], |row| {
         let detail: String = row.get(4)?;
         Ok(Event {
             id: row.get(0)?,

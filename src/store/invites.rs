@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::ledger::{self, Movement, some_text};
 use super::{StoreError, accounts, events};
@@ -11,7 +12,7 @@ use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
 
 /// A code, as admins see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Invite {
     /// `inv_…`
     pub id: InviteId,
@@ -29,6 +30,7 @@ pub struct Invite {
     pub expires_at: Option<Timestamp>,
     /// What it is for.
     #[serde(serialize_with = "some_text")]
+    #[schema(value_type = Option<String>)]
     pub note: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -147,7 +149,7 @@ pub fn remove(conn: &Connection, code: &str, actor: &str, now: Timestamp) -> Res
 }
 
 /// Credit that a code gave.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Redeemed {
     /// How much.
     pub credited_micro_usd: MicroUsd,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::StoreError;
 use super::keys::{self, KeyRow, Owner};
@@ -13,7 +14,8 @@ use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
 
 /// A key as its owner sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Key)]
 pub struct KeyView {
     /// `key_…`
     pub id: KeyId,

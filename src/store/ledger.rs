@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row, params};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{StoreError, accounts, csv_text, events};
 use crate::domain::ids::{AccountId, LedgerId, RequestId};
@@ -10,7 +11,8 @@ use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 
 /// A ledger entry. Amounts are signed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = LedgerEntry)]
 pub struct Entry {
     /// `led_…`
     pub id: LedgerId,
@@ -30,6 +32,7 @@ pub struct Entry {
     pub actor: String,
     /// Why; null if nobody said.
     #[serde(serialize_with = "some_text")]
+    #[schema(value_type = Option<String>)]
     pub note: String,
     /// When.
     #[serde(rename = "timestamp")]
@@ -84,7 +87,7 @@ pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Resu
 }
 
 /// Credit that was added.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Credited {
     /// To whom.
     pub account_id: AccountId,

@@ -75,18 +75,42 @@ pub fn list(conn: &Connection) -> Result<Vec<PriceRow>, StoreError> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// All versions of a model's price, newest first.
+/// A version as its history shows it.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// What it says.
+    pub row: PriceRow,
+    /// The first version of a model is 1.
+    pub number: u64,
+    /// It was retired without another one taking its place.
+    pub removed: bool,
+}
+
+/// The versions of one model's price, or of all, before `before`, newest first.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn history(conn: &Connection, model: &str) -> Result<Vec<PriceRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM prices p WHERE p.model = ?1 ORDER BY p.id DESC");
+pub fn history(
+    conn: &Connection,
+    model: Option<&str>,
+    before: Option<PriceId>,
+    limit: u32,
+) -> Result<Vec<Version>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, (SELECT count(*) FROM prices q WHERE q.model = p.model AND q.id <= p.id), \
+         p.retired_at IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM prices q WHERE q.model = p.model AND q.id > p.id AND q.created_at <= p.retired_at) \
+         FROM prices p WHERE p.id < ?1 AND (?2 IS NULL OR p.model = ?2) ORDER BY p.id DESC LIMIT ?3"
+    );
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map([model], from_row)?;
+    let before = before.map_or(i64::MAX, PriceId::to_i64);
+    let rows = statement.query_map(params![before, model, limit], |row| {
+        Ok(Version { row: from_row(row)?, number: row.get(11)?, removed: row.get(12)? })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A price to be set. What is `None` keeps what the version before it said, except the cache price.
+/// A price to be set.
 #[derive(Debug, Clone)]
 pub struct NewPrice {
     /// The public name.
@@ -99,6 +123,8 @@ pub struct NewPrice {
     pub context_length: Option<u64>,
     /// The most tokens of output.
     pub max_output: Option<u64>,
+    /// A length that is `None` stays as the version before said; otherwise it is not known any more.
+    pub keep: bool,
 }
 
 /// Puts a new version in force.
@@ -123,8 +149,8 @@ pub fn set(conn: &Connection, new: &NewPrice, actor: &str, now: Timestamp) -> Re
         new.price.input.micro(),
         new.price.output.micro(),
         new.price.cache_read.map(MicroUsd::micro),
-        new.context_length.or(before.and_then(|b| b.context_length)),
-        new.max_output.or(before.and_then(|b| b.max_output)),
+        new.context_length.or(before.filter(|_| new.keep).and_then(|b| b.context_length)),
+        new.max_output.or(before.filter(|_| new.keep).and_then(|b| b.max_output)),
         now.millis(),
         actor,
     ])?;

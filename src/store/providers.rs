@@ -2,10 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{StoreError, accounts, events};
+use super::{StoreError, accounts, endpoints, events};
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+
+pub use super::provider_changes::{ProviderChange, change, move_to, set_disabled};
 
 /// A provider's row.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub struct Offer {
     pub provider: ProviderRow,
     /// What it calls the model.
     pub upstream_model: String,
+    /// The last probe found that it does not serve the endpoint that was asked for.
+    pub refuses: bool,
 }
 
 const COLUMNS: &str =
@@ -56,18 +61,22 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     })
 }
 
-/// The enabled providers that offer a model.
+/// The enabled providers that offer a model, with what is known of them at `endpoint`.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn offers(conn: &Connection, model: &str) -> Result<Vec<Offer>, StoreError> {
+pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, m.upstream_model FROM provider_models m JOIN providers p ON p.id = m.provider_id \
+        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0 FROM provider_models m \
+         JOIN providers p ON p.id = m.provider_id \
+         LEFT JOIN provider_endpoints e ON e.provider_id = m.provider_id AND e.model = m.model \
+         AND e.endpoint = ?2 AND e.stream = ?3 \
          WHERE m.model = ?1 AND p.disabled_at IS NULL AND p.removed_at IS NULL"
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows =
-        statement.query_map([model], |row| Ok(Offer { provider: from_row(row)?, upstream_model: row.get(9)? }))?;
+    let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
+        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(9)?, refuses: row.get(10)? })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -90,20 +99,6 @@ pub fn models(conn: &Connection, id: ProviderId) -> Result<Vec<(String, String)>
     let mut statement =
         conn.prepare_cached("SELECT model, upstream_model FROM provider_models WHERE provider_id = ?1 ORDER BY model")?;
     let rows = statement.query_map([id.to_i64()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// The models that have a price and an enabled provider.
-///
-/// # Errors
-/// SQLite fails.
-pub fn served_models(conn: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT DISTINCT m.model FROM provider_models m JOIN providers p ON p.id = m.provider_id \
-         WHERE p.disabled_at IS NULL AND p.removed_at IS NULL \
-         AND EXISTS (SELECT 1 FROM prices WHERE prices.model = m.model AND retired_at IS NULL)",
-    )?;
-    let rows = statement.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -146,14 +141,7 @@ pub struct NewProvider {
 /// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
 pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
-    if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(
-            "a provider name is 1 to 200 characters, none of them a control character".into(),
-        ));
-    }
-    if name.starts_with(ProviderId::PREFIX) {
-        return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
-    }
+    check_name(name)?;
     if let Some(key) = &new.api_key {
         check_api_key(key)?;
     }
@@ -175,7 +163,7 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
         ]);
     match made {
         Err(e) if StoreError::is_duplicate(&e) => {
-            return Err(StoreError::Conflict(format!("there is already a provider \"{name}\"")));
+            return Err(taken(name));
         }
         other => other?,
     };
@@ -186,8 +174,20 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     find(conn, name)
 }
 
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(StoreError::Invalid(
+            "a provider name is 1 to 200 characters, none of them a control character".into(),
+        ));
+    }
+    if name.starts_with(ProviderId::PREFIX) {
+        return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
+    }
+    Ok(())
+}
+
 /// A key goes into a header: what cannot stand there would make every request fail.
-fn check_api_key(key: &Secret) -> Result<(), StoreError> {
+pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
     let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(StoreError::Invalid("a provider's key is visible ASCII characters, without blanks".into()));
@@ -195,12 +195,13 @@ fn check_api_key(key: &Secret) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Replaces the models a provider offers.
+/// Replaces the models a provider offers; what a probe found is forgotten with the old ones.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a name that is empty, too long or given twice.
 pub fn set_models(conn: &Connection, id: ProviderId, models: &[(String, String)]) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id.to_i64()])?;
+    endpoints::forget(conn, id)?;
     for (model, upstream) in models {
         if [model, upstream].into_iter().any(|name| !(1..=256).contains(&name.len())) {
             return Err(StoreError::Invalid("a model name is 1 to 256 bytes long".into()));
@@ -218,44 +219,8 @@ pub fn set_models(conn: &Connection, id: ProviderId, models: &[(String, String)]
     Ok(())
 }
 
-/// Gives a provider another address, key and models.
-///
-/// # Errors
-/// As [`set_models`].
-pub fn move_to(
-    conn: &Connection,
-    id: ProviderId,
-    url: &str,
-    api_key: &Secret,
-    models: &[(String, String)],
-) -> Result<(), StoreError> {
-    conn.prepare_cached("UPDATE providers SET url = ?2, api_key = ?3 WHERE id = ?1")?.execute(params![
-        id.to_i64(),
-        url,
-        api_key.expose()
-    ])?;
-    set_models(conn, id, models)
-}
-
-/// Enables or disables a provider; a disabled one gets no new requests.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
-pub fn set_disabled(
-    conn: &Connection,
-    name: &str,
-    disabled: bool,
-    actor: &str,
-    now: Timestamp,
-) -> Result<ProviderRow, StoreError> {
-    let provider = find(conn, name)?;
-    if provider.disabled_at.is_some() != disabled {
-        conn.prepare_cached("UPDATE providers SET disabled_at = ?2 WHERE id = ?1")?
-            .execute(params![provider.id.to_i64(), disabled.then_some(now.millis())])?;
-        let action = if disabled { "provider.disable" } else { "provider.enable" };
-        events::record(conn, actor, action, &provider.id.to_string(), &serde_json::json!({}), now)?;
-    }
-    find(conn, name)
+pub(super) fn taken(name: &str) -> StoreError {
+    StoreError::Conflict(format!("there is already a provider \"{name}\""))
 }
 
 /// Removes a provider. Its usage rows and earnings stay; its key is forgotten.
@@ -266,6 +231,7 @@ pub fn remove(conn: &Connection, name: &str, actor: &str, now: Timestamp) -> Res
     let provider = find(conn, name)?;
     let id = provider.id.to_i64();
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id])?;
+    endpoints::forget(conn, provider.id)?;
     conn.prepare_cached("UPDATE providers SET removed_at = ?2, api_key = NULL WHERE id = ?1")?
         .execute([id, now.millis()])?;
     events::record(conn, actor, "provider.remove", &provider.id.to_string(), &serde_json::json!({}), now)?;

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::StoreError;
 use super::usage::Filter;
@@ -44,7 +45,8 @@ impl GroupBy {
 }
 
 /// What a total is of; serialized as the field or fields that `group_by` names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SummaryGroup)]
 #[serde(untagged)]
 pub enum Group {
     /// `2026-04-30`
@@ -67,7 +69,8 @@ pub enum Group {
 }
 
 /// The total of one group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SummaryRow)]
 pub struct Total {
     /// Of what.
     #[serde(flatten)]

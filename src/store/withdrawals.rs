@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::ledger::{self, Movement, some_text};
 use super::{StoreError, accounts, events};
@@ -12,7 +13,7 @@ use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 
 /// A withdrawal, as its account and the admins see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Withdrawal {
     /// `wd_…`
     pub id: WithdrawalId,
@@ -28,6 +29,7 @@ pub struct Withdrawal {
     pub status: String,
     /// What the account said of it.
     #[serde(serialize_with = "some_text")]
+    #[schema(value_type = Option<String>)]
     pub note: String,
     /// When it was asked for.
     pub created_at: Timestamp,

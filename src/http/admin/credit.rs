@@ -4,22 +4,27 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use super::auth::{self, Admin};
-use super::body;
-use super::error::ApiError;
-use super::idempotent::{self, answer};
-use super::world::World;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
+use crate::http::auth::{self, Admin};
+use crate::http::body;
+use crate::http::error::ApiError;
+use crate::http::idempotent;
+use crate::http::idempotent::answer;
+use crate::http::openapi::types;
+use crate::http::world::World;
 use crate::store::idempotency::Answer;
 use crate::store::{Connection, StoreError, accounts, ledger};
 
-#[derive(Deserialize)]
+/// The body of `POST /v1/admin/credit`: either account or email.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreditBody {
+pub struct CreditBody {
     account: Option<String>,
     email: Option<String>,
+    #[schema(value_type = types::AmountUsd)]
     amount_usd: Box<RawValue>,
     note: Option<String>,
 }

@@ -1,0 +1,215 @@
+//! Accounts, as an admin sees them.
+
+use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::ids::AccountId;
+use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::time::Timestamp;
+use crate::http::auth;
+use crate::http::body;
+use crate::http::error::ApiError;
+use crate::http::paging;
+use crate::http::payments;
+use crate::http::query::Query;
+use crate::http::resource;
+use crate::http::world::World;
+use crate::store::account_search::{self, Change, Search};
+use crate::store::accounts::{self, Account};
+
+/// An account with its money.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountView {
+    /// `acct_…`
+    pub id: AccountId,
+    name: String,
+    email: Option<String>,
+    /// `active` or `suspended`.
+    status: &'static str,
+    created_at: Timestamp,
+    balance_micro_usd: MicroUsd,
+    balance_usd: Usd,
+    /// The part of the balance that was earned as a provider.
+    withdrawable_micro_usd: MicroUsd,
+    /// What requests in flight have reserved.
+    held_micro_usd: MicroUsd,
+    available_micro_usd: MicroUsd,
+    /// All that it ever earned as a provider; only where one account is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earned_micro_usd: Option<MicroUsd>,
+    /// When its last request was settled; only where one account is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Timestamp>)]
+    last_used_at: Option<Option<Timestamp>>,
+}
+
+/// The body of `POST /v1/admin/accounts`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccountBody {
+    name: String,
+    email: Option<String>,
+}
+
+/// The body of `PATCH /v1/admin/accounts/{id}`: what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountPatch {
+    name: Option<String>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<String>)]
+    email: Option<Option<String>>,
+    status: Option<Status>,
+}
+
+/// Whether an account's keys work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = AccountStatus)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// They do.
+    Active,
+    /// They are refused.
+    Suspended,
+}
+
+impl AccountView {
+    fn new(account: Account, world: &World) -> Self {
+        let (balance, held) = (account.balance, world.relay.holds.of_account(account.id).total);
+        Self {
+            id: account.id,
+            name: account.name,
+            email: account.email,
+            status: if account.suspended_at.is_some() { "suspended" } else { "active" },
+            created_at: account.created_at,
+            balance_micro_usd: balance.total,
+            balance_usd: Usd(balance.total),
+            withdrawable_micro_usd: balance.withdrawable,
+            held_micro_usd: held,
+            available_micro_usd: balance.total.less(held),
+            earned_micro_usd: None,
+            last_used_at: None,
+        }
+    }
+}
+
+/// The routes of accounts.
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/admin/accounts").route(web::get().to(list)).route(web::post().to(create)))
+        .service(resource("/v1/admin/accounts/{id}").route(web::get().to(get)).route(web::patch().to(patch)))
+        .service(resource("/v1/admin/accounts/{id}/usage").route(web::get().to(usage)))
+        .service(resource("/v1/admin/accounts/{id}/usage/summary").route(web::get().to(summary)))
+        .service(resource("/v1/admin/accounts/{id}/ledger").route(web::get().to(ledger)));
+}
+
+/// The id in a path.
+///
+/// # Errors
+/// 404 for a text that is no account's id.
+pub fn account_id(text: &str) -> Result<AccountId, ApiError> {
+    AccountId::parse(text).ok_or_else(|| ApiError::not_found(format!("no account {text}")))
+}
+
+async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&world, &request).await?;
+    let query = Query::of(&request)?;
+    let limit = query.limit(50)?;
+    let before = query.parsed("before", "an account id", AccountId::parse)?;
+    let search = Search {
+        text: query.text("q").map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+        suspended: query.parsed("status", "active or suspended", |text| match text {
+            "active" => Some(false),
+            "suspended" => Some(true),
+            _ => None,
+        })?,
+    };
+    let found = world.relay.store.read_later(move |conn| account_search::search(conn, &search, before, limit + 1));
+    let (rows, count) = found.await?;
+    let views = rows.into_iter().map(|account| AccountView::new(account, &world)).collect();
+    let mut response = paging::json(&request, &query, views, limit, |last: &AccountView| last.id.to_string());
+    response.headers_mut().insert(
+        actix_web::http::header::HeaderName::from_static("x-total-count"),
+        actix_web::http::header::HeaderValue::from(count),
+    );
+    Ok(response)
+}
+
+async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let NewAccountBody { name, email } = body::parse(&bytes)?;
+    let (shown, now) = (email.clone(), Timestamp::now());
+    let write =
+        move |conn: &crate::store::Connection| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
+    let made = world.relay.writer.write(write).await;
+    let made = made.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
+    Ok(HttpResponse::Created().json(AccountView::new(made, &world)))
+}
+
+/// Says which of the two fields an error of the store is about.
+fn name_or_email(e: ApiError, email: Option<&str>) -> ApiError {
+    let about_email = email.is_some_and(|email| e.to_string().contains(&format!("\"{email}\"")));
+    e.of_field(if about_email { "email" } else { "name" })
+}
+
+async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<AccountView>, ApiError> {
+    auth::admin(&world, &request).await?;
+    one(&world, account_id(&id)?).await
+}
+
+/// An account with what takes a longer read.
+async fn one(world: &World, id: AccountId) -> Result<Json<AccountView>, ApiError> {
+    let read = world.relay.store.read_later(move |conn| {
+        Ok((accounts::get(conn, id)?, account_search::earned(conn, id)?, account_search::last_used(conn, id)?))
+    });
+    let (account, earned, last_used) = read.await?;
+    let view = AccountView::new(account, world);
+    Ok(Json(AccountView { earned_micro_usd: Some(earned), last_used_at: Some(last_used), ..view }))
+}
+
+async fn patch(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<Json<AccountView>, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let id = account_id(&id)?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let AccountPatch { name, email, status } = body::parse(&bytes)?;
+    let (shown, now) = (email.clone().flatten(), Timestamp::now());
+    let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
+    let write = move |conn: &crate::store::Connection| account_search::change(conn, id, &change, &admin.actor, now);
+    let changed = world.relay.writer.write(write).await;
+    changed.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
+    one(&world, id).await
+}
+
+async fn usage(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&world, &request, &id).await?;
+    payments::usage_of(&request, &world, id).await
+}
+
+async fn ledger(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&world, &request, &id).await?;
+    payments::ledger_of(&request, &world, id).await
+}
+
+async fn summary(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&world, &request, &id).await?;
+    Ok(HttpResponse::Ok().json(payments::summary_of(&request, &world, id).await?.into_inner()))
+}
+
+/// The account in the path, which an admin asks for.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn asked_for(world: &World, request: &HttpRequest, id: &str) -> Result<AccountId, ApiError> {
+    auth::admin(world, request).await?;
+    let id = account_id(id)?;
+    world.relay.store.read(|conn| accounts::get(conn, id))?;
+    Ok(id)
+}

@@ -1,0 +1,61 @@
+//! Who did what, when.
+
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::time::Timestamp;
+use crate::http::auth;
+use crate::http::error::ApiError;
+use crate::http::paging;
+use crate::http::query::Query;
+use crate::http::resource;
+use crate::http::world::World;
+use crate::store::events::{self, Event};
+
+/// Something that an admin, an account or the server did.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    /// Rises with time.
+    id: i64,
+    timestamp: Timestamp,
+    /// `admin:NAME`, `account:acct_…`, `cli`.
+    actor: String,
+    /// Like `account.create`.
+    action: String,
+    /// The id or name of what it was done to.
+    subject: Option<String>,
+    /// More of it.
+    detail: serde_json::Value,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id,
+            timestamp: event.created_at,
+            actor: event.actor,
+            action: event.action,
+            subject: Some(event.subject).filter(|subject| !subject.is_empty()),
+            detail: event.detail,
+        }
+    }
+}
+
+/// The routes of events.
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/admin/events").route(web::get().to(list)));
+}
+
+async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&world, &request).await?;
+    let query = Query::of(&request)?;
+    let limit = query.limit(50)?;
+    let before = query.parsed("before", "an event's id", |text| text.parse().ok())?;
+    let text = query.text("q").map(str::to_owned);
+    let read = world.relay.store.read_later(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
+    let views = read.await?.into_iter().map(EventView::from).collect();
+    Ok(paging::json(&request, &query, views, limit, |last: &EventView| last.id.to_string()))
+}

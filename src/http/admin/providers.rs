@@ -1,0 +1,241 @@
+//! Providers: where requests go and who earns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::earnings::Earnings;
+use super::provider_view::{ProbeView, ProviderView, health};
+use crate::domain::ids::ProviderId;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::http::error::ApiError;
+use crate::http::resource;
+use crate::http::world::World;
+use crate::http::{auth, body};
+use crate::relay::PROBE_TIMEOUTS;
+use crate::store::providers::{self, NewProvider, ProviderChange};
+use crate::store::{Connection, StoreError, accounts};
+use crate::upstream::{Client, check_base_url};
+
+/// A model: the public name, and what the provider calls it if that is another name.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = ProviderModelBody)]
+#[serde(deny_unknown_fields)]
+pub struct ModelBody {
+    model: String,
+    upstream_model: Option<String>,
+}
+
+/// The body of `POST /v1/admin/providers`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewProviderBody {
+    name: String,
+    /// Up to and with `/v1`.
+    base_url: String,
+    /// Who earns: an account's id, name or email.
+    account: String,
+    models: Vec<ModelBody>,
+    /// What it asks for; `env:VARIABLE` is read from the server's environment.
+    api_key: Option<String>,
+    max_concurrent: Option<u32>,
+}
+
+/// The body of `PATCH /v1/admin/providers/{id}`: what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderPatch {
+    name: Option<String>,
+    base_url: Option<String>,
+    account: Option<String>,
+    models: Option<Vec<ModelBody>>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<String>)]
+    api_key: Option<Option<String>>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<u32>)]
+    max_concurrent: Option<Option<u32>>,
+    enabled: Option<bool>,
+}
+
+/// How long an admin waits for a probe; it goes on, and is stored, after that.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// The same where adding a provider is what was asked for.
+const SHORT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The routes of providers.
+pub fn routes(app: &mut ServiceConfig) {
+    // One memory per worker: the sums of a million rows are worth keeping twice.
+    app.app_data(Data::new(Earnings::default()))
+        .service(resource("/v1/admin/providers").route(web::get().to(list)).route(web::post().to(create)))
+        .service(resource("/v1/admin/providers/{id}").route(web::patch().to(patch)).route(web::delete().to(remove)))
+        .service(resource("/v1/admin/providers/{id}/probe").route(web::post().to(probe)));
+}
+
+fn provider_id(text: &str) -> Result<ProviderId, ApiError> {
+    ProviderId::parse(text).ok_or_else(|| ApiError::not_found(format!("no provider {text}")))
+}
+
+async fn list(
+    request: HttpRequest,
+    world: Data<World>,
+    earnings: Data<Earnings>,
+) -> Result<Json<Vec<ProviderView>>, ApiError> {
+    auth::admin(&world, &request).await?;
+    let relay = Arc::clone(&world.relay);
+    let read = world.relay.store.read_later(move |conn| {
+        let earned = earnings.read(conn, Timestamp::now())?;
+        let view = |row: providers::ProviderRow| {
+            let earned = earned.get(&row.id).copied().unwrap_or_default();
+            let health = health(&relay.providers, row.id);
+            ProviderView::read(conn, row, health, earned)
+        };
+        providers::list(conn)?.into_iter().map(view).collect()
+    });
+    Ok(Json(read.await?))
+}
+
+async fn one(world: &World, earnings: Data<Earnings>, id: ProviderId) -> Result<ProviderView, ApiError> {
+    let health = health(&world.relay.providers, id);
+    let read = world.relay.store.read_later(move |conn| {
+        let earned = earnings.read(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
+        ProviderView::read(conn, providers::find(conn, &id.to_string())?, health.clone(), earned)
+    });
+    Ok(read.await?)
+}
+
+async fn create(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    earnings: Data<Earnings>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let new: NewProviderBody = body::parse(&bytes)?;
+    let url = base_url(&new.base_url)?;
+    let models = models(new.models)?;
+    let max_concurrent = at_least_one(new.max_concurrent)?;
+    let account = new.account.clone();
+    let account_id = world.relay.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
+    let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
+    let new = NewProvider { name: new.name, account_id, url, api_key, max_concurrent, models };
+    let now = Timestamp::now();
+    let actor = admin.actor.clone();
+    let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
+    let id = world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    // A provider that does not answer yet is added all the same.
+    drop(run_probe(&world, id, actor, SHORT_PATIENCE).await);
+    Ok(HttpResponse::Created().json(one(&world, earnings, id).await?))
+}
+
+async fn patch(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    earnings: Data<Earnings>,
+    id: Path<String>,
+) -> Result<Json<ProviderView>, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let id = provider_id(&id)?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let patch: ProviderPatch = body::parse(&bytes)?;
+    let account_id = match &patch.account {
+        Some(text) => Some(world.relay.store.read(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
+        None => None,
+    };
+    let change = ProviderChange {
+        name: patch.name,
+        account_id,
+        url: patch.base_url.as_deref().map(base_url).transpose()?,
+        api_key: patch.api_key.map(|key| key.filter(|key| !key.is_empty()).map(Secret::new)),
+        max_concurrent: patch.max_concurrent.map(at_least_one).transpose()?,
+        models: patch.models.map(models).transpose()?,
+    };
+    let (enabled, now) = (patch.enabled, Timestamp::now());
+    let write = move |conn: &Connection| {
+        if !change.is_empty() {
+            providers::change(conn, id, &change, &admin.actor, now)?;
+        }
+        match enabled {
+            Some(enabled) => providers::set_disabled(conn, &id.to_string(), !enabled, &admin.actor, now).map(drop),
+            None => providers::find(conn, &id.to_string()).map(drop),
+        }
+    };
+    world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    Ok(Json(one(&world, earnings, id).await?))
+}
+
+async fn remove(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let id = provider_id(&id)?;
+    let now = Timestamp::now();
+    world.relay.writer.write(move |conn| providers::remove(conn, &id.to_string(), &admin.actor, now)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn probe(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<ProbeView>, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let id = provider_id(&id)?;
+    world.relay.store.read(|conn| providers::find(conn, &id.to_string()))?;
+    Ok(Json(run_probe(&world, id, admin.actor, PATIENCE).await?))
+}
+
+/// Probes in a task of its own: it is stored even if nobody waits for it any more.
+async fn run_probe(world: &World, id: ProviderId, actor: String, patience: Duration) -> Result<ProbeView, ApiError> {
+    let relay = Arc::clone(&world.relay);
+    let task = actix_web::rt::spawn(async move { relay.probe(&Client::new(PROBE_TIMEOUTS), id, actor).await });
+    match tokio::time::timeout(patience, task).await {
+        Ok(Ok(probed)) => Ok(probed?.into()),
+        Ok(Err(_)) => Err(StoreError::Closed.into()),
+        Err(_) => Ok(ProbeView::unfinished(Timestamp::now())),
+    }
+}
+
+/// Says which field an error of the store is about.
+fn name_or_key(e: ApiError) -> ApiError {
+    let about_key = e.to_string().contains("provider's key");
+    e.of_field(if about_key { "api_key" } else { "name" })
+}
+
+fn account_error(e: StoreError) -> ApiError {
+    match e {
+        StoreError::NotFound(text) => ApiError::invalid(Some("account"), text),
+        other => other.into(),
+    }
+}
+
+fn base_url(text: &str) -> Result<String, ApiError> {
+    check_base_url(text).map_err(|e| ApiError::invalid(Some("base_url"), format!("base_url: {e}")))
+}
+
+fn at_least_one(most: Option<u32>) -> Result<Option<u32>, ApiError> {
+    match most {
+        Some(0) => Err(ApiError::invalid(Some("max_concurrent"), "max_concurrent must be at least 1")),
+        other => Ok(other),
+    }
+}
+
+/// The names of the models: each once, without blanks.
+fn models(bodies: Vec<ModelBody>) -> Result<Vec<(String, String)>, ApiError> {
+    let invalid = |text: &str| Err(ApiError::invalid(Some("models"), text));
+    let fine =
+        |name: &str| (1..=256).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
+    let mut models: Vec<(String, String)> = Vec::with_capacity(bodies.len());
+    for ModelBody { model, upstream_model } in bodies {
+        let upstream = upstream_model.filter(|name| !name.is_empty()).unwrap_or_else(|| model.clone());
+        if !fine(&model) || !fine(&upstream) {
+            return invalid("a model's names are 1 to 256 bytes each, without blanks");
+        }
+        if models.iter().any(|(other, _)| *other == model) {
+            return invalid("a model is given twice");
+        }
+        models.push((model, upstream));
+    }
+    if models.is_empty() { invalid("a provider offers at least one model") } else { Ok(models) }
+}

@@ -1,0 +1,268 @@
+//! Puts the document together: the routes of the table, the schemas of the code's own types.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::routes::{Answer, Auth, Body, ROUTES, Route};
+use super::{parameters, requests, wire};
+use crate::http::{
+    admin, admin_withdrawals, earnings, invites, key_body, keys, models, overview, payments, public, quote, session,
+    stats, withdrawals,
+};
+use crate::store::{invites as codes, key_view, ledger, refund, summary, usage};
+
+/// The whole document.
+pub fn document() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Coordinator",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+            "description": "Prepaid access to inference servers. Money is whole micro-USD (1 USD = 1,000,000), \
+                            prices are micro-USD per 1,000,000 tokens, times are RFC 3339 in UTC.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": TAGS.map(|(name, says)| json!({"name": name, "description": says})),
+        "paths": paths(),
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, sk-db-…"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key"},
+            },
+        },
+    })
+}
+
+const TAGS: [(&str, &str); 5] = [
+    ("Without a key", "Anybody may ask"),
+    ("Inference", "With a key of the scope inference"),
+    ("Account", "With any key of the account"),
+    ("Keys and withdrawals", "With a key of the scope manage"),
+    ("Admin", "With an admin's key, or the session of the admin page"),
+];
+
+const fn tag(auth: Auth) -> &'static str {
+    let [(nobody, _), (inference, _), (key, _), (manage, _), (admin, _)] = TAGS;
+    match auth {
+        Auth::Nobody => nobody,
+        Auth::Inference => inference,
+        Auth::Key => key,
+        Auth::Manage => manage,
+        Auth::Admin => admin,
+    }
+}
+
+fn paths() -> Map<String, Value> {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(route.method.to_owned(), operation(route));
+        }
+    }
+    paths
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters = parameters::of_path(route.path);
+    parameters.extend(route.query.split_whitespace().map(parameters::query));
+    if route.errors.contains(&422) {
+        parameters.push(parameters::idempotency_key());
+    }
+    let mut operation = json!({
+        "operationId": id(route),
+        "summary": route.says,
+        "tags": [tag(route.auth)],
+        "parameters": parameters,
+        "responses": responses(route),
+        "security": if route.auth == Auth::Nobody { json!([]) } else { json!([{"bearer": []}, {"header": []}]) },
+    });
+    if let (Body::Json(schema) | Body::Maybe(schema), Some(operation)) = (route.body, operation.as_object_mut()) {
+        let required = matches!(route.body, Body::Json(_));
+        operation.insert(
+            "requestBody".into(),
+            json!({
+                "required": required,
+                "content": {"application/json": {"schema": reference(schema)}},
+            }),
+        );
+    }
+    operation
+}
+
+/// Like `post_v1_admin_accounts_account_id_keys`.
+fn id(route: &Route) -> String {
+    let path = route.path.replace(['{', '}'], "").replace(['/', '-', '.'], "_");
+    format!("{}{path}", route.method)
+}
+
+fn responses(route: &Route) -> Map<String, Value> {
+    let mut responses = Map::new();
+    let (status, answer) = answer(route.answer);
+    responses.insert(status.to_string(), answer);
+    let envelope = if route.path.starts_with("/v1/messages") { "AnthropicError" } else { "Error" };
+    for status in errors(route) {
+        responses.insert(
+            status.to_string(),
+            json!({
+                "description": meaning(status),
+                "content": {"application/json": {"schema": reference(envelope)}},
+            }),
+        );
+    }
+    responses
+}
+
+/// What follows from who may ask, what is read, and what is in the path.
+fn errors(route: &Route) -> Vec<u16> {
+    let mut errors = route.errors.to_vec();
+    errors.extend([500, 503]);
+    if route.auth != Auth::Nobody {
+        errors.extend([401, 403, 429]);
+    }
+    if route.body != Body::None {
+        errors.extend([400, 408, 413]);
+    }
+    if !route.query.is_empty() || route.errors.contains(&422) {
+        errors.push(400);
+    }
+    if route.path.contains('{') {
+        errors.push(404);
+    }
+    if route.answer == Answer::Model {
+        // A provider may say that the request is at fault.
+        errors.push(422);
+    }
+    errors.sort_unstable();
+    errors.dedup();
+    errors
+}
+
+const fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "Something is wrong with the request; param names the field",
+        401 => "The key is missing, malformed, unknown, revoked or expired; or nobody is signed in",
+        402 => "The balance, or what the key may spend, does not cover it. Asking again does not help",
+        403 => "The wrong scope, a suspended account, or a model that the key may not use",
+        404 => "What was named is not there",
+        408 => "The request came too slowly",
+        409 => "It is there already, or was decided already",
+        413 => "The body is too large",
+        422 => "The idempotency key was used with another request; or the provider refuses the request",
+        429 => "Too much, for now: see Retry-After",
+        502 => "Every provider failed before its answer began",
+        503 => "Not now: see Retry-After",
+        504 => "Every provider took too long",
+        _ => "The server is at fault",
+    }
+}
+
+fn answer(answer: Answer) -> (u16, Value) {
+    let json_of = |schema: Value| json!({"application/json": {"schema": schema}});
+    let many = |name: &str| json!({"type": "array", "items": reference(name)});
+    let text = json!({"schema": {"type": "string"}});
+    let (status, content) = match answer {
+        Answer::One(status, name) => (status, json_of(reference(name))),
+        Answer::Many(name) => (200, json_of(many(name))),
+        Answer::Rows(name) => (200, json!({"application/json": {"schema": many(name)}, "text/csv": text})),
+        Answer::Empty(status) => return (status, json!({"description": "Done"})),
+        Answer::Model => (
+            200,
+            json!({
+                "application/json": {"schema": reference("ModelAnswer")}, "text/event-stream": text,
+            }),
+        ),
+        Answer::Text("application/json") => (200, json_of(json!({"type": "object"}))),
+        Answer::Text(kind) => (200, json!({kind: text})),
+    };
+    (status, json!({"description": "Done", "content": content, "headers": headers(answer)}))
+}
+
+fn headers(answer: Answer) -> Value {
+    let header = |says: &str| json!({"schema": {"type": "string"}, "description": says});
+    match answer {
+        Answer::Many(_) | Answer::Rows(_) => json!({"link": header("The next page, if there is one: rel=\"next\"")}),
+        Answer::Model => json!({
+            "x-request-id": header("The usage row's request_id"),
+            "x-cost-micro-usd": header("What was debited; not if it streams"),
+            "x-balance-micro-usd": header("What is left; not if it streams"),
+            "x-max-tokens-limited": header("balance: the output bound was lowered to what the balance affords"),
+        }),
+        _ => json!({"x-request-id": header("The request's id")}),
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// The schemas by name: those named here, and those that they refer to.
+pub fn schemas() -> BTreeMap<String, Value> {
+    let mut found: Vec<(String, RefOr<Schema>)> = Vec::new();
+    macro_rules! collect {
+        ($($type:ty),* $(,)?) => {$(
+            found.push((<$type as ToSchema>::name().into_owned(), <$type as PartialSchema>::schema()));
+            <$type as ToSchema>::schemas(&mut found);
+        )*};
+    }
+    collect![
+        wire::ErrorEnvelope,
+        wire::AnthropicError,
+        wire::SessionView,
+        wire::Health,
+        wire::Version,
+        wire::TokenCount,
+        public::Pricing,
+        stats::Stats,
+        models::ModelList,
+        models::ModelView,
+        payments::BalanceView,
+        usage::UsageRow,
+        summary::Total,
+        ledger::Entry,
+        ledger::Credited,
+        refund::Refunded,
+        quote::QuoteView,
+        key_view::KeyView,
+        keys::Made,
+        keys::OwnKey,
+        key_body::KeyBody,
+        invites::Redeem,
+        invites::Create,
+        codes::Invite,
+        codes::Redeemed,
+        earnings::Earnings,
+        withdrawals::Body,
+        withdrawals::OwnWithdrawal,
+        withdrawals::Requested,
+        admin_withdrawals::Paid,
+        admin_withdrawals::Reject,
+        crate::store::withdrawals::Withdrawal,
+        session::SignInBody,
+        session::SetupBody,
+        overview::Overview,
+        overview::AuditView,
+        admin::accounts::AccountView,
+        admin::accounts::NewAccountBody,
+        admin::accounts::AccountPatch,
+        admin::credit::CreditBody,
+        admin::refund::RefundBody,
+        admin::events::EventView,
+        admin::pricing::AdminPricing,
+        admin::pricing::PriceVersion,
+        admin::pricing::PriceBody,
+        admin::provider_view::ProviderView,
+        admin::provider_view::ProbeView,
+        admin::providers::NewProviderBody,
+        admin::providers::ProviderPatch,
+        wire::PathIds,
+    ];
+    let own = found.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()));
+    let requests = requests::schemas().into_iter().map(|(name, schema)| (name.to_owned(), schema));
+    own.chain(requests).collect()
+}
