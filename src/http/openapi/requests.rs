@@ -10,7 +10,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         "required": ["role"],
         "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
     }});
-    let text = json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer", "object"]}}]});
+    let text =
+        json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer", "object"]}}]});
     vec![
         (
             "ChatRequest",
