@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(top.get("b"), Some(r#"{"a":[1e400, "\ud800"]}"#));
         assert_eq!(top.get("c"), Some("null"));
         assert_eq!(top.get("d"), None);
+        assert_eq!(top.iter().nth(2), Some(("c", "null")));
     }
 
     #[test]

@@ -25,8 +25,7 @@ use crate::domain::time::Timestamp;
 use crate::store::Connection;
 use crate::store::invites::{self, NewInvite};
 
-/// `/v1/invite/redeem`, `/v1/admin/invite-codes…`. The guesses are counted over all workers: give each the
-/// same `guesses`.
+/// `/v1/invite/redeem`, `/v1/admin/invite-codes…`. They need [`Guesses`], one for all workers.
 pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/invite/redeem").route(web::post().to(redeem)))
         .service(resource("/v1/admin/invite-codes").route(web::get().to(list)).route(web::post().to(create)))
@@ -63,9 +62,12 @@ impl Guesses {
         Ok(())
     }
 
-    /// It was no guess.
+    /// One try was no guess. The others still count: who has one good code could else guess for ever.
     fn forgive(&self, account: AccountId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tries) = all.get_mut(&account) {
+            tries.count = tries.count.saturating_sub(1);
+        }
     }
 }
 
@@ -183,7 +185,11 @@ mod tests {
         assert_eq!(guesses.count(account, start + Duration::from_secs(20)), Err(Duration::from_secs(40)));
         assert!(guesses.count(AccountId::from_i64(8), start).is_ok(), "another account");
         assert!(guesses.count(account, start + WINDOW).is_ok(), "a minute later");
+        for _ in 0..MOST_TRIES - 1 {
+            assert!(guesses.count(account, start + WINDOW).is_ok());
+        }
         guesses.forgive(account);
-        assert!(guesses.count(account, start + WINDOW).is_ok());
+        assert!(guesses.count(account, start + WINDOW).is_ok(), "the one that was no guess");
+        assert!(guesses.count(account, start + WINDOW).is_err(), "but not the others");
     }
 }

@@ -25,6 +25,7 @@ mod public;
 mod query;
 mod quote;
 mod session;
+mod stall;
 mod stats;
 mod withdrawals;
 mod world;
@@ -77,7 +78,7 @@ pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
     .client_request_timeout(std::time::Duration::from_secs(10))
     .shutdown_timeout(settings.drain.as_secs())
     .disable_signals()
-    .on_connect(move |io, _: &mut Extensions| limit_unread(io, write_timeout))
+    .on_connect(move |io, extensions| prepare_connection(io, extensions, write_timeout))
     .listen(listener)?;
     Ok(server.run())
 }
@@ -102,8 +103,9 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)
-fn limit_unread(io: &dyn std::any::Any, timeout: std::time::Duration) {
+fn prepare_connection(io: &dyn std::any::Any, extensions: &mut Extensions, timeout: std::time::Duration) {
     let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    stall::Connection::note(stream, extensions);
     let socket = socket2::SockRef::from(stream);
     let set = socket.set_tcp_user_timeout(Some(timeout)).and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
     if let Err(e) = set {

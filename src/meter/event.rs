@@ -33,6 +33,15 @@ pub struct Sight<'a> {
     pub is_last: bool,
 }
 
+impl Sight<'_> {
+    /// Nothing matters in the event but its output, whatever the output is. Where the type of an event had
+    /// to be parsed out of its data, the output decides whether it could be.
+    pub fn is_plain(&self, event: &Event<'_>) -> bool {
+        let kind_is_told = self.kind.is_empty() || event.name.is_some() || leading_type(&event.data).is_some();
+        kind_is_told && *self == Sight { kind: self.kind, ..Sight::default() }
+    }
+}
+
 /// Whether an event is held back until the request is settled.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {

@@ -6,6 +6,8 @@
 //! | [`state`] | where a stream stands, and why it failed |
 //! | [`whole`] | one answer that came whole |
 //! | [`receipt`] | the cost, written into an answer |
+//! | `held` | the end of a stream, which waits for the receipt |
+//! | `shape` | what the events of a stream have in common, so that most need not be read |
 //! | `event` | what one event of a stream means for the bill |
 //! | [`usage`] | usage objects of all dialects, and llama.cpp's `timings` |
 //! | `text` | the output text of an answer, kept for an estimate |
@@ -19,6 +21,8 @@ pub mod stream;
 pub mod state;
 pub mod whole;
 pub mod receipt;
+mod held;
+mod shape;
 mod event;
 pub mod usage;
 mod text;

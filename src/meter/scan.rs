@@ -200,6 +200,8 @@ pub struct Marks {
     pub content_block: Mark,
     /// `input`
     pub input: Mark,
+    /// `sequence_number`
+    pub sequence_number: Mark,
 }
 
 /// Built once: a finder picks its rare bytes when it is made.
@@ -213,6 +215,7 @@ pub static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks {
     item: Mark::new("\"item\""),
     content_block: Mark::new("\"content_block\""),
     input: Mark::new("\"input\""),
+    sequence_number: Mark::new("\"sequence_number\""),
 });
 
 #[cfg(test)]

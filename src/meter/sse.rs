@@ -22,27 +22,33 @@ pub struct Framer {
     searched: usize,
     /// A CR was the last byte so far: an LF that follows belongs to the same line end.
     after_cr: bool,
+    /// What is looked at starts with bytes that were pending.
+    was_pending: bool,
 }
 
 impl Framer {
-    /// Adds bytes. Gives all blocks that are now complete as one piece, and writes where each of them
-    /// ends into `ends`. Where nothing was pending, the piece is a slice of `bytes`, not a copy.
-    pub fn feed(&mut self, bytes: Bytes, ends: &mut Vec<usize>) -> Bytes {
-        ends.clear();
-        if !self.tail.is_empty() {
-            self.tail.extend_from_slice(&bytes);
-            let tail = std::mem::take(&mut self.tail);
-            self.scan(&tail, ends);
-            self.tail = tail;
-            let whole = ends.last().copied().unwrap_or(0);
-            self.shift(whole);
-            return self.tail.split_to(whole).freeze();
+    /// Takes what came, and gives all that is to be looked at: after what was pending, if anything was.
+    /// [`Self::close`] takes back what is not complete.
+    pub fn open(&mut self, bytes: Bytes) -> Bytes {
+        self.was_pending = !self.tail.is_empty();
+        if !self.was_pending {
+            return bytes;
         }
-        self.scan(&bytes, ends);
-        let whole = ends.last().copied().unwrap_or(0);
-        self.shift(whole);
-        self.tail.extend_from_slice(bytes.get(whole..).unwrap_or_default());
-        bytes.slice(..whole)
+        self.tail.extend_from_slice(&bytes);
+        std::mem::take(&mut self.tail).freeze()
+    }
+
+    /// Keeps what is behind `end`, the end of the last block, for the bytes to come. `text` may be left
+    /// empty if no block ended.
+    pub fn close(&mut self, text: &mut Bytes, end: usize) {
+        self.line_start = self.line_start.saturating_sub(end);
+        self.searched = self.searched.saturating_sub(end);
+        if end == 0 && self.was_pending {
+            // A long block comes in many pieces and is not copied for each of them.
+            self.tail = BytesMut::from(std::mem::take(text));
+        } else {
+            self.tail.extend_from_slice(text.get(end..).unwrap_or_default());
+        }
     }
 
     /// Bytes that wait for the end of their block.
@@ -56,29 +62,28 @@ impl Framer {
         std::mem::take(&mut self.tail).freeze()
     }
 
-    fn shift(&mut self, by: usize) {
-        self.line_start = self.line_start.saturating_sub(by);
-        self.searched = self.searched.saturating_sub(by);
+    /// A block that starts at a block's start and ends at `end` was found otherwise.
+    pub fn skip_to(&mut self, end: usize) {
+        (self.line_start, self.searched, self.after_cr) = (end, end, false);
     }
 
-    /// Finds the ends of blocks in `text`, going on where the last scan stopped.
-    fn scan(&mut self, text: &[u8], ends: &mut Vec<usize>) {
-        let mut block_start = 0;
+    /// Where in `text` the block ends that starts at `start`, going on where the last search stopped.
+    pub fn next_end(&mut self, text: &[u8], start: usize) -> Option<usize> {
         while let Some(&next) = text.get(self.searched) {
             if std::mem::take(&mut self.after_cr) && next == b'\n' {
                 self.searched += 1;
-                if self.line_start == block_start {
-                    // The CR ended a block, which is gone already: its LF comes after it alone.
-                    block_start = self.searched;
-                    ends.push(block_start);
-                }
+                let block_ended = self.line_start == start;
                 self.line_start = self.searched;
+                if block_ended {
+                    // The CR ended a block, which is gone already: its LF comes after it alone.
+                    return Some(self.searched);
+                }
                 continue;
             }
             let rest = text.get(self.searched..).unwrap_or_default();
             let Some(at) = memchr2(b'\n', b'\r', rest) else {
                 self.searched = text.len();
-                return;
+                return None;
             };
             let line_end = self.searched + at;
             let mut next_line = line_end + 1;
@@ -89,13 +94,14 @@ impl Framer {
                     None => self.after_cr = true,
                 }
             }
-            if line_end == self.line_start {
-                block_start = next_line;
-                ends.push(block_start);
-            }
+            let is_blank = line_end == self.line_start;
             self.line_start = next_line;
             self.searched = next_line;
+            if is_blank {
+                return Some(next_line);
+            }
         }
+        None
     }
 }
 
@@ -179,6 +185,22 @@ pub fn render(name: Option<&[u8]>, data: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Framer {
+        /// All blocks that are now complete as one piece, and where each of them ends.
+        pub fn feed(&mut self, bytes: Bytes, ends: &mut Vec<usize>) -> Bytes {
+            ends.clear();
+            let mut text = self.open(bytes);
+            let mut start = 0;
+            while let Some(end) = self.next_end(&text, start) {
+                ends.push(end);
+                start = end;
+            }
+            self.close(&mut text, start);
+            text.truncate(start);
+            text
+        }
+    }
 
     /// The blocks of a text that comes in two pieces.
     fn blocks(text: &[u8], cut: usize) -> Vec<Vec<u8>> {

@@ -3,20 +3,21 @@
 //! The end of the answer is held back until the request is settled, so that a client that has it whole
 //! is in the database.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::event::{self, Hold, Sight};
 use super::fields;
-use super::receipt::{self, Receipt};
+use super::held::{Ending, HeldBack, HeldKind};
+use super::receipt::Receipt;
+use super::shape::Shape;
 use super::sse::{Event, Framer, LONGEST_BLOCK};
 use super::state::{Failure, Pushed, State};
-use super::text::OutputText;
+use super::text::{OutputText, Taken};
 use super::usage::{Pieces, Source};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Reported;
-
-/// The most that is held back, in bytes.
-const MOST_HELD: usize = 2 * LONGEST_BLOCK;
 
 /// One streamed answer as it passes.
 #[derive(Debug)]
@@ -24,10 +25,8 @@ pub struct StreamMeter {
     endpoint: Endpoint,
     client_wants_usage: bool,
     framer: Framer,
-    /// Where the blocks of a push end; kept for its memory.
-    ends: Vec<usize>,
-    held: Vec<Held>,
-    held_bytes: usize,
+    shape: Shape,
+    held: HeldBack,
     output: OutputText,
     usage: Source,
     timings: Source,
@@ -38,24 +37,6 @@ pub struct StreamMeter {
     events_seen: bool,
     output_started: bool,
     state: State,
-}
-
-/// A block that waits for the receipt.
-#[derive(Debug)]
-struct Held {
-    bytes: Bytes,
-    kind: HeldKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeldKind {
-    Plain,
-    /// A blank line more than needed, or an LF cut off from its CR: goes the way of what it follows.
-    Blank,
-    Usage {
-        alone: bool,
-    },
-    Last,
 }
 
 /// Where a block goes.
@@ -73,9 +54,8 @@ impl StreamMeter {
             endpoint,
             client_wants_usage,
             framer: Framer::default(),
-            ends: Vec::new(),
-            held: Vec::new(),
-            held_bytes: 0,
+            shape: Shape::default(),
+            held: HeldBack::default(),
             output: OutputText::default(),
             usage: Source::default(),
             timings: Source::default(),
@@ -93,27 +73,31 @@ impl StreamMeter {
         if matches!(self.state, State::Failed(_)) {
             return Pushed { forward: Bytes::new(), data_events: 0, state: self.state.clone() };
         }
-        let mut ends = std::mem::take(&mut self.ends);
-        let whole = self.framer.feed(bytes, &mut ends);
+        let mut text = self.framer.open(bytes);
         let (mut start, mut forward, mut data_events) = (0, 0, 0);
-        for &end in &ends {
-            let block = whole.get(start..end).unwrap_or_default();
-            match self.look(block, &mut data_events) {
+        while !matches!(self.state, State::Failed(_)) {
+            if let Some(length) = self.pass(text.get(start..).unwrap_or_default()) {
+                start += length;
+                forward = start;
+                data_events += 1;
+                self.framer.skip_to(start);
+                continue;
+            }
+            let Some(end) = self.framer.next_end(&text, start) else { break };
+            match self.look(text.get(start..end).unwrap_or_default(), &mut data_events) {
                 Ok(Way::Forward) => forward = end,
-                Ok(Way::Held(kind)) => self.hold(whole.slice(start..end), kind),
+                Ok(Way::Held(kind)) => self.hold(text.slice(start..end), kind),
                 Ok(Way::Nowhere) => {}
                 Err(failure) => self.state = State::Failed(failure),
             }
-            if matches!(self.state, State::Failed(_)) {
-                break;
-            }
             start = end;
         }
+        self.framer.close(&mut text, start);
         if self.framer.pending() > LONGEST_BLOCK && self.state == State::More {
             self.state = State::Failed(Failure::TooLong);
         }
-        self.ends = ends;
-        Pushed { forward: whole.slice(..forward), data_events, state: self.state.clone() }
+        let forward = if forward == text.len() { text } else { text.slice(..forward) };
+        Pushed { forward, data_events, state: self.state.clone() }
     }
 
     /// The provider closed the body cleanly.
@@ -157,6 +141,20 @@ impl StreamMeter {
         self.output.count()
     }
 
+    /// Lets an event pass that brings only another text than one before it, and tells its length. While
+    /// something is held back, nothing passes.
+    fn pass(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.state != State::More || !self.held.is_empty() {
+            return None;
+        }
+        let event = self.shape.read(bytes).filter(|event| event.length <= LONGEST_BLOCK)?;
+        if self.output.take_text(event.text) {
+            self.usage.outdate();
+            self.timings.outdate();
+        }
+        Some(event.length)
+    }
+
     /// Looks at one block. `data_events` counts it if it is progress.
     fn look(&mut self, block: &[u8], data_events: &mut usize) -> Result<Way, Failure> {
         if block.len() > LONGEST_BLOCK {
@@ -180,7 +178,7 @@ impl StreamMeter {
         let sight = event::read(self.endpoint, &event, self.finished)?;
         self.events_seen = true;
         *data_events += usize::from(!sight.is_ping);
-        self.note(&sight, &event.data);
+        let taken = self.note(&sight, &event.data);
         if sight.is_last {
             let usage_said = self.usage.reported() != Reported::default();
             if !self.finished && !usage_said {
@@ -194,14 +192,20 @@ impl StreamMeter {
             (Hold::Yes, _) | (Hold::No, false) => Way::Held(HeldKind::Plain),
             (Hold::No, true) => {
                 self.output_started = true;
+                if let (Taken::One(text), Cow::Borrowed(_)) = (taken, &event.data)
+                    && sight.is_plain(&event)
+                {
+                    self.shape.learn(block, text);
+                }
                 Way::Forward
             }
         })
     }
 
     /// Notes what an event brings and says.
-    fn note(&mut self, sight: &Sight<'_>, data: &[u8]) {
-        if self.output.take_event(self.endpoint, sight.kind, data) {
+    fn note<'a>(&mut self, sight: &Sight<'_>, data: &'a [u8]) -> Taken<'a> {
+        let taken = self.output.take(self.endpoint, sight.kind, data);
+        if taken.any_text() {
             self.usage.outdate();
             self.timings.outdate();
         }
@@ -221,70 +225,20 @@ impl StreamMeter {
             self.identity = Some(identity.clone());
         }
         self.finished |= sight.finishes;
+        taken
     }
 
     fn hold(&mut self, bytes: Bytes, kind: HeldKind) {
-        self.held_bytes += bytes.len();
-        self.held.push(Held { bytes, kind });
-        if self.held_bytes > MOST_HELD {
-            self.state = State::Failed(Failure::TooLong);
+        if let Err(failure) = self.held.push(bytes, kind) {
+            self.state = State::Failed(failure);
         }
     }
 
     /// What was held back, with the receipt in it, up to the last byte of the stream.
     pub fn last_bytes(self, receipt: &Receipt) -> Bytes {
-        let is_usage = |held: &Held| matches!(held.kind, HeldKind::Usage { .. });
-        let target = self.held.iter().rposition(is_usage);
-        let mut out = Vec::with_capacity(self.held_bytes + 256);
-        let mut blank_follows = true;
-        let mut closing = Some(self.closing(target.is_some(), receipt));
-        for (place, held) in self.held.iter().enumerate() {
-            match held.kind {
-                HeldKind::Blank if !blank_follows => continue,
-                HeldKind::Usage { alone: true } if !self.shows_usage() => {
-                    blank_follows = false;
-                    continue;
-                }
-                HeldKind::Usage { .. } if Some(place) == target && self.shows_usage() => {
-                    let (block, anew) = receipt::in_block(self.endpoint, &held.bytes, receipt);
-                    out.extend_from_slice(&block);
-                    blank_follows = !anew;
-                    continue;
-                }
-                HeldKind::Last => {
-                    let (usage_chunk, _) = closing.take().unwrap_or_default();
-                    out.extend_from_slice(usage_chunk.as_bytes());
-                }
-                HeldKind::Plain | HeldKind::Blank | HeldKind::Usage { .. } => {}
-            }
-            out.extend_from_slice(&held.bytes);
-            blank_follows = true;
-        }
-        if let Some((usage_chunk, last)) = closing {
-            out.extend_from_slice(usage_chunk.as_bytes());
-            out.extend_from_slice(last.as_bytes());
-        }
-        out.into()
-    }
-
-    /// The client gets to see usage that stands alone.
-    const fn shows_usage(&self) -> bool {
-        self.client_wants_usage || matches!(self.endpoint, Endpoint::Responses | Endpoint::Messages)
-    }
-
-    /// The usage chunk that the provider owes the client, and the last event, should it be missing:
-    /// client libraries wait for it.
-    fn closing(&self, has_usage: bool, receipt: &Receipt) -> (String, &'static str) {
-        match self.endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
-                let identity = self.identity.as_deref().unwrap_or_default();
-                let owed = self.client_wants_usage && !has_usage;
-                let chunk = if owed { receipt::usage_chunk(self.endpoint, identity, receipt) } else { String::new() };
-                (chunk, "data: [DONE]\n\n")
-            }
-            Endpoint::Responses => (String::new(), ""),
-            Endpoint::Messages => (String::new(), "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
-        }
+        let identity = self.identity.as_deref().unwrap_or_default();
+        let (endpoint, client_wants_usage) = (self.endpoint, self.client_wants_usage);
+        self.held.with(Ending { endpoint, client_wants_usage, identity, receipt })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The output text of an answer, kept for an estimate.
 
-use super::scan::{MARKS, Mark, Part, Parts};
+use super::scan::{MARKS, Mark, Part, Parts, RawText};
 use super::tokens;
 use crate::domain::request::Endpoint;
 
@@ -24,29 +24,63 @@ pub struct OutputText {
     folded: u64,
 }
 
+/// The strings that the text of one event stood in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken<'a> {
+    /// There was none.
+    Nothing,
+    /// It was this one, which may be empty.
+    One(RawText<'a>),
+    /// They were several.
+    Several {
+        /// One of them was not empty.
+        any_text: bool,
+    },
+}
+
+impl<'a> Taken<'a> {
+    /// There was text.
+    pub const fn any_text(self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::One(text) => !text.inner.is_empty(),
+            Self::Several { any_text } => any_text,
+        }
+    }
+
+    fn and(self, text: RawText<'a>) -> Self {
+        match self {
+            Self::Nothing => Self::One(text),
+            before => Self::Several { any_text: before.any_text() || !text.inner.is_empty() },
+        }
+    }
+}
+
 impl OutputText {
-    /// Takes in the text of one event of a stream; true if it had any. `kind` is the type of the event
-    /// in the dialects that have types.
-    pub fn take_event(&mut self, endpoint: Endpoint, kind: &[u8], data: &[u8]) -> bool {
-        let before = self.text.len();
-        match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Embeddings => self.take_marked(&MARKS.delta, data, CHAT),
-            Endpoint::Completions => self.take_marked(&MARKS.text, data, &[b""]),
-            Endpoint::Responses if kind.ends_with(b".delta") => self.take_marked(&MARKS.delta, data, &[b""]),
-            Endpoint::Responses if kind == b"response.output_item.added" => {
-                self.take_marked(&MARKS.item, data, &[b"name"]);
-            }
-            Endpoint::Messages if kind == b"content_block_delta" => self.take_marked(&MARKS.delta, data, MESSAGES),
-            Endpoint::Messages if kind == b"content_block_start" => {
-                self.take_marked(&MARKS.content_block, data, MESSAGES);
-            }
-            Endpoint::Responses | Endpoint::Messages => {}
-        }
-        let grew = self.text.len() > before;
-        if self.text.len() >= FOLD_AT {
-            self.fold();
-        }
-        grew
+    /// Takes in the text of one event of a stream. `kind` is the type of the event in the dialects that
+    /// have types.
+    pub fn take<'a>(&mut self, endpoint: Endpoint, kind: &[u8], data: &'a [u8]) -> Taken<'a> {
+        let (mark, keys): (&Mark, &[&[u8]]) = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Embeddings => (&MARKS.delta, CHAT),
+            Endpoint::Completions => (&MARKS.text, &[b""]),
+            Endpoint::Responses if kind.ends_with(b".delta") => (&MARKS.delta, &[b""]),
+            Endpoint::Responses if kind == b"response.output_item.added" => (&MARKS.item, &[b"name"]),
+            Endpoint::Messages if kind == b"content_block_delta" => (&MARKS.delta, MESSAGES),
+            Endpoint::Messages if kind == b"content_block_start" => (&MARKS.content_block, MESSAGES),
+            Endpoint::Responses | Endpoint::Messages => return Taken::Nothing,
+        };
+        // A value that is itself a string stands under the key "".
+        let taken =
+            mark.values(data).fold(Taken::Nothing, |taken, value| self.take_strings(Parts::of(value), keys, taken));
+        self.fold_if_long();
+        taken
+    }
+
+    /// Takes in one string; true if it had any text.
+    pub fn take_text(&mut self, text: RawText<'_>) -> bool {
+        text.append_to(&mut self.text);
+        self.fold_if_long();
+        !text.inner.is_empty()
     }
 
     /// Takes in the field of a whole answer that holds its output.
@@ -58,7 +92,7 @@ impl OutputText {
             Endpoint::Messages => MESSAGES,
             Endpoint::Embeddings => return,
         };
-        self.take_strings(Parts::of(output.as_bytes()), keys);
+        self.take_strings(Parts::of(output.as_bytes()), keys, Taken::Nothing);
         if endpoint == Endpoint::Messages {
             for input in Mark::values(&MARKS.input, output.as_bytes()) {
                 let mut parts = Parts::of(input);
@@ -79,28 +113,31 @@ impl OutputText {
         self.text.clear();
     }
 
-    /// Takes the strings under `keys` in each value of a mark. A value that is itself a string stands
-    /// under the key "".
-    fn take_marked(&mut self, mark: &Mark, data: &[u8], keys: &[&[u8]]) {
-        for value in mark.values(data) {
-            self.take_strings(Parts::of(value), keys);
+    fn fold_if_long(&mut self) {
+        if self.text.len() >= FOLD_AT {
+            self.fold();
         }
     }
 
-    fn take_strings(&mut self, parts: Parts<'_>, keys: &[&[u8]]) {
+    /// Takes the strings under `keys`, `taken` being what was taken of this event before.
+    fn take_strings<'a>(&mut self, parts: Parts<'a>, keys: &[&[u8]], mut taken: Taken<'a>) -> Taken<'a> {
         let mut key: &[u8] = b"";
         let mut last: &[u8] = b"";
         for part in parts {
             match part {
                 Part::Key(name) => key = name,
-                // vLLM writes the same reasoning under two keys.
-                Part::Text(raw) if keys.contains(&key) && !(key.starts_with(b"reasoning") && raw.inner == last) => {
-                    raw.append_to(&mut self.text);
-                    last = raw.inner;
+                Part::Text(raw) if keys.contains(&key) => {
+                    taken = taken.and(raw);
+                    // vLLM writes the same reasoning under two keys.
+                    if !(key.starts_with(b"reasoning") && raw.inner == last) {
+                        raw.append_to(&mut self.text);
+                        last = raw.inner;
+                    }
                 }
                 Part::Text(_) | Part::Bare(_) => {}
             }
         }
+        taken
     }
 }
 
@@ -108,6 +145,12 @@ impl OutputText {
 mod tests {
     use super::*;
     use Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
+
+    impl OutputText {
+        fn take_event(&mut self, endpoint: Endpoint, kind: &[u8], data: &[u8]) -> bool {
+            self.take(endpoint, kind, data).any_text()
+        }
+    }
 
     #[test]
     fn the_text_of_an_event_is_found() {

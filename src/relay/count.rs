@@ -14,6 +14,8 @@ use crate::upstream::{Client, Target};
 const PATH: &str = "/messages/count_tokens";
 /// A provider that thinks longer about a count is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A count is not worth asking more of them.
+const MOST_ASKED: usize = 2;
 /// A longer answer is no count.
 const LONGEST_ANSWER: usize = 64 << 10;
 
@@ -34,7 +36,7 @@ impl Relay {
         let targets = offers.iter().map(|offer| self.target(offer)).collect();
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();
-        for target in &ranked {
+        for target in ranked.iter().take(MOST_ASKED) {
             let Some(_slot) = self.providers.take(target) else { continue };
             let answer = tokio::time::timeout(PATIENCE, ask(client, target, asked)).await;
             if let Ok(Some(count)) = answer {

@@ -210,6 +210,16 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_without_a_key_counts_for_the_account_alone() {
+        let holds = Arc::new(Holds::default());
+        let opened: Result<_, ()> = holds.open(ACCOUNT, None, |_| Ok((MicroUsd::new(5), ())));
+        assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(5));
+        assert!(holds.lock().keys.is_empty());
+        drop(opened);
+        assert!(holds.lock().accounts.is_empty());
+    }
+
+    #[test]
     fn a_refused_admission_holds_nothing() {
         let holds = Arc::new(Holds::default());
         let refused: Result<(OpenHold, ()), &str> = holds.open(ACCOUNT, Some(KEY), |_| Err("no"));

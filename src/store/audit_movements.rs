@@ -62,3 +62,104 @@ pub(super) const RULES: &[Rule] = &[
         says: "invite code differs from its redemptions",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::ids::AccountId;
+    use crate::domain::money::MicroUsd;
+    use crate::domain::settle::Balance;
+    use crate::domain::time::Timestamp;
+    use crate::store::withdrawals::{Decision, Wanted};
+    use crate::store::{Connection, Store, StoreError, accounts, audit, invites, ledger, withdrawals};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
+
+    /// An account with a gift of $5, and withdrawals of 3 (pending), 2 (paid) and 1 (rejected) micro-USD.
+    fn books(conn: &Connection) -> Result<AccountId, StoreError> {
+        let account_id = accounts::create(conn, "lab", None, "test", NOW)?.id;
+        let code = invites::NewInvite {
+            code: "GIFT".into(),
+            amount: MicroUsd::new(5_000_000),
+            max_redemptions: 3,
+            expires_at: None,
+            note: String::new(),
+        };
+        invites::create(conn, &code, "test", NOW)?;
+        invites::redeem(conn, account_id, "gift", "test", NOW)?;
+        // Earnings without a request: an adjustment.
+        let before = accounts::balance(conn, account_id)?;
+        let after = before.add_earnings(MicroUsd::new(100)).unwrap_or(Balance::default());
+        let kind = "adjustment";
+        let movement = ledger::Movement { account_id, kind, before, after, request_id: None, actor: "test", note: "" };
+        ledger::write(conn, &movement, NOW)?;
+        for (micro, decision) in [(3, None), (2, Some(Decision::Paid(None))), (1, Some(Decision::Rejected(None)))] {
+            let wanted = Wanted { account: account_id, amount: MicroUsd::new(micro), note: String::new() };
+            let w = withdrawals::request(conn, &wanted, wanted.amount, MicroUsd::ZERO, "test", NOW)?;
+            if let Some(decision) = decision {
+                withdrawals::decide(conn, w.id, &decision, "test", NOW)?;
+            }
+        }
+        Ok(account_id)
+    }
+
+    fn problems(conn: &Connection, fault: &str) -> Result<String, StoreError> {
+        conn.execute_batch("SAVEPOINT fault")?;
+        conn.execute_batch(fault)?;
+        let report = audit::audit(conn)?;
+        conn.execute_batch("ROLLBACK TO fault; RELEASE fault")?;
+        Ok(report.problems.join("; "))
+    }
+
+    #[test]
+    fn what_does_not_match_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let account = store.write_now(books).unwrap();
+        let left = store.read(|conn| accounts::balance(conn, account)).unwrap();
+        assert_eq!(left, Balance { total: MicroUsd::new(5_000_095), withdrawable: MicroUsd::new(95) });
+        // A fault in the rows → what the audit says of it.
+        let rows = [
+            ("SELECT 1", ""),
+            ("UPDATE withdrawals SET amount_micro_usd = 4 WHERE status = 'pending'", "differs from its ledger entry"),
+            ("UPDATE withdrawals SET amount_micro_usd = 4 WHERE status = 'pending'", "pending or paid"),
+            ("UPDATE ledger SET withdrawable_micro_usd = 0 WHERE kind = 'withdrawal'", "differs from its ledger entry"),
+            (
+                "UPDATE ledger SET amount_micro_usd = 2 WHERE kind = 'withdrawal_rejected'",
+                "rejected withdrawal differs",
+            ),
+            ("DELETE FROM withdrawals WHERE status = 'paid'", "entry without its withdrawal"),
+            ("DELETE FROM invite_redemptions", "entry without its withdrawal or redemption"),
+            ("UPDATE invite_codes SET redeemed = 2", "invite code differs"),
+            ("UPDATE invite_codes SET amount_micro_usd = 1", "invite code differs"),
+            ("UPDATE accounts SET balance_micro_usd = balance_micro_usd + 1", "all credits"),
+        ];
+        for (fault, says) in rows {
+            let found = store.write_now(|conn| problems(conn, fault)).unwrap();
+            assert!(found.contains(says) && found.is_empty() == says.is_empty(), "{fault}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_withdrawal_takes_no_more_than_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let account = store.write_now(books).unwrap();
+        // 95 are withdrawable of 5,000,095. amount, reserved, held by others → done
+        let rows = [
+            (0, 100, 0, false),
+            (96, 100, 0, false),
+            (95, 94, 0, false),
+            (95, 95, 5_000_001, false),
+            (94, 95, 5_000_001, true),
+            (2, 2, 0, false),
+            (1, 1, 5_000_000, true),
+        ];
+        for (amount, reserved, held, done) in rows {
+            let wanted = Wanted { account, amount: MicroUsd::new(amount), note: String::new() };
+            let (reserved, held) = (MicroUsd::new(reserved), MicroUsd::new(held));
+            let asked = store.write_now(|conn| withdrawals::request(conn, &wanted, reserved, held, "test", NOW));
+            assert_eq!(asked.is_ok(), done, "{amount}: {asked:?}");
+        }
+        assert!(store.read(audit::audit).is_ok_and(|report| report.ok));
+    }
+}

@@ -11,6 +11,8 @@ mod headers;
 mod hangup;
 mod affordable;
 mod credit;
+mod caps;
+mod withdrawals;
 mod auth;
 mod bad_input;
 mod bad_framing;

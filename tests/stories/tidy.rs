@@ -93,7 +93,8 @@ fn sql_is_in_the_store_alone() {
         "PRAGMA ",
         "BEGIN IMMEDIATE",
     ];
-    none("SQL outside src/store", &strays(&words, &["src/store"]));
+    // Tests beside the routes may tamper with a row, to see that the audit finds it.
+    none("SQL outside src/store", &strays(&words, &["src/store", "src/http/tests"]));
 }
 
 #[test]

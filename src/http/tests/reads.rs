@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::secret::Secret;
 use crate::http::testing::{Bench, MODEL, call, chat};
 use crate::store::keys::Limits;
 
@@ -141,7 +142,11 @@ async fn tokens_are_counted_for_free() {
     assert_eq!((unknown.status, unknown.json["type"].as_str()), (404, Some("error")), "{}", unknown.text);
     assert!(unknown.json["request_id"].is_string());
     // With its provider gone, the tokenizer here counts.
-    bench.write(|conn, _| Ok(conn.execute_batch("UPDATE providers SET url = 'http://127.0.0.1:9/v1'")?));
+    bench.write(|conn, _| {
+        let provider = crate::store::providers::find(conn, "demo")?;
+        let models = vec![(MODEL.to_owned(), MODEL.to_owned())];
+        crate::store::providers::move_to(conn, provider.id, "http://127.0.0.1:9/v1", &Secret::new("k".into()), &models)
+    });
     let counted = call(&app, path, &key, body()).await;
     assert!((4..40).contains(&counted.micro("input_tokens")), "{}", counted.text);
     let usage = call(&app, "GET /v1/payments/usage", &key, Value::Null).await;

@@ -2,6 +2,7 @@
 
 mod streams;
 mod rules;
+mod shapes;
 mod wholes;
 
 use bytes::Bytes;

@@ -84,6 +84,7 @@ impl Books {
             outcome: Outcome::Completed,
             metered_by: MeteredBy::Provider,
             flagged: false,
+            idempotency: None,
             now: NOW,
         };
         settle(&self.conn, &settlement, MicroUsd::ZERO, FeeBps::new(fee).unwrap_or_default())?;
