@@ -102,7 +102,7 @@ impl Bill {
             metered,
             times: self.times,
         };
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             request_id: self.request_id,
             account_id: self.account,
             key_id: self.key_id,
@@ -124,9 +124,12 @@ impl Bill {
                 .map(|key| (key.key_hash, key.body_hash)),
             now: Timestamp::now(),
         };
-        let fee = self.relay.fee;
+        let (fee, capped) = (self.relay.fee, Arc::clone(&self.relay.capped));
         let mut hold = self.hold;
-        let job = move |conn: &crate::store::Connection| usage::settle(conn, &settlement, hold.settling(), fee);
+        let job = move |conn: &crate::store::Connection| {
+            settlement.key_is_limited |= capped.contains(settlement.key_id);
+            usage::settle(conn, &settlement, hold.settling(), fee)
+        };
         (job, line)
     }
 }

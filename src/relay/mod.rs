@@ -3,6 +3,7 @@
 
 mod admit;
 mod bill;
+mod capped;
 mod count;
 mod probe;
 mod quote;
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError, Writer, endpoints, providers, request_keys
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use bill::{Bill, Times};
+use capped::Capped;
 use holds::Holds;
 use rate::Rates;
 use replay::{Claimed, Record, Replays};
@@ -59,6 +61,8 @@ pub struct Relay {
     pub holds: Arc<Holds>,
     /// How the providers do.
     pub providers: Arc<Providers>,
+    /// Keys that got a spend limit while requests may be in flight.
+    pub capped: Arc<Capped>,
     rates: Rates,
     replays: Arc<Replays>,
     fee: FeeBps,
@@ -133,6 +137,7 @@ impl Relay {
             writer,
             holds: Arc::default(),
             providers: Arc::default(),
+            capped: Arc::default(),
             rates: Rates::default(),
             replays: Arc::default(),
             fee,
