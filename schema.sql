@@ -181,6 +181,17 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_age ON idempotency (created_at);
 
+-- Idempotency keys of inference requests that were charged: hashes only, kept for a day.
+CREATE TABLE request_keys (
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
+  body_hash BLOB NOT NULL CHECK (length(body_hash) = 32),
+  request_id INTEGER NOT NULL REFERENCES usage (id),
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (account_id, key_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_keys_age ON request_keys (created_at);
+
 -- Who did what, when. Append-only.
 CREATE TABLE events (
   id INTEGER PRIMARY KEY,

@@ -144,6 +144,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
         metered_by: MeteredBy::Provider,
         flagged: false,
+        idempotency: None,
         now: now(),
     };
     let fee = FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `coordinator provider probe`: what a provider answers to, and what it reports.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::output::Output;
@@ -9,7 +11,7 @@ use crate::http;
 use crate::relay::{self, PROBE_TIMEOUTS};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::{Store, providers};
-use crate::upstream::Client;
+use crate::upstream::{Client, Timeouts};
 
 /// A line of the table. `serves` is null where it could not be told.
 #[derive(Serialize)]
@@ -39,20 +41,25 @@ impl From<EndpointRow> for View {
     }
 }
 
+/// Whoever adds a provider should not have to wait for one that hangs.
+const SHORT: Duration = Duration::from_secs(10);
+/// For the probe of a provider that was just added.
+pub const ADD_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT, idle: SHORT };
+
 /// Probes a provider and stores what was found.
-pub fn probe(name: &str, store: &Store) -> Result<ProbeRow, Failed> {
+pub fn probe(name: &str, timeouts: Timeouts, store: &Store) -> Result<ProbeRow, Failed> {
     let (row, models) = store.read(|conn| {
         let row = providers::find(conn, name)?;
         let models = providers::models(conn, row.id)?;
         Ok((row, models))
     })?;
-    let found = http::block_on(async { relay::probe(&Client::new(PROBE_TIMEOUTS), &row, &models, resolve_key).await });
+    let found = http::block_on(async { relay::probe(&Client::new(timeouts), &row, &models, resolve_key).await });
     store.write_now(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
     Ok(found)
 }
 
 pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
-    let found = probe(name, store)?;
+    let found = probe(name, PROBE_TIMEOUTS, store)?;
     let rows: Vec<View> = found.endpoints.into_iter().map(View::from).collect();
     let serves_any = rows.iter().any(|row| row.serves == Some(true));
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();

@@ -122,7 +122,11 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 let row = providers::create(conn, &new, ACTOR, now)?;
                 view(conn, row)
             })?;
-            let probed = if args.no_probe { None } else { Some(super::probe::probe(&added.name, store)?) };
+            let probed = if args.no_probe {
+                None
+            } else {
+                Some(super::probe::probe(&added.name, super::probe::ADD_TIMEOUTS, store)?)
+            };
             out.print(&added, |view| added_text(view, probed.as_ref()))
         }
         Command::List => list(store, out),

@@ -311,6 +311,9 @@ impl From<Refusal> for ApiError {
             }
             Refusal::ProviderFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_error", message),
             Refusal::ProviderTimeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message),
+            Refusal::KeyInFlight => Self::conflict(None, message).no_retry(),
+            Refusal::KeyReused => Self::key_reused(),
+            Refusal::AlreadyCharged { .. } => Self::conflict(None, message).no_retry(),
             Refusal::Draining => Self::unavailable(message, second * 5),
             Refusal::Store(e) => e.into(),
         }

@@ -8,6 +8,7 @@ use ring::digest;
 use super::error::ApiError;
 use super::world::World;
 use crate::domain::time::Timestamp;
+use crate::relay::Idempotency;
 use crate::store::idempotency::{self, Answer};
 use crate::store::{Connection, StoreError};
 
@@ -46,17 +47,40 @@ pub async fn money_write(
 }
 
 fn idempotency_key(request: &HttpRequest, actor: &str, body: &Bytes) -> Result<Option<idempotency::Key>, ApiError> {
+    let body_hash = request_hash(request, body);
+    Ok(header(request)?.map(|key| idempotency::Key { actor: actor.to_owned(), key: key.to_owned(), body_hash }))
+}
+
+/// The hashes of an inference request's `Idempotency-Key` and of the request, if it has one.
+///
+/// # Errors
+/// 400 for a bad key.
+pub fn inference_key(request: &HttpRequest, body: &Bytes) -> Result<Option<Idempotency>, ApiError> {
+    let hashes = |key: &str| Idempotency { key_hash: hash(&[key.as_bytes()]), body_hash: request_hash(request, body) };
+    Ok(header(request)?.map(hashes))
+}
+
+fn header(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
-    let key =
-        text.ok_or_else(|| ApiError::invalid(Some("Idempotency-Key"), "Idempotency-Key must be 1 to 255 characters"))?;
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for part in [request.method().as_str().as_bytes(), b" ", request.path().as_bytes(), b"\n", body] {
-        hash.update(part);
+    let bad = || ApiError::invalid(Some("Idempotency-Key"), "Idempotency-Key must be 1 to 255 characters");
+    text.map(Some).ok_or_else(bad)
+}
+
+/// What makes two requests the same: method, path, query, body.
+fn request_hash(request: &HttpRequest, body: &Bytes) -> [u8; 32] {
+    let (method, path) = (request.method().as_str().as_bytes(), request.path().as_bytes());
+    hash(&[method, b" ", path, b"?", request.query_string().as_bytes(), b"\n", body])
+}
+
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
     }
-    let mut body_hash = [0; 32];
-    for (byte, from) in body_hash.iter_mut().zip(hash.finish().as_ref()) {
+    let mut hash = [0; 32];
+    for (byte, from) in hash.iter_mut().zip(context.finish().as_ref()) {
         *byte = *from;
     }
-    Ok(Some(idempotency::Key { actor: actor.to_owned(), key: key.to_owned(), body_hash }))
+    hash
 }

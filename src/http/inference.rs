@@ -8,6 +8,7 @@ use futures_util::stream;
 use super::auth::{self, Need};
 use super::body;
 use super::error::{self, ApiError, Envelope};
+use super::idempotent;
 use super::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use super::stall;
 use super::world::World;
@@ -44,7 +45,9 @@ async fn answer(
     arrived: Arrived,
 ) -> Result<HttpResponse, ApiError> {
     let caller = auth::caller(world, request, Need::Inference).await?;
-    let asked = asked(endpoint, request, body::read(world, request, payload).await?, arrived);
+    let body = body::read(world, request, payload).await?;
+    let idempotency = idempotent::inference_key(request, &body)?;
+    let asked = Asked { idempotency, ..asked(endpoint, request, body, arrived) };
     let text = asked.body.clone();
     let answered = world.relay.run(client, &caller, asked).await.inspect_err(|_| {
         // The line of a refused request should say what was asked for.
@@ -52,8 +55,11 @@ async fn answer(
             log::note_model(request, &refused.model);
         }
     })?;
+    let again = matches!(answered.answer, Answer::Again(_));
     let mut response = respond(answered, arrived.id, request, world);
-    response.extensions_mut().insert(LoggedElsewhere);
+    if !again {
+        response.extensions_mut().insert(LoggedElsewhere);
+    }
     Ok(response)
 }
 
@@ -63,7 +69,7 @@ fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrive
         .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
         .collect();
     let query = request.query_string().to_owned();
-    Asked { request_id: arrived.id, endpoint, query, headers, body, began: arrived.at }
+    Asked { request_id: arrived.id, endpoint, query, headers, body, idempotency: None, began: arrived.at }
 }
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -104,6 +110,14 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, wor
             header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
             header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
             response.content_type("application/json").body(body)
+        }
+        Answer::Again(saved) => {
+            header(&mut response, "x-cost-micro-usd", &saved.cost.micro().to_string());
+            header(&mut response, "x-balance-micro-usd", &saved.balance.micro().to_string());
+            // The id of this exchange is another one; the charge, and its row, are those of the first.
+            header(&mut response, "x-idempotent-replay-of", &saved.request_id.to_string());
+            let media_type = if saved.stream { "text/event-stream" } else { "application/json" };
+            response.content_type(media_type).body(saved.body.clone())
         }
         Answer::Stream(answer) => {
             response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));

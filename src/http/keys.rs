@@ -111,6 +111,10 @@ pub async fn update(
     let bytes = body::read(&world, &request, payload).await?;
     let now = Timestamp::now();
     let change = key_body::read_change(&bytes, now)?;
+    if change.spend.flatten().is_some() {
+        world.relay.store.read(|conn| key_changes::of_account(conn, account, id))?;
+        world.relay.capped.announce(id);
+    }
     let actor = auth::actor(account);
     let write = move |conn: &Connection| key_changes::update(conn, account, id, &change, &actor, now);
     let row = world.relay.writer.write(write).await?;

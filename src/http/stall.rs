@@ -90,5 +90,8 @@ async fn look_after(patience: Duration) {
 fn shut_down(fd: RawFd) -> std::io::Result<()> {
     let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
     let connection = rustix::process::pidfd_getfd(this, fd, PidfdGetfdFlags::empty())?;
-    socket2::Socket::from(connection).shutdown(std::net::Shutdown::Both)
+    let connection = socket2::Socket::from(connection);
+    // With a reset: what is in the send buffer would take this client hours to read.
+    connection.set_linger(Some(Duration::ZERO))?;
+    connection.shutdown(std::net::Shutdown::Both)
 }

@@ -40,7 +40,9 @@ pub struct Remembered(Mutex<Memory>);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Memory {
-    last: Option<(Instant, Stats)>,
+    last: Option<Stats>,
+    /// Until when it is given again.
+    due: Option<Instant>,
     old: Old,
 }
 
@@ -56,8 +58,11 @@ impl Default for Old {
     }
 }
 
-/// Anybody may ask, as often as they like: so long the same answer is given.
+/// Anybody may ask, as often as they like: so long the same answer is given, and twenty times as long as it
+/// took to find it.
 const FRESH: Duration = Duration::from_secs(2);
+/// While one looks, the others get the last answer: for so long, should it never come back.
+const LOOKING: Duration = Duration::from_secs(60);
 /// A row's id is as old as its request: requests that began longer ago, in seconds, are all settled.
 const ALL_SETTLED: i64 = 6 * 60 * 60;
 
@@ -66,16 +71,20 @@ const ALL_SETTLED: i64 = 6 * 60 * 60;
 /// # Errors
 /// The store cannot be read.
 pub async fn get(world: Data<World>, remembered: Data<Remembered>) -> Result<Json<Stats>, ApiError> {
-    let memory = *remembered.lock();
-    if let Some((at, stats)) = memory.last
-        && at.elapsed() < FRESH
-    {
-        return Ok(Json(stats));
-    }
+    let began = Instant::now();
+    let memory = {
+        let mut memory = remembered.lock();
+        if let Some(stats) = memory.last.filter(|_| memory.due.is_some_and(|due| began < due)) {
+            return Ok(Json(stats));
+        }
+        memory.due = began.checked_add(LOOKING);
+        *memory
+    };
     let relay = Arc::clone(&world.relay);
     let read = move |conn: &Connection| look(conn, &relay, memory.old, Timestamp::now());
     let (stats, old) = world.relay.store.read_later(read).await?;
-    *remembered.lock() = Memory { last: Some((Instant::now(), stats)), old };
+    let due = Instant::now().checked_add(FRESH.max(began.elapsed() * 20));
+    *remembered.lock() = Memory { last: Some(stats), due, old };
     Ok(Json(stats))
 }
 

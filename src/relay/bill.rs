@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Relay;
 use super::holds::OpenHold;
+use super::replay::Idempotency;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -36,6 +37,8 @@ pub struct Bill {
     pub(super) bounds: Bounds,
     pub(super) hold: OpenHold,
     pub(super) streamed: bool,
+    /// What the client sent as its idempotency key.
+    pub(super) idempotency: Option<Idempotency>,
     pub(super) times: Times,
 }
 
@@ -99,7 +102,7 @@ impl Bill {
             metered,
             times: self.times,
         };
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             request_id: self.request_id,
             account_id: self.account,
             key_id: self.key_id,
@@ -114,11 +117,19 @@ impl Bill {
             outcome,
             metered_by: metered.metered_by,
             flagged: metered.flagged,
+            // A request that is not charged may be sent again.
+            idempotency: self
+                .idempotency
+                .filter(|_| outcome != Outcome::ProviderError)
+                .map(|key| (key.key_hash, key.body_hash)),
             now: Timestamp::now(),
         };
-        let fee = self.relay.fee;
+        let (fee, capped) = (self.relay.fee, Arc::clone(&self.relay.capped));
         let mut hold = self.hold;
-        let job = move |conn: &crate::store::Connection| usage::settle(conn, &settlement, hold.settling(), fee);
+        let job = move |conn: &crate::store::Connection| {
+            settlement.key_is_limited |= capped.contains(settlement.key_id);
+            usage::settle(conn, &settlement, hold.settling(), fee)
+        };
         (job, line)
     }
 }

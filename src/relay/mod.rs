@@ -3,10 +3,12 @@
 
 mod admit;
 mod bill;
+mod capped;
 mod count;
 mod probe;
 mod quote;
 mod rate;
+mod replay;
 mod refusal;
 mod send;
 mod stream;
@@ -23,22 +25,26 @@ use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
+use crate::domain::time::Timestamp;
 use crate::domain::usage::{Outcome, Usage};
 use crate::meter::{Receipt, WholeAnswer};
 use crate::store::endpoints::ProbeRow;
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError, Writer, endpoints, providers};
+use crate::store::{Store, StoreError, Writer, endpoints, providers, request_keys};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use bill::{Bill, Times};
+use capped::Capped;
 use holds::Holds;
 use rate::Rates;
+use replay::{Claimed, Record, Replays};
 use send::{Begun, Sent};
 
 pub use probe::{PROBE_TIMEOUTS, probe};
 pub use quote::Quote;
 pub use rate::Standing;
 pub use refusal::Refusal;
+pub use replay::{Idempotency, Saved};
 pub use stream::{Part, StreamAnswer};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key.
@@ -55,7 +61,10 @@ pub struct Relay {
     pub holds: Arc<Holds>,
     /// How the providers do.
     pub providers: Arc<Providers>,
+    /// Keys that got a spend limit while requests may be in flight.
+    pub capped: Arc<Capped>,
     rates: Rates,
+    replays: Arc<Replays>,
     fee: FeeBps,
     resolve_key: ResolveKey,
     draining: AtomicBool,
@@ -83,6 +92,8 @@ pub struct Asked {
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// The body, as it came.
     pub body: Bytes,
+    /// The client's idempotency key, if it sent one.
+    pub idempotency: Option<Idempotency>,
     /// When it came.
     pub began: Instant,
 }
@@ -114,6 +125,8 @@ pub enum Answer {
     },
     /// To be read on; settled before its end.
     Stream(Box<StreamAnswer>),
+    /// What the same request was answered before: charged once.
+    Again(Arc<Saved>),
 }
 
 impl Relay {
@@ -124,7 +137,9 @@ impl Relay {
             writer,
             holds: Arc::default(),
             providers: Arc::default(),
+            capped: Arc::default(),
             rates: Rates::default(),
+            replays: Arc::default(),
             fee,
             resolve_key,
             draining: AtomicBool::new(false),
@@ -166,12 +181,20 @@ impl Relay {
     /// A refusal, or a failure before the first byte. Nothing is charged then.
     pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
+        let claim = match asked.idempotency.map(|key| self.claim(caller, key)).transpose()? {
+            Some(Claimed::Before(saved)) => {
+                return Ok(Answered { limited: saved.limited, standing: None, answer: Answer::Again(saved) });
+            }
+            Some(Claimed::New(claim)) => Some(claim),
+            None => None,
+        };
         let admitted = self.admit(caller, &request, &asked.body).await?;
         let sent = self.send(client, &asked, &request, &admitted).await?;
         let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
+        let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));
         let answer = match begun {
-            Begun::Whole(answer) => settle_whole(bill, answer).await?,
+            Begun::Whole(answer) => settle_whole(bill, answer, record).await?,
             Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
                 endpoint: bill.endpoint,
                 bill: Some(bill),
@@ -182,9 +205,26 @@ impl Relay {
                 last_event: Instant::now(),
                 delivered: false,
                 slot: Some(slot),
+                record,
             })),
         };
         Ok(Answered { answer, limited, standing })
+    }
+
+    /// Takes an idempotency key, unless the database knows that it was charged before.
+    fn claim(&self, caller: &Caller, key: Idempotency) -> Result<Claimed, Refusal> {
+        let claimed = self.replays.claim(caller.account, key)?;
+        if let Claimed::New(_) = &claimed {
+            let find = |conn: &_| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
+            match self.store.read_one(find)? {
+                Some(before) if before.body_hash != key.body_hash => return Err(Refusal::KeyReused),
+                Some(before) => {
+                    return Err(Refusal::AlreadyCharged { request_id: before.request_id, charged: before.charged });
+                }
+                None => {}
+            }
+        }
+        Ok(claimed)
     }
 
     fn bill(
@@ -208,6 +248,7 @@ impl Relay {
             bounds: admitted.bounds,
             hold: admitted.hold,
             streamed,
+            idempotency: asked.idempotency,
             times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
         };
         (bill, sent.begun, sent.slot)
@@ -231,7 +272,7 @@ impl Relay {
 /// Making the tokenizer and counting the largest body takes less, also on a slow machine.
 const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
 
-async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal> {
+async fn settle_whole(bill: Bill, answer: WholeAnswer, record: Option<Record>) -> Result<Answer, Refusal> {
     let reported = answer.reported();
     let (bill, answer, metered) = if reported.is_whole() {
         let metered = bill.meter(reported, || 0);
@@ -248,5 +289,9 @@ async fn settle_whole(bill: Bill, answer: WholeAnswer) -> Result<Answer, Refusal
     let settled = bill.settle(metered, Outcome::Completed).await?;
     let cost = settled.charged;
     let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };
-    Ok(Answer::Whole { body: answer.with_receipt(&receipt), cost, balance: settled.balance, usage: metered.usage })
+    let body = answer.with_receipt(&receipt);
+    if let Some(record) = record {
+        record.finish(&body, settled);
+    }
+    Ok(Answer::Whole { body, cost, balance: settled.balance, usage: metered.usage })
 }

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::Standing;
+use crate::domain::ids::RequestId;
+use crate::domain::money::MicroUsd;
 use crate::domain::request::{BadRequest, Endpoint};
 use crate::store::StoreError;
 
@@ -61,6 +63,20 @@ pub enum Refusal {
     /// Every provider took too long.
     #[error("the provider took too long")]
     ProviderTimeout,
+    /// A request with this idempotency key runs now.
+    #[error("a request with this Idempotency-Key is in flight")]
+    KeyInFlight,
+    /// The idempotency key was used with another request.
+    #[error("this Idempotency-Key was used with another request")]
+    KeyReused,
+    /// The request was charged under this idempotency key, and its answer is not kept any more.
+    #[error("this request was answered as {request_id} for {charged}; its answer is not kept any more")]
+    AlreadyCharged {
+        /// The request that was charged.
+        request_id: RequestId,
+        /// What it was charged.
+        charged: MicroUsd,
+    },
     /// The server is about to stop.
     #[error("the server is shutting down")]
     Draining,

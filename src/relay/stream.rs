@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::bill::Bill;
+use super::replay::Record;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{Metered, Outcome};
 use crate::meter::{Receipt, State, StreamMeter};
@@ -27,6 +28,8 @@ pub struct StreamAnswer {
     pub(super) delivered: bool,
     /// A place at the provider, given back at the end.
     pub(super) slot: Option<Slot>,
+    /// For a repeat, if the client sent an idempotency key.
+    pub(super) record: Option<Record>,
 }
 
 /// A part of a streamed answer.
@@ -49,6 +52,9 @@ impl StreamAnswer {
         loop {
             if !self.first.is_empty() {
                 self.delivered = true;
+                if let Some(record) = &mut self.record {
+                    record.add(&self.first);
+                }
                 return Some(Part::Bytes(std::mem::take(&mut self.first)));
             }
             match self.state.take()? {
@@ -111,6 +117,9 @@ impl StreamAnswer {
             Ok(settled) => {
                 let receipt = Receipt { usage: metered.usage, cost: settled.charged, metered_by: metered.metered_by };
                 let last = meter.last_bytes(&receipt);
+                if let Some(record) = self.record.take() {
+                    record.finish(&last, settled);
+                }
                 (!last.is_empty()).then_some(Part::Bytes(last))
             }
             Err(e) => Some(Part::Failed(e.into())),

@@ -1,5 +1,5 @@
-//! What the audit asks of withdrawals and invite codes: each has its ledger entries, and each such entry
-//! its withdrawal or redemption.
+//! What the audit asks of withdrawals, refunds and invite codes: each has its ledger entries, and each such
+//! entry its withdrawal, charge or redemption.
 
 use super::audit::{Kind, Rule};
 
@@ -38,6 +38,16 @@ pub(super) const RULES: &[Rule] = &[
                     AND NOT EXISTS (SELECT 1 FROM invite_redemptions r WHERE r.ledger_id = l.id))
               LIMIT ?1",
         says: "entry without its withdrawal or redemption",
+    },
+    Rule {
+        kind: Kind::Usage,
+        sql: "SELECT u.id, u.charged_micro_usd || ' charged, ' || sum(l.amount_micro_usd) FILTER (WHERE l.kind = 'refund')
+                || ' given back, ' || sum(l.amount_micro_usd) || ' over'
+              FROM ledger l JOIN usage u ON u.id = l.request_id WHERE l.kind IN ('refund', 'refund_reversal')
+              GROUP BY u.id
+              HAVING sum(l.amount_micro_usd) <> 0
+                OR coalesce(sum(l.amount_micro_usd) FILTER (WHERE l.kind = 'refund'), 0) <> u.charged_micro_usd LIMIT ?1",
+        says: "refund differs from its charge, or from what was taken back",
     },
     Rule {
         kind: Kind::Invite,

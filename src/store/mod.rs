@@ -31,6 +31,7 @@ pub mod withdrawals;
 pub mod invites;
 mod csv_text;
 pub mod idempotency;
+pub mod request_keys;
 pub mod events;
 pub mod audit;
 mod audit_movements;

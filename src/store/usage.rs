@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{StoreError, accounts, csv_text, keys, providers};
+use super::{StoreError, accounts, csv_text, keys, providers, request_keys};
 use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -45,6 +45,8 @@ pub struct Settlement {
     pub metered_by: MeteredBy,
     /// The provider reported more than the request could have used.
     pub flagged: bool,
+    /// The hashes of the client's idempotency key and of its request: with them it is charged once.
+    pub idempotency: Option<([u8; 32], [u8; 32])>,
     /// When it ended.
     pub now: Timestamp,
 }
@@ -78,6 +80,9 @@ pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: 
     insert(conn, s, &split, spent.from_earned)?;
     if s.key_is_limited {
         keys::add_spent(conn, s.key_id, split.charged, s.now)?;
+    }
+    if let Some((key, body)) = &s.idempotency {
+        request_keys::remember(conn, s.account_id, (key, body), s.request_id, s.now)?;
     }
     if s.flagged {
         providers::flag(conn, s.provider_id)?;

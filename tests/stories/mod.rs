@@ -11,6 +11,7 @@ mod headers;
 mod hangup;
 mod affordable;
 mod credit;
+mod idempotency;
 mod caps;
 mod withdrawals;
 mod auth;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::world::answer::honest;
 use crate::world::http::{Reply, Request};
-use crate::world::{World, chat_body, cost, micro, text};
+use crate::world::{World, chat_body, cost, text};
 
 /// A world whose owner has earned something, a key of the owner that manages, and how much it was.
 fn earned() -> (World, String, i64) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Mutants of `domain` and the settlement code (row 22): which changes to the source does no test notice?
 #
-#     tests/torture/mutants.sh [domain | store | FILE …]
+#     tests/torture/mutants.sh [domain | settlement | writer | FILE …]
 #
 # The floors below the relay are a crate of their own for this: it builds in seconds where the whole takes
 # a minute. Needs cargo-mutants (cargo install cargo-mutants). The result is in target/torture/mutants/.
@@ -19,14 +19,19 @@ cp schema.sql Cargo.lock clippy.toml "$crate/"
 sed -e '/^\[\[bin\]\]/,/^$/d' -e 's|^path = "tests/main.rs"|path = "tests/stories.rs"|' Cargo.toml >"$crate/Cargo.toml"
 printf '\n[workspace]\n' >>"$crate/Cargo.toml"
 printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod store;\n' >"$crate/src/lib.rs"
+domain='src/domain/*.rs'
+settlement='src/store/usage.rs src/store/ledger.rs src/store/idempotency.rs src/store/accounts.rs'
+writer='src/store/writer.rs'
 case $what in
-  domain) set -- 'src/domain/*.rs' ;;
-  store) set -- 'src/store/usage.rs' 'src/store/ledger.rs' 'src/store/accounts.rs' 'src/store/idempotency.rs' 'src/store/writer.rs' ;;
-  all) set -- 'src/domain/*.rs' 'src/store/usage.rs' 'src/store/ledger.rs' 'src/store/accounts.rs' 'src/store/idempotency.rs' 'src/store/writer.rs' ;;
+  domain) chosen=$domain ;;
+  settlement) chosen=$settlement ;;
+  writer) chosen=$writer ;;
+  all) chosen="$domain $settlement $writer" ;;
+  *) chosen=$* ;;
 esac
-files=
-for file in "$@"; do files="$files -f $file"; done
-cd "$crate"
 set -f
+files=
+for file in $chosen; do files="$files -f $file"; done
+cd "$crate"
 # shellcheck disable=SC2086
 exec cargo mutants --in-place --timeout 40 --no-shuffle $files

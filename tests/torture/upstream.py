@@ -12,7 +12,8 @@ coordinator passes through untouched:
     deaf            ignore the output bound            pad        bytes more in each event
     text            the text of each event (default one token)
 
-With `--brittle` it answers 500 to bad JSON, as llama.cpp does. `GET /_torture/stats` tells how many connections are open, how many requests are in progress and the
+With `--brittle` it answers 500 to bad JSON, as llama.cpp does. `GET /_torture/stats`
+tells how many connections are open, how many requests are in progress and the
 headers of the last requests; `GET /_torture/forget` clears them.
 """
 

@@ -84,8 +84,11 @@ impl Coordinator {
     }
 
     /// Runs a command with `--json` on this data directory.
+    ///
+    /// A provider is added without a probe: a scripted upstream would spend its script on it.
     pub fn cli(&self, args: &[&str]) -> Cli {
-        self.cli_plain(&[args, &["--json"]].concat())
+        let unprobed: &[&str] = if args.starts_with(&["provider", "add"]) { &["--no-probe"] } else { &[] };
+        self.cli_plain(&[args, unprobed, &["--json"]].concat())
     }
 
     /// Runs a command as it is, on this data directory.

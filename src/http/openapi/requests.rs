@@ -5,8 +5,13 @@ use serde_json::{Value, json};
 
 /// The schemas by name.
 pub fn schemas() -> Vec<(&'static str, Value)> {
-    let messages = json!({"type": "array", "items": {"type": "object"}, "minItems": 1});
-    let text = json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {}}]});
+    let messages = json!({"type": "array", "minItems": 1, "items": {
+        "type": "object",
+        "required": ["role"],
+        "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
+    }});
+    let text =
+        json!({"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer", "object"]}}]});
     vec![
         (
             "ChatRequest",

@@ -1,6 +1,7 @@
 //! Caps hold, whatever comes at once.
 
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 use crate::domain::money::MicroUsd;
 use crate::http::testing::{Bench, call, chat};
@@ -23,12 +24,12 @@ async fn a_spend_cap_is_never_exceeded_by_requests_at_once() {
     }
     let charged: i64 = served.iter().map(|reply| reply.header("x-cost-micro-usd").parse::<i64>().unwrap()).sum();
     assert!((1..=10_000).contains(&charged), "{charged}");
-    let own = call(&app, "GET /v1/key", &key, serde_json::Value::Null).await;
+    let own = call(&app, "GET /v1/key", &key, Value::Null).await;
     assert_eq!((own.micro("spent_micro_usd"), own.micro("remaining_micro_usd")), (charged, 10_000 - charged));
     assert_eq!(own.micro("held_micro_usd"), 0);
     // What is left is used to the last token, and then nothing more.
     while call(&app, "POST /v1/chat/completions", &key, chat(100)).await.status == 200 {}
-    let balance = call(&app, "GET /v1/payments/balance", &key, serde_json::Value::Null).await;
+    let balance = call(&app, "GET /v1/payments/balance", &key, Value::Null).await;
     assert_eq!(balance.micro("balance_micro_usd"), 5_000_000 - 10_000);
     bench.audit();
 }
@@ -55,4 +56,31 @@ async fn requests_a_minute_and_at_once_are_bounded() {
     assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
     assert!(replies.iter().all(|reply| reply.status == 200 || !reply.header("retry-after").is_empty()));
     bench.audit();
+}
+
+#[actix_web::test]
+async fn a_cap_counts_what_was_in_flight_when_it_came() {
+    let bench = Bench::new();
+    bench.price(0, 10_000_000);
+    let account = bench.account("a", 5_000_000);
+    let manage = bench.key(account, "manage", Limits::default());
+    let key = bench.key(account, "inference", Limits::default());
+    let app = bench.app().await;
+    let own = || call(&app, "GET /v1/key", &key, Value::Null);
+    let id = own().await.str("id").to_owned();
+    let slow = async {
+        let mut body = chat(100);
+        body["demo_delay_ms"] = 10.into();
+        call(&app, "POST /v1/chat/completions", &key, body).await
+    };
+    let capped = async {
+        while own().await.micro("held_micro_usd") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        call(&app, &format!("PATCH /v1/keys/{id}"), &manage, json!({"limit_usd": "0.001"})).await
+    };
+    let (ran, capped) = tokio::join!(slow, capped);
+    assert_eq!((ran.status, capped.status), (200, 200));
+    assert_eq!(own().await.micro("spent_micro_usd"), 1_000);
+    assert_eq!(call(&app, "POST /v1/chat/completions", &key, chat(1)).await.status, 402);
 }

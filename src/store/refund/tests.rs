@@ -12,7 +12,7 @@ use crate::domain::usage::{MeteredBy, Outcome, Usage};
 use crate::store::keys::{Limits, NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::usage::{Settlement, settle};
-use crate::store::{audit, keys, prices, providers};
+use crate::store::{audit, keys, prices, providers, withdrawals};
 
 /// A payer with $0.01 and a provider, which pays for requests itself too.
 struct Books {
@@ -84,6 +84,7 @@ impl Books {
             outcome: Outcome::Completed,
             metered_by: MeteredBy::Provider,
             flagged: false,
+            idempotency: None,
             now: NOW,
         };
         settle(&self.conn, &settlement, MicroUsd::ZERO, FeeBps::new(fee).unwrap_or_default())?;
@@ -93,19 +94,12 @@ impl Books {
 
     /// An account takes out what it has earned, up to `most`.
     fn withdraw(&self, account: AccountId, most: i64) -> Result<(), StoreError> {
-        let before = accounts::balance(&self.conn, account)?;
-        let out = before.withdrawable.min(micro(most));
-        let after = Balance { total: before.total.less(out), withdrawable: before.withdrawable.less(out) };
-        let movement = Movement {
-            account_id: account,
-            kind: "withdrawal",
-            before,
-            after,
-            request_id: None,
-            actor: "test",
-            note: "",
-        };
-        ledger::write(&self.conn, &movement, NOW).map(drop)
+        let amount = accounts::balance(&self.conn, account)?.withdrawable.min(micro(most));
+        if amount == MicroUsd::ZERO {
+            return Ok(());
+        }
+        let wanted = withdrawals::Wanted { account, amount, note: String::new() };
+        withdrawals::request(&self.conn, &wanted, amount, MicroUsd::ZERO, "test", NOW).map(drop)
     }
 
     fn refund(&self, request: RequestId, promised: i64) -> Result<Refunded, StoreError> {
