@@ -7,7 +7,7 @@ import { createKey, keyTable } from './keys.js';
 import { decimal, micro, parseUsd, usd } from './money.js';
 import { base, samples } from './samples.js';
 import { table } from './table.js';
-import { FieldError, badge, button, dialog, field, figures, form, into, money, say, section, segmented, snippet, when } from './ui.js';
+import { FieldError, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
 import { ledgerTable, usageChart, usageTable } from './usage.js';
 
 // The key stays in this tab: session storage ends with it, and nothing else ever holds it.
@@ -90,7 +90,7 @@ function open(own) {
   const { signal } = leave;
   const manages = own.scopes?.includes('manage');
   const top = h('div');
-  const ledger = ledgerTable({ path: '/v1/payments/ledger', signal, limit: 6, who: false });
+  const ledger = ledgerTable({ path: '/v1/payments/ledger', signal, limit: 6, actors: false });
   const chart = usageChart({ path: '/v1/payments/usage/summary', signal });
   let newest = null;
   const requests = usageTable({
@@ -178,7 +178,7 @@ function offer() {
     label: 'Prices', key: (row) => row.model, empty: 'Nothing is offered yet.',
     columns: [
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
-      { name: 'Cached input', kind: 'num sum', cell: (row) => (row.cache_read_price === null || row.cache_read_price === undefined ? '–' : money(row.cache_read_price, { aligned: true })) },
+      { name: 'Cached input', kind: 'num sum', cell: (row) => (row.cache_read_price === null || row.cache_read_price === undefined ? none() : money(row.cache_read_price, { aligned: true })) },
       { name: 'Input', kind: 'num sum', cell: (row) => money(row.input_price, { aligned: true }) },
       { name: 'Output', kind: 'num sum', cell: (row) => money(row.output_price, { aligned: true }) },
     ],

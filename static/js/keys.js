@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { decimal, parseUsd } from './money.js';
 import { curl } from './samples.js';
 import { table } from './table.js';
-import { FieldError, badge, button, confirm, copyButton, dialog, field, form, money, say, snippet, when } from './ui.js';
+import { FieldError, badge, button, confirm, copyButton, dialog, field, form, money, none, say, snippet, when } from './ui.js';
 
 const limits = { none: 'in all', daily: 'a day', weekly: 'a week', monthly: 'a month' };
 
@@ -87,7 +87,7 @@ export function keyTable({ path, manage, rotate = false, current = () => null, c
       { name: 'Scopes', cell: (key) => (key.scopes ?? []).join(', ') },
       { name: 'Spent', cell: capCell },
       { name: 'Last used', cell: (key) => when(key.last_used_at) },
-      { name: 'Expires', cell: (key) => (key.revoked_at ? '–' : when(key.expires_at)) },
+      { name: 'Expires', cell: (key) => (key.revoked_at ? none() : when(key.expires_at)) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (key) => manage() && !key.revoked_at && [
         rotate && button('Rotate', () => confirm(`Rotate “${key.name}”?`, 'A new key takes its place with the same limits. The old one stops working at once.', 'Rotate key', async () => {
           const fresh = await call('POST', `${path}/${encodeURIComponent(key.id)}/rotate`);

@@ -21,7 +21,22 @@ export function money(value, { aligned = false, signed = false } = {}) {
   return h('span.money', { class: `${aligned ? 'aligned' : ''} ${small ? 'small-sum' : ''}` }, plus + head, h('span.rest', {}, rest));
 }
 
-export const when = (text) => (text ? h('time', { datetime: text, title: fullTime(text) }, time(text)) : '–');
+/** Stands where there is nothing; a narrow screen leaves it out. */
+export const none = () => h('span.none', {}, '–');
+
+/** A time. What was there from the beginning has the time 0. */
+export function when(text) {
+  if (!text) return none();
+  if (text.startsWith('1970-')) return 'the beginning';
+  return h('time', { datetime: text, title: fullTime(text) }, time(text));
+}
+
+/** Who did something: "admin:ada" is ada, "account:acct_…" its owner. */
+export function who(actor) {
+  if (!actor) return none();
+  const [kind, name] = actor.split(/:(.*)/s);
+  return h('span', { title: actor }, kind === 'admin' && name ? name : kind === 'cli' ? 'command line' : kind);
+}
 
 export const badge = (text, kind = '') => h('span.badge', { class: kind }, text);
 

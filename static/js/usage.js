@@ -6,7 +6,7 @@ import { dayChart } from './chart.js';
 import { lastDays, number } from './format.js';
 import { micro } from './money.js';
 import { paged } from './table.js';
-import { badge, button, field, money, problem, when } from './ui.js';
+import { badge, button, field, money, problem, when, who } from './ui.js';
 
 const charged = (row) => row.charged_micro_usd ?? row.cost_micro_usd;
 
@@ -88,7 +88,7 @@ const kinds = {
 };
 
 /** The ledger at `path`, newest first. */
-export function ledgerTable({ path, signal, limit = 10, who = true }) {
+export function ledgerTable({ path, signal, limit = 10, actors = true }) {
   const rows = paged({
     label: 'Ledger',
     key: (row) => row.id,
@@ -97,7 +97,7 @@ export function ledgerTable({ path, signal, limit = 10, who = true }) {
     columns: [
       { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
-      who && { name: 'By', cell: (row) => row.actor ?? '–' },
+      actors && { name: 'By', cell: (row) => who(row.actor) },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true, signed: true }) },
       { name: 'Balance after', kind: 'num sum', cell: (row) => money(row.balance_after_micro_usd, { aligned: true }) },
     ].filter(Boolean),

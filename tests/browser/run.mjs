@@ -17,9 +17,10 @@ const complaints = [];
 /** A page whose every console error counts, except the failed requests that a test asks for. */
 async function open(path, within = context) {
   const page = await within.newPage();
-  page.on('pageerror', (error) => complaints.push(`${path}: ${error.message}`));
+  const name = path.split('#')[0];
+  page.on('pageerror', (error) => complaints.push(`${name}: ${error.message}`));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(`${path}: ${message.text()}`);
+    if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) complaints.push(`${name}: ${message.text()}`);
   });
   page.setDefaultTimeout(10_000);
   await page.goto(server.url + path);
@@ -322,6 +323,27 @@ test('an invite code is made, and redeemed on the account page', async () => {
   await mine.close();
   await view('invites');
   await page.getByText('used up').waitFor();
+});
+
+test('a provider asks to be paid, and an admin says that it is', async () => {
+  const [{ account_id: owner }] = await json('GET', '/v1/admin/providers');
+  const { key: owners } = await json('POST', `/v1/admin/accounts/${owner}/keys`, { name: 'owner', scopes: ['manage'] });
+  const mine = await open('/');
+  await mine.getByLabel('Your key').fill(owners);
+  await press('Open account', mine);
+  await press('Withdraw', mine);
+  await mine.getByRole('dialog').getByLabel('Note').fill('to the bank');
+  await press('Ask for it', mine);
+  await mine.getByRole('table', { name: 'Withdrawals' }).getByText('pending').waitFor();
+  await mine.close();
+  await view('overview');
+  await page.getByRole('link', { name: /1 withdrawal pending/ }).click();
+  await press(/^Mark the withdrawal/);
+  await dialog().getByText('to the bank').waitFor();
+  await press('Mark as paid', dialog());
+  await page.getByText('None here.').waitFor();
+  await page.getByText('Paid', { exact: true }).click();
+  await page.getByRole('cell', { name: /to the bank/ }).waitFor();
 });
 
 test('a session that ends under an open form: signing in goes on where it was', async () => {

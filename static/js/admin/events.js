@@ -3,7 +3,7 @@
 import { query } from '../api.js';
 import { h } from '../dom.js';
 import { paged } from '../table.js';
-import { when } from '../ui.js';
+import { none, when, who } from '../ui.js';
 
 const subject = (row) => (row.subject?.startsWith('acct_') ? h('a.mono', { href: `#/accounts/${row.subject}` }, row.subject) : row.subject && h('span.mono', {}, row.subject));
 const shown = (value) => (typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value));
@@ -19,8 +19,8 @@ export function view({ signal, poll }) {
     label: 'Events', key: (row) => row.id, signal, empty: 'Nothing has happened yet.',
     columns: [
       { name: 'What', kind: 'main', cell: (row) => [h('span.mono.strong', {}, row.action), h('small', {}, detail(row.detail))] },
-      { name: 'On', cell: (row) => subject(row) || '–' },
-      { name: 'By', cell: (row) => row.actor },
+      { name: 'On', cell: (row) => subject(row) || none() },
+      { name: 'By', cell: (row) => who(row.actor) },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
     ],
   });

@@ -5,9 +5,9 @@ import { fill, h } from '../dom.js';
 import { number } from '../format.js';
 import { cost, decimal, parseUsd, usd } from '../money.js';
 import { paged, table } from '../table.js';
-import { FieldError, badge, button, confirm, dialog, field, form, money, say, section, when } from '../ui.js';
+import { FieldError, badge, button, confirm, dialog, field, form, money, say, section, none, when, who } from '../ui.js';
 
-const price = (value) => (value === null || value === undefined ? '–' : money(value, { aligned: true }));
+const price = (value) => (value === null || value === undefined ? none() : money(value, { aligned: true }));
 const whole = (name, text) => {
   if (!text) return null;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new FieldError(name, 'A whole number of tokens.');
@@ -83,7 +83,7 @@ export function view({ signal, tools }) {
     columns: [
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), ' ', row.removed && badge('removed', 'off'), h('small.mono', {}, row.model)] },
       { name: 'From', cell: (row) => when(row.created_at) },
-      { name: 'By', cell: (row) => row.actor ?? '–' },
+      { name: 'By', cell: (row) => who(row.actor) },
       { name: 'Input', kind: 'num sum', cell: (row) => price(row.input_price) },
       { name: 'Output', kind: 'num sum lead', cell: (row) => price(row.output_price) },
     ],
@@ -97,7 +97,7 @@ export function view({ signal, tools }) {
     label: 'Prices in force', key: (row) => row.model, empty: 'No prices: no model is served.',
     columns: [
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
-      { name: 'Context', kind: 'num', cell: (row) => (row.context_length ? number(row.context_length) : '–') },
+      { name: 'Context', kind: 'num', cell: (row) => (row.context_length ? number(row.context_length) : none()) },
       { name: 'Cached input', kind: 'num sum', cell: (row) => price(row.cache_read_price) },
       { name: 'Input', kind: 'num sum', cell: (row) => price(row.input_price) },
       { name: 'Output', kind: 'num sum', cell: (row) => price(row.output_price) },

@@ -4,7 +4,7 @@ import { call, query } from '../api.js';
 import { h } from '../dom.js';
 import { usd } from '../money.js';
 import { paged } from '../table.js';
-import { badge, button, dialog, field, form, money, say, segmented, when } from '../ui.js';
+import { badge, button, dialog, field, form, money, say, segmented, when, who } from '../ui.js';
 
 function decide(row, verb, done) {
   const paying = verb === 'paid';
@@ -35,7 +35,7 @@ export function view({ signal, poll }) {
     columns: [
       { name: 'Account', kind: 'main', cell: (row) => [h('a.strong', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id), row.note && h('small', {}, row.note)] },
       { name: 'Asked', cell: (row) => when(row.created_at) },
-      { name: 'State', cell: (row) => [badge(row.status, kinds[row.status]), row.decided_by && h('small', {}, `by ${row.decided_by}`), row.reason && h('small', {}, row.reason)] },
+      { name: 'State', cell: (row) => [badge(row.status, kinds[row.status]), row.decided_by && h('small', {}, 'by ', who(row.decided_by)), row.reason && h('small', {}, row.reason)] },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true }) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => row.status === 'pending' && [
         button('Paid', () => decide(row, 'paid', load), 'small', { 'aria-label': `Mark the withdrawal of ${row.account_name} as paid` }),
