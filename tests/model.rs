@@ -148,7 +148,10 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         now: now(),
     };
     let fee = FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default();
-    rows::settle(conn, &settlement, MicroUsd::new(bill.held), fee).map(drop)
+    let settled = rows::settle(conn, &settlement, MicroUsd::new(bill.held), fee)?;
+    let stored = accounts::balance(conn, settlement.account_id)?.total;
+    // What the client is told is what is there.
+    if settled.balance == stored { Ok(()) } else { Err(StoreError::Invalid(format!("told {settled:?} of {stored}"))) }
 }
 
 fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), StoreError> {

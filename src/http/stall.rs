@@ -71,7 +71,7 @@ impl<S: Stream> Stream for Watched<S> {
 
 async fn look_after(patience: Duration) {
     loop {
-        actix_web::rt::time::sleep(patience / 10).await;
+        actix_web::rt::time::sleep(patience / 30).await;
         STREAMS.with_borrow_mut(|streams| {
             streams.retain(|(waits, fd)| {
                 let Some(waits) = waits.upgrade() else { return false };

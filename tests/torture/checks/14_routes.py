@@ -44,7 +44,7 @@ TABLE: dict[str, str] = {
     "POST /v1/payments/quote": "account",
     "POST /v1/invite/redeem": "account",
     "GET /v1/provider/account-earnings": "account",
-    "GET /v1/payments/withdrawals": "account",
+    "GET /v1/payments/withdrawals": "manage",
     "POST /v1/payments/withdrawals": "manage",
     "GET /v1/keys": "manage",
     "POST /v1/keys": "manage",

@@ -17,6 +17,29 @@ PARALLEL = 5
 SCRIPT = {"events": 6, "gap_ms": 30, "prompt_tokens": 11}
 
 
+def is_replay(answer: Answer, first: Answer) -> bool:
+    """It is the first answer, or says that it is its copy."""
+    return first.request_id in (answer.request_id, answer.headers.get("x-idempotent-replay-of"))
+
+
+async def after_a_crash(check: Check, world: World, keys: int, rows: int) -> None:
+    """The memory of answers is gone; that a key was charged is not."""
+    for number in range(keys):
+        client = Client(world.target, *world.keys[0])
+        headers = {"idempotency-key": f"once-{check.seed}-{number}"}
+        answer = await client.chat(SCRIPT, stream=number % 2 == 1, usage=True, headers=headers)
+        client.close()
+        told = answer.status == 409 and b"req_" in answer.body
+        check.expect(told, f"key {number} after a crash: {answer.status} {answer.body[:120]!r}")
+    check.expect(count_rows(world) == rows, f"{count_rows(world)} rows after a crash and repeats, {rows} before")
+
+
+def count_rows(world: World) -> int:
+    """Usage rows there are."""
+    with contextlib.closing(audit.open_read_only(world.data / "coordinator.db")) as db:
+        return db.execute("SELECT count(*) FROM usage").fetchone()[0]
+
+
 async def one_key(check: Check, world: World, number: int, record: Record) -> None:
     """Several at once with one key, then again after the end, then another body."""
     stream = number % 2 == 1
@@ -33,13 +56,15 @@ async def one_key(check: Check, world: World, number: int, record: Record) -> No
     if not check.expect(good, f"key {number}: nobody was served {[a.status for a in answers]}"):
         return
     first = good[0]
+    first_body = first.body
     record.add(first)
+    first.body = first_body
     for answer in answers:
-        same = answer.ok and answer.request_id == first.request_id
+        same = answer.ok and is_replay(answer, first)
         early = answer.status == 409 and answer.headers.get("x-should-retry") == "false"
         check.expect(same or early, f"key {number}: a repeat meanwhile got {answer.status} {answer.request_id}")
     again = await ask()
-    same = again.ok and (again.request_id, again.cost) == (first.request_id, first.cost)
+    same = again.ok and is_replay(again, first) and (again.cost, again.body) == (first.cost, first.body)
     told = again.status == 409 and first.request_id.encode() in again.body
     check.expect(same or told, f"key {number}: a later repeat got {again.status} {again.request_id}")
     other = await ask("another question")
@@ -59,8 +84,10 @@ def run(check: Check) -> None:
                 await asyncio.gather(*(one_key(check, world, n, record) for n in range(start, min(start + 10, keys))))
 
         asyncio.run(all_keys())
-        with contextlib.closing(audit.open_read_only(world.data / "coordinator.db")) as db:
-            ((rows,),) = db.execute("SELECT count(*) FROM usage")
+        rows = count_rows(world)
         check.expect(rows == keys, f"{rows} rows for {keys} keys")
+        world.kill()
+        world.start()
+        asyncio.run(after_a_crash(check, world, keys, rows))
         check.audit(world, record)
     check.times, check.tried = keys * (PARALLEL + 2), f"{rows} charges for {keys} keys"
