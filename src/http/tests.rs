@@ -1,5 +1,6 @@
 //! Stories of the account's routes, through the whole server in one process.
 
+mod admin;
 mod caps;
 mod keys;
 mod money;

@@ -74,3 +74,14 @@ fn the_documented_paths_are_those_of_the_server() {
     let documented: BTreeSet<String> = ROUTES.iter().map(|route| shape(route.path)).collect();
     assert_eq!(served, documented);
 }
+
+#[actix_web::test]
+async fn every_documented_route_is_answered() {
+    let bench = crate::http::testing::Bench::new();
+    let app = bench.app().await;
+    for route in ROUTES {
+        let line = format!("{} {}", route.method.to_uppercase(), route.path.replace(['{', '}'], ""));
+        let reply = crate::http::testing::call(&app, &line, "", Value::Null).await;
+        assert!(!reply.text.contains("is not implemented"), "{line}: {}", reply.text);
+    }
+}
