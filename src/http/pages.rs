@@ -53,6 +53,7 @@ const SOURCES: &[Source] = sources![
     "js/format.js",
     "js/keys.js",
     "js/money.js",
+    "js/poll.js",
     "js/samples.js",
     "js/table.js",
     "js/ui.js",

@@ -5,6 +5,7 @@ import { fill, h } from './dom.js';
 import { csvButton } from './export.js';
 import { createKey, keyTable } from './keys.js';
 import { decimal, micro, parseUsd, usd } from './money.js';
+import { poll } from './poll.js';
 import { base, samples } from './samples.js';
 import { table } from './table.js';
 import { FieldError, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
@@ -18,8 +19,6 @@ configure({ headers: () => (key ? { authorization: `Bearer ${key}` } : {}) });
 const mine = document.getElementById('mine');
 const who = document.getElementById('who');
 let leave = new AbortController();
-let active = Date.now();
-for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { active = Date.now(); }, { passive: true });
 
 function forget() {
   leave.abort();
@@ -157,10 +156,7 @@ function open(own) {
   // Absent is as good as none: the section is for those who earn.
   drawWithdrawals().catch(() => {});
   if (manages) into(keyBox, async () => { await keys.refresh(); return keys.node; }, signal);
-  const timer = setInterval(() => {
-    if (!document.hidden && Date.now() - active < 900_000 && !document.querySelector('dialog[open]')) refresh().catch(() => {});
-  }, 4_000);
-  signal.addEventListener('abort', () => clearInterval(timer));
+  poll(signal, 4, refresh);
 }
 
 /** Prices and samples: no key needed. */

@@ -3,6 +3,7 @@
 import { call, configure, get } from './api.js';
 import { fill, h } from './dom.js';
 import { gate, reauthenticate, setup } from './admin/gate.js';
+import { poll } from './poll.js';
 import { button, problem, say } from './ui.js';
 
 const views = [
@@ -20,21 +21,6 @@ const main = document.getElementById('main');
 const shell = document.getElementById('shell');
 const nav = document.getElementById('nav');
 let leave = new AbortController();
-let active = Date.now();
-for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { active = Date.now(); }, { passive: true });
-
-/** Runs `look` every `seconds` while the view is shown, the tab is seen, and somebody was here in the last quarter hour. */
-function poll(signal, seconds, look) {
-  const timer = setInterval(async () => {
-    if (document.hidden || Date.now() - active > 900_000 || document.querySelector('dialog[open]')) return;
-    try {
-      await look();
-    } catch (error) {
-      if (error.status === 401) clearInterval(timer);
-    }
-  }, seconds * 1_000);
-  signal.addEventListener('abort', () => clearInterval(timer));
-}
 
 function where() {
   const [path, search = ''] = location.hash.replace(/^#\/?/, '').split('?');
