@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Relay;
 use super::holds::OpenHold;
-use super::replay::Idempotency;
+use super::replay::Claim;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -37,8 +37,8 @@ pub struct Bill {
     pub(super) bounds: Bounds,
     pub(super) hold: OpenHold,
     pub(super) streamed: bool,
-    /// What the client sent as its idempotency key.
-    pub(super) idempotency: Option<Idempotency>,
+    /// The client's idempotency key, taken until the charge is durable.
+    pub(super) claim: Option<Arc<Claim>>,
     pub(super) times: Times,
 }
 
@@ -119,14 +119,17 @@ impl Bill {
             flagged: metered.flagged,
             // A request that is not charged may be sent again.
             idempotency: self
-                .idempotency
+                .claim
+                .as_ref()
                 .filter(|_| outcome != Outcome::ProviderError)
-                .map(|key| (key.key_hash, key.body_hash)),
+                .map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
             now: Timestamp::now(),
         };
         let (fee, capped) = (self.relay.fee, Arc::clone(&self.relay.capped));
-        let mut hold = self.hold;
+        let (mut hold, claim) = (self.hold, self.claim);
         let job = move |conn: &crate::store::Connection| {
+            // Both are let go with the job: after its commit.
+            let _until_committed = &claim;
             settlement.key_is_limited |= capped.contains(settlement.key_id);
             usage::settle(conn, &settlement, hold.settling(), fee)
         };

@@ -37,7 +37,7 @@ use bill::{Bill, Times};
 use capped::Capped;
 use holds::Holds;
 use rate::Rates;
-use replay::{Claimed, Record, Replays};
+use replay::{Claim, Claimed, Record, Replays};
 use send::{Begun, Sent};
 
 pub use probe::{PROBE_TIMEOUTS, probe};
@@ -191,7 +191,7 @@ impl Relay {
         let admitted = self.admit(caller, &request, &asked.body).await?;
         let sent = self.send(client, &asked, &request, &admitted).await?;
         let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
-        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed);
+        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed, claim.clone());
         let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));
         let answer = match begun {
             Begun::Whole(answer) => settle_whole(bill, answer, record).await?,
@@ -234,6 +234,7 @@ impl Relay {
         admitted: Admitted,
         sent: Sent,
         streamed: bool,
+        claim: Option<Arc<Claim>>,
     ) -> (Bill, Begun, crate::upstream::Slot) {
         let bill = Bill {
             relay: Arc::clone(self),
@@ -248,7 +249,7 @@ impl Relay {
             bounds: admitted.bounds,
             hold: admitted.hold,
             streamed,
-            idempotency: asked.idempotency,
+            claim,
             times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
         };
         (bill, sent.begun, sent.slot)

@@ -5,6 +5,7 @@
 //! repeat is refused rather than charged again.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -76,7 +77,7 @@ struct Entry {
 #[derive(Debug)]
 pub enum Claimed {
     /// Nothing yet: the request may run.
-    New(Claim),
+    New(Arc<Claim>),
     /// The same request was answered: with this.
     Before(Arc<Saved>),
 }
@@ -96,7 +97,8 @@ impl Replays {
             None => {
                 memory.entries.insert(name, Entry { body_hash: idempotency.body_hash, saved: None });
                 drop(memory);
-                Ok(Claimed::New(Claim { replays: Arc::clone(self), name, idempotency, kept: false }))
+                let kept = AtomicBool::new(false);
+                Ok(Claimed::New(Arc::new(Claim { replays: Arc::clone(self), name, idempotency, kept })))
             }
         }
     }
@@ -118,22 +120,28 @@ impl Memory {
 }
 
 /// A key whose request runs. Dropped without an answer, the key is free again; whether it was charged is
-/// then the database's to say.
+/// then the database's to say. Therefore the bill shares it, and keeps it until its commit: freed a moment
+/// sooner, a repeat would find neither the answer nor the charge.
 #[derive(Debug)]
 pub struct Claim {
     replays: Arc<Replays>,
     name: Name,
     idempotency: Idempotency,
-    kept: bool,
+    kept: AtomicBool,
 }
 
 impl Claim {
+    /// The hashes, for the row.
+    pub const fn idempotency(&self) -> Idempotency {
+        self.idempotency
+    }
+
     /// Keeps the answer for a repeat, unless it is too large.
-    pub fn keep(mut self, saved: Saved) {
+    pub fn keep(&self, saved: Saved) {
         if saved.body.len() > LARGEST {
             return;
         }
-        self.kept = true;
+        self.kept.store(true, Ordering::Relaxed);
         let mut memory = self.replays.lock();
         memory.bytes += saved.body.len();
         memory.order.push_back(self.name);
@@ -145,7 +153,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.kept.load(Ordering::Relaxed) {
             self.replays.lock().entries.remove(&self.name);
         }
     }
@@ -154,7 +162,7 @@ impl Drop for Claim {
 /// An answer being written down as it goes to the client.
 #[derive(Debug)]
 pub struct Record {
-    claim: Claim,
+    claim: Arc<Claim>,
     request_id: RequestId,
     stream: bool,
     limited: bool,
@@ -163,7 +171,7 @@ pub struct Record {
 
 impl Record {
     /// Nothing of it yet.
-    pub const fn new(claim: Claim, request_id: RequestId, stream: bool, limited: bool) -> Self {
+    pub const fn new(claim: Arc<Claim>, request_id: RequestId, stream: bool, limited: bool) -> Self {
         Self { claim, request_id, stream, limited, body: Vec::new() }
     }
 
@@ -210,7 +218,7 @@ mod tests {
         }
     }
 
-    fn claim(replays: &Arc<Replays>, key: u8, body: u8) -> Claim {
+    fn claim(replays: &Arc<Replays>, key: u8, body: u8) -> Arc<Claim> {
         match replays.claim(ACCOUNT, idempotency(key, body)) {
             Ok(Claimed::New(claim)) => claim,
             other => panic!("{other:?}"),
