@@ -91,27 +91,23 @@ impl SignIn {
     /// [`SignInError`].
     pub async fn check(&self, name: &str, password: Secret, address: IpAddr) -> Result<Admin, SignInError> {
         let who = [Who::Name(name.to_owned()), Who::Address(address)];
+        // One try at a time, from the look at the delay to its count: tries in parallel would all see none.
+        let Ok(_permit) = self.hashing.acquire().await else { return Err(SignInError::Wrong) };
         self.check_delay(&who, Instant::now())?;
         let found = self.store.read(|conn| admins::with_password(conn, name))?;
         let (admin, phc) = found.map_or((None, None), |(admin, phc)| (Some(admin), phc));
         match admin {
-            Some(admin) if self.matches(password.clone(), phc).await => {
+            Some(admin) if matches(password.clone(), phc).await => {
                 self.forget(&who);
                 Ok(admin)
             }
             // As long as with a name that exists.
-            None if self.matches(password, None).await => Err(SignInError::Wrong),
+            None if matches(password, None).await => Err(SignInError::Wrong),
             _ => {
                 self.count(&who, Instant::now());
                 Err(SignInError::Wrong)
             }
         }
-    }
-
-    async fn matches(&self, password: Secret, phc: Option<String>) -> bool {
-        let Ok(_permit) = self.hashing.acquire().await else { return false };
-        let verify = move || hash::verify_password(&password, phc.as_deref());
-        tokio::task::spawn_blocking(verify).await.unwrap_or(false)
     }
 
     fn check_delay(&self, who: &[Who], now: Instant) -> Result<(), SignInError> {
@@ -141,6 +137,11 @@ impl SignIn {
             delays.remove(one);
         }
     }
+}
+
+async fn matches(password: Secret, phc: Option<String>) -> bool {
+    let verify = move || hash::verify_password(&password, phc.as_deref());
+    tokio::task::spawn_blocking(verify).await.unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -11,4 +11,5 @@ pub mod keys;
 pub mod invite_code;
 pub mod secret;
 pub mod json;
+pub mod endpoint;
 pub mod request;

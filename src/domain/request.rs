@@ -2,102 +2,8 @@
 
 use std::borrow::Cow;
 
+pub use super::endpoint::Endpoint;
 use super::json::{BadJson, TopLevel};
-
-/// An endpoint of the API that runs a model: a dialect, with its own request fields and usage shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Endpoint {
-    /// `POST /v1/chat/completions`, OpenAI Chat.
-    ChatCompletions,
-    /// `POST /v1/completions`, OpenAI legacy.
-    Completions,
-    /// `POST /v1/embeddings`, OpenAI.
-    Embeddings,
-    /// `POST /v1/responses`, OpenAI Responses.
-    Responses,
-    /// `POST /v1/messages`, Anthropic Messages.
-    Messages,
-}
-
-impl Endpoint {
-    /// All of them, in the order the documentation lists them.
-    pub const ALL: [Self; 5] =
-        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses, Self::Messages];
-
-    /// The path below the server's root, as in the usage row.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Completions => "/v1/completions",
-            Self::Embeddings => "/v1/embeddings",
-            Self::Responses => "/v1/responses",
-            Self::Messages => "/v1/messages",
-        }
-    }
-
-    /// The path below a provider's base URL, which ends in `/v1`.
-    pub fn upstream_path(self) -> &'static str {
-        self.path().strip_prefix("/v1").unwrap_or_default()
-    }
-
-    /// Reads [`Self::path`] back.
-    pub fn from_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|e| e.path() == path)
-    }
-
-    /// The fields of a request that bound its output, the one that must always go upstream first.
-    ///
-    /// Chat has two: `max_completion_tokens` alone is not enough, since llama-cpp-python ignores it
-    /// and would run on unbounded.
-    const fn output_fields(self) -> &'static [&'static str] {
-        match self {
-            Self::ChatCompletions => &["max_tokens", "max_completion_tokens"],
-            Self::Completions | Self::Messages => &["max_tokens"],
-            Self::Responses => &["max_output_tokens"],
-            Self::Embeddings => &[],
-        }
-    }
-
-    /// The answer holds generated tokens.
-    pub const fn generates(self) -> bool {
-        !matches!(self, Self::Embeddings)
-    }
-
-    /// Streams of this dialect carry usage only if `stream_options.include_usage` asks for it.
-    const fn usage_is_asked_for(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Completions)
-    }
-
-    /// The fields that a prompt is made of.
-    const fn prompt_fields(self) -> &'static [&'static str] {
-        match self {
-            Self::ChatCompletions => &["messages", "tools", "functions", "response_format"],
-            Self::Completions => &["prompt", "suffix"],
-            Self::Embeddings => &["input"],
-            Self::Responses => &["input", "instructions", "tools", "text"],
-            Self::Messages => &["system", "messages", "tools"],
-        }
-    }
-
-    /// Fields that would make a server do work whose tokens this request cannot bound or meter, with
-    /// the reason.
-    const fn refused_fields(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Responses => &[
-                ("background", "background responses cannot be metered"),
-                ("previous_response_id", "no state is kept here: send the whole conversation as input"),
-                ("conversation", "no state is kept here: send the whole conversation as input"),
-            ],
-            _ => &[],
-        }
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.path())
-    }
-}
 
 /// Why a request is refused before anything is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,7 +67,8 @@ impl<'a> InferenceRequest<'a> {
         if model.is_empty() || model.len() > LONGEST_MODEL_NAME {
             return Err(BadRequest::field("model", "model must be 1 to 256 bytes long"));
         }
-        for field in ["n", "best_of"] {
+        // `n_cmpl` is llama.cpp's own name for `n`.
+        for field in ["n", "best_of", "n_cmpl"] {
             if integer(&top, field)?.is_some_and(|n| n != 1) {
                 // Servers report the usage of one choice for all of them.
                 return Err(BadRequest::field(field, format!("{field} must be 1")));
@@ -179,7 +86,7 @@ impl<'a> InferenceRequest<'a> {
             if let (Some(a), Some(b)) = (max_output, bound)
                 && a != b
             {
-                return Err(BadRequest::field(field, "max_tokens and max_completion_tokens disagree"));
+                return Err(BadRequest::field(field, format!("{field} and another maximum of the output disagree")));
             }
             max_output = max_output.or(bound);
         }
@@ -211,18 +118,24 @@ impl<'a> InferenceRequest<'a> {
         self.endpoint.prompt_fields().iter().filter_map(|key| self.top.get(key))
     }
 
-    /// The prompt refers to an image, a sound or a file, whose tokens its bytes do not bound.
+    /// The prompt refers to an image, a sound, a film or a file, whose tokens its bytes do not bound. A
+    /// letter written as an escape counts as one too: only somebody who hides the word writes it so.
     pub fn has_media(&self) -> bool {
-        let kinds = [
+        const KINDS: [&str; 12] = [
             "\"image_url\"",
             "\"input_image\"",
             "\"image\"",
+            "\"audio_url\"",
             "\"input_audio\"",
+            "\"audio\"",
+            "\"video_url\"",
+            "\"input_video\"",
+            "\"video\"",
             "\"input_file\"",
             "\"file\"",
             "\"document\"",
         ];
-        self.prompt_parts().any(|part| kinds.iter().any(|kind| part.contains(kind)))
+        self.prompt_parts().any(|part| KINDS.iter().any(|kind| part.contains(kind)) || escapes_a_letter(part))
     }
 
     /// The size of the body in bytes.
@@ -243,6 +156,12 @@ fn one_prompt(endpoint: Endpoint, top: &TopLevel<'_>) -> Result<(), BadRequest> 
         return Err(BadRequest::field("prompt", "prompt must be one prompt: send a request for each"));
     }
     Ok(())
+}
+
+/// The JSON text writes an ASCII letter or an underscore as `\u00xx`.
+fn escapes_a_letter(json: &str) -> bool {
+    let code = |rest: &str| rest.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    json.split("\\u00").skip(1).filter_map(code).any(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }
 
 /// A `stream_options` value that asks for usage, whatever else it says.
@@ -328,6 +247,9 @@ mod tests {
             (r#"{"model":"m","n":2}"#, Some("n")),
             (r#"{"model":"m","n":0}"#, Some("n")),
             (r#"{"model":"m","best_of":3}"#, Some("best_of")),
+            (r#"{"model":"m","n_cmpl":8}"#, Some("n_cmpl")),
+            (r#"{"model":"m","max_tokens":1,"n_predict":-1}"#, Some("n_predict")),
+            (r#"{"model":"m","max_tokens":1,"n_predict":4000}"#, Some("n_predict")),
             (r#"{"model":"m","stream":"yes"}"#, Some("stream")),
             (r#"{"model":"m","stream":1}"#, Some("stream")),
             (r#"{"model":"m","max_tokens":0}"#, Some("max_tokens")),
@@ -446,12 +368,27 @@ mod tests {
     }
 
     #[test]
+    fn media_are_seen_also_where_they_are_hidden() {
+        let rows = [
+            (r#"{"model":"m","messages":[{"role":"user","content":"an image"}]}"#, false),
+            (r#"{"model":"m","messages":[{"content":"\u00e9 \u0022 \u003c"}]}"#, false),
+            (r#"{"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"url":"http://x"}}]}]}"#, true),
+            (r#"{"model":"m","messages":[{"content":[{"type":"video_url"}]}]}"#, true),
+            (r#"{"model":"m","messages":[{"content":[{"type":"image\u005furl"}]}]}"#, true),
+        ];
+        for (body, expected) in rows {
+            assert_eq!(read(body).map(|r| r.has_media()), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
     fn only_three_things_are_edited() {
         // body → what a provider that calls the model "up" gets, bounded to 9 tokens
         let rows = [
             (r#"{"model":"m","x": [1e400]}"#, r#"{"max_tokens":9,"model":"up","x": [1e400]}"#),
             (r#"{"max_tokens":20,"model":"m"}"#, r#"{"max_tokens":9,"model":"up"}"#),
             (r#"{"max_tokens":9,"model":"up"}"#, r#"{"max_tokens":9,"model":"up"}"#),
+            (r#"{"n_predict":20,"model":"up"}"#, r#"{"max_tokens":9,"n_predict":9,"model":"up"}"#),
             (
                 r#"{"model":"up","max_completion_tokens":9}"#,
                 r#"{"max_tokens":9,"model":"up","max_completion_tokens":9}"#,

@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use super::world::World;
 
+/// The most that is read of a stranger's body.
+const SMALL: usize = 16 << 10;
 /// The slowest a long body may come: 16 KiB a second.
 const SLOWEST: usize = 16 << 10;
 
@@ -20,8 +22,24 @@ const SLOWEST: usize = 16 << 10;
 ///
 /// # Errors
 /// 413 above the limit, 408 if it comes too slowly, 400 if the client breaks off.
-pub async fn read(world: &World, request: &HttpRequest, mut payload: Payload) -> Result<Bytes, ApiError> {
-    let limit = world.settings.body_limit;
+pub async fn read(world: &World, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+    read_up_to(world.settings.body_limit, world, request, payload).await
+}
+
+/// Reads a body from somebody who has shown no credential yet: a name and a password are never long.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_small(world: &World, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+    read_up_to(SMALL.min(world.settings.body_limit), world, request, payload).await
+}
+
+async fn read_up_to(
+    limit: usize,
+    world: &World,
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> Result<Bytes, ApiError> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > limit) {
         return Err(ApiError::too_large(limit));

@@ -12,6 +12,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
 
 use super::error::{ApiError, Envelope};
+use super::log;
 use super::world::World;
 
 /// Checks the `Origin` of every request that has one.
@@ -32,7 +33,8 @@ pub async fn middleware(
             return Ok(next.call(request).await?.map_into_left_body());
         }
         let e = ApiError::forbidden("browsers of other origins are refused: see serve --cors-origin");
-        let response = e.response(Envelope::of_path(request.path()), None);
+        let id = log::arrived(request.request()).id;
+        let response = e.response(Envelope::of_path(request.path()), Some(id));
         return Ok(request.into_response(response).map_into_right_body());
     }
     if request.method() == Method::OPTIONS {
@@ -74,7 +76,8 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "x-request-id, x-cost-micro-usd, x-balance-micro-usd, x-max-tokens-limited, link, retry-after",
+            "x-request-id, x-cost-micro-usd, x-balance-micro-usd, x-max-tokens-limited, x-should-retry, x-idempotent-replay-of, \
+             x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, link, retry-after",
         ),
     );
 }

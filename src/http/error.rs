@@ -306,8 +306,14 @@ impl From<Refusal> for ApiError {
             Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),
             Refusal::ProvidersDown(wait) => Self::unavailable(message, wait),
             Refusal::ByProvider { status, .. } => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-                Self::new(status, "invalid_request_error", message)
+                // 422 is what a reused idempotency key gets here; a provider's own 422 is a bad request.
+                let e = Self::invalid(None, message);
+                match StatusCode::from_u16(status) {
+                    Ok(StatusCode::PAYLOAD_TOO_LARGE) => {
+                        Self { status: StatusCode::PAYLOAD_TOO_LARGE, ..e }.code("payload_too_large")
+                    }
+                    _ => e,
+                }
             }
             Refusal::ProviderFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_error", message),
             Refusal::ProviderTimeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message),
@@ -340,7 +346,7 @@ mod tests {
             (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersFull(None), 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersDown(Duration::from_millis(1_500)), 503, "service_unavailable", None),
-            (Refusal::ByProvider { status: 422, message: "x".into() }, 422, "invalid_request_error", None),
+            (Refusal::ByProvider { status: 422, message: "x".into() }, 400, "invalid_request_error", None),
             (Refusal::ProviderFailed("x"), 502, "provider_error", None),
             (Refusal::ProviderTimeout, 504, "provider_error", None),
             (Refusal::Draining, 503, "service_unavailable", None),

@@ -79,7 +79,7 @@ pub async fn get(request: HttpRequest, world: Data<World>) -> Result<HttpRespons
 /// 401 for a wrong name or password, 429 after failures, 403 from another origin.
 pub async fn sign_in(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
     refuse_strangers(&request)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read_small(&world, &request, payload).await?;
     let SignInBody { name, password } = body::parse(&bytes)?;
     if password.expose().len() > LONGEST_PASSWORD {
         return Err(ApiError::invalid(Some("password"), "this password is too long"));
@@ -106,7 +106,7 @@ pub async fn sign_out(request: HttpRequest, world: Data<World>) -> Result<HttpRe
 /// 401 for a wrong or used token, 400 for a name or password, 403 from another origin.
 pub async fn setup(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
     refuse_strangers(&request)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read_small(&world, &request, payload).await?;
     let SetupBody { token, name, password } = body::parse(&bytes)?;
     if !world.door.setup.is(token.expose()) {
         return Err(ApiError::wrong_setup_token());

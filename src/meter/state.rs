@@ -29,10 +29,11 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// An event that says there was an error, with what it says.
-    #[error("the provider sent an error event: {0}")]
+    // Not what it says: that may quote a prompt, and this goes to the log.
+    #[error("the provider sent an error event")]
     ErrorEvent(String),
     /// `response.failed` without usage.
-    #[error("the provider's response failed: {0}")]
+    #[error("the provider's response failed")]
     ResponseFailed(String),
     /// The body ended before the answer did.
     #[error("the stream broke off before the answer was finished")]

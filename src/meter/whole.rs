@@ -18,7 +18,8 @@ pub enum BadAnswer {
     #[error("the provider's answer is not a JSON object: {0}")]
     NotAnObject(String),
     /// An error object.
-    #[error("the provider answered with an error: {0}")]
+    // Not what it says: that may quote a prompt, and this goes to the log.
+    #[error("the provider answered with an error")]
     Error(String),
     /// The field that holds the output is missing.
     #[error("the provider's answer has no {0}")]

@@ -81,12 +81,6 @@ impl Holds {
         self.lock().accounts.values().fold(MicroUsd::ZERO, |sum, held| plus(sum, held.total))
     }
 
-    /// What an account has promised to requests whose debit has not run yet: for a debit of another kind
-    /// in the writer's transaction, which must leave it alone.
-    pub fn promised(&self, account: AccountId) -> MicroUsd {
-        self.of_account(account).unsettled
-    }
-
     /// What a key has on hold.
     pub fn of_key(&self, key: KeyId) -> Held {
         get(&self.lock().keys, key)

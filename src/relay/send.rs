@@ -132,10 +132,11 @@ pub(super) async fn attempt(
     if !query.is_empty() {
         path = format!("{path}?{query}");
     }
+    let sent = Instant::now();
     let answer = client.post(target, &path, headers, body).await?;
     match answer.status {
         200..=299 if answer.is_encoded => Err(failed("it compressed its answer, unasked", "an unusable answer")),
-        200..=299 if request.stream => begin_stream(answer, request).await,
+        200..=299 if request.stream => begin_stream(answer, request, sent + client.first_byte()).await,
         200..=299 => read_whole(answer, request).await,
         status => Err(read_error(status, answer).await),
     }
@@ -150,14 +151,14 @@ async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Be
     answer.map(Begun::Whole).map_err(|e| failed(&e.to_string(), "an unusable answer"))
 }
 
-/// Reads until there is something to pass on: up to then the next provider can still take over.
-async fn begin_stream(answer: Answer, request: &InferenceRequest<'_>) -> Result<Begun, Failed> {
+/// Reads until there is something to pass on: up to then the next provider can still take over. Some
+/// servers send their head at once and think afterwards, so the first event has the first byte's time.
+async fn begin_stream(answer: Answer, request: &InferenceRequest<'_>, deadline: Instant) -> Result<Begun, Failed> {
     if answer.media_type != "text/event-stream" {
         return Err(failed("it did not stream", "an unusable answer"));
     }
     let mut body = answer.body;
     let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage));
-    let deadline = Instant::now() + body.idle();
     loop {
         let (first, events, state) = match body.next(deadline).await? {
             Some(bytes) => {

@@ -17,14 +17,18 @@ const DATABASE: &str = "coordinator.db";
 const LOCK: &str = "coordinator.lock";
 /// How long a write waits for another process's write. The command line and the server share the file.
 const BUSY: Duration = Duration::from_secs(10);
-/// Reading connections: the workers' point reads and a few reports.
+/// Reading connections of the workers' point reads.
 const READERS: u32 = 8;
+/// Those of lists and reports. They have their own, because an admission that waited for a report to end
+/// would make every settlement wait behind it.
+const REPORTS: u32 = 4;
 
 /// A database that is open for reading, and can be written to.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
     readers: r2d2::Pool<SqliteConnectionManager>,
+    reports: r2d2::Pool<SqliteConnectionManager>,
 }
 
 /// While it lives, no other server can start on the same data directory.
@@ -44,19 +48,17 @@ impl Store {
         let mut conn = open_writable(&path)?;
         schema::upgrade(&mut conn)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let manager = SqliteConnectionManager::file(&path).with_flags(flags).with_init(|conn| {
-            conn.busy_timeout(BUSY)?;
-            conn.set_prepared_statement_cache_capacity(64);
-            conn.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024;")
-        });
-        let readers = r2d2::Pool::builder()
-            .max_size(READERS)
-            .min_idle(Some(0))
-            // A connection to a local file does not go stale: the check would be a statement per read.
-            .test_on_check_out(false)
-            .connection_timeout(BUSY)
-            .build(manager)?;
-        Ok(Self { dir: dir.to_owned(), readers })
+        let pool = |size| {
+            let manager = SqliteConnectionManager::file(&path).with_flags(flags).with_init(prepare_reader);
+            r2d2::Pool::builder()
+                .max_size(size)
+                .min_idle(Some(0))
+                // A connection to a local file does not go stale: the check would be a statement per read.
+                .test_on_check_out(false)
+                .connection_timeout(BUSY)
+                .build(manager)
+        };
+        Ok(Self { dir: dir.to_owned(), readers: pool(READERS)?, reports: pool(REPORTS)? })
     }
 
     /// Where the files are.
@@ -88,13 +90,7 @@ impl Store {
     /// # Errors
     /// What `read` returns, or no connection within ten seconds.
     pub fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let conn = self.readers.get()?;
-        // Prepared once a connection: parsing these two took longer than the read between them.
-        conn.prepare_cached("BEGIN")?.execute([])?;
-        let snapshot = EndSnapshot(&conn);
-        let result = read(&conn);
-        drop(snapshot);
-        result
+        in_snapshot(&*self.readers.get()?, read)
     }
 
     /// Runs a read of one statement, which is a snapshot by itself.
@@ -113,8 +109,10 @@ impl Store {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        tokio::task::spawn_blocking(move || store.read(read)).await.unwrap_or(Err(StoreError::Closed))
+        let reports = self.reports.clone();
+        tokio::task::spawn_blocking(move || in_snapshot(&*reports.get()?, read))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
     }
 
     /// Runs one write in a transaction of its own, on a connection of its own: for the command line.
@@ -129,6 +127,22 @@ impl Store {
         tx.commit()?;
         Ok(result)
     }
+}
+
+fn in_snapshot<T>(conn: &Connection, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // Prepared once a connection: parsing these two took longer than the read between them.
+    conn.prepare_cached("BEGIN")?.execute([])?;
+    let snapshot = EndSnapshot(conn);
+    let result = read(conn);
+    drop(snapshot);
+    result
+}
+
+/// What a reading connection is told once.
+fn prepare_reader(conn: &mut Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024;")
 }
 
 /// Ends a read's snapshot, also when the read panics: a connection goes back to the pool as it came.

@@ -139,6 +139,11 @@ impl Client {
         })
     }
 
+    /// How long an answer may take to begin.
+    pub const fn first_byte(&self) -> Duration {
+        self.timeouts.first_byte
+    }
+
     /// Posts `body` to `path` below the target's base URL. `headers` are the client's that may go along.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Inference with an Idempotency-Key: at most one charge, whatever a client repeats.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::world::answer::{Answer, Gate, Stream, honest, usage};
@@ -74,4 +76,22 @@ fn what_was_not_charged_may_be_sent_again() {
     for bad in ["", &"x".repeat(256)] {
         keyed(&world, bad, &chat_body()).expect(400);
     }
+}
+
+#[test]
+fn a_client_that_hangs_up_and_asks_again_is_charged_once() {
+    let world = World::new(|_| Stream::new(6).usage(usage(10, 6)).slow(Duration::from_millis(20)).answer());
+    for round in 0..10 {
+        let key = format!("k{round}");
+        let request = world.request(&stream_body(false)).header("idempotency-key", &key);
+        let mut first = world.server.http().open(&request);
+        first.read_until("word1");
+        first.close();
+        // At once, while what was delivered is still being counted: in flight, then charged; never run again.
+        for _ in 0..5 {
+            keyed(&world, &key, &stream_body(false)).expect(409);
+        }
+    }
+    assert_eq!(world.wait_rows(10).len(), 10);
+    assert_eq!(world.upstream.requests().len(), 10);
 }

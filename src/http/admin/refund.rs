@@ -44,8 +44,10 @@ async fn post(request: HttpRequest, payload: Payload, world: Data<World>) -> Res
     }
     let holds = Arc::clone(&world.relay.holds);
     money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
-        // Read here, in the writer's job: what was promised when the request came may be settled by now.
-        answer(200, &refund::refund(conn, id, &reason, |account| holds.promised(account), actor, now)?)
+        // Read here, in the writer's job: what was held when the request came may be settled by now. All that
+        // is held counts, also what is just being settled: that errs on the side of who holds it.
+        let held = |account| holds.of_account(account).total;
+        answer(200, &refund::refund(conn, id, &reason, held, actor, now)?)
     })
     .await
 }

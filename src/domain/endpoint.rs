@@ -1,0 +1,96 @@
+//! The endpoints that run a model: each is a dialect with its own request fields and usage shape.
+
+/// An endpoint of the API that runs a model: a dialect, with its own request fields and usage shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`, OpenAI Chat.
+    ChatCompletions,
+    /// `POST /v1/completions`, OpenAI legacy.
+    Completions,
+    /// `POST /v1/embeddings`, OpenAI.
+    Embeddings,
+    /// `POST /v1/responses`, OpenAI Responses.
+    Responses,
+    /// `POST /v1/messages`, Anthropic Messages.
+    Messages,
+}
+
+impl Endpoint {
+    /// All of them, in the order the documentation lists them.
+    pub const ALL: [Self; 5] =
+        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses, Self::Messages];
+
+    /// The path below the server's root, as in the usage row.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Responses => "/v1/responses",
+            Self::Messages => "/v1/messages",
+        }
+    }
+
+    /// The path below a provider's base URL, which ends in `/v1`.
+    pub fn upstream_path(self) -> &'static str {
+        self.path().strip_prefix("/v1").unwrap_or_default()
+    }
+
+    /// Reads [`Self::path`] back.
+    pub fn from_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|e| e.path() == path)
+    }
+
+    /// The fields of a request that bound its output, the one that must always go upstream first.
+    ///
+    /// Chat has two: `max_completion_tokens` alone is not enough, since llama-cpp-python ignores it
+    /// and would run on unbounded. llama.cpp lets its own `n_predict` overrule them all.
+    pub(super) const fn output_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::ChatCompletions => &["max_tokens", "max_completion_tokens", "n_predict"],
+            Self::Completions | Self::Messages => &["max_tokens", "n_predict"],
+            Self::Responses => &["max_output_tokens", "max_tokens", "n_predict"],
+            Self::Embeddings => &[],
+        }
+    }
+
+    /// The answer holds generated tokens.
+    pub const fn generates(self) -> bool {
+        !matches!(self, Self::Embeddings)
+    }
+
+    /// Streams of this dialect carry usage only if `stream_options.include_usage` asks for it.
+    pub(super) const fn usage_is_asked_for(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions)
+    }
+
+    /// The fields that a prompt is made of.
+    pub(super) const fn prompt_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::ChatCompletions => &["messages", "tools", "functions", "response_format"],
+            Self::Completions => &["prompt", "suffix"],
+            Self::Embeddings => &["input"],
+            Self::Responses => &["input", "instructions", "tools", "text"],
+            Self::Messages => &["system", "messages", "tools"],
+        }
+    }
+
+    /// Fields that would make a server do work whose tokens this request cannot bound or meter, with
+    /// the reason.
+    pub(super) const fn refused_fields(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Responses => &[
+                ("background", "background responses cannot be metered"),
+                ("previous_response_id", "no state is kept here: send the whole conversation as input"),
+                ("conversation", "no state is kept here: send the whole conversation as input"),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.path())
+    }
+}
