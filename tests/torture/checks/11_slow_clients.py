@@ -30,6 +30,10 @@ async def slow(target: Target, kind: str, key: str, watch_seconds: float) -> flo
     began = time.monotonic()
     try:
         await loop.sock_sendall(sock, opening(kind, key))
+        if kind == "reader":
+            # It is slow from its first byte on.
+            await loop.sock_recv(sock, 16)
+            began = time.monotonic()
         while time.monotonic() - began < watch_seconds:
             if kind == "reader":
                 # What is in the kernel's buffer can be read long after the connection was cut.
