@@ -12,13 +12,15 @@ what=${1:-all}
 rm -rf "$crate/src" "$crate/tests"
 mkdir -p "$crate/src" "$crate/tests"
 cp -r src/domain src/store "$crate/src/"
+# The store's rows say what they look like in the API's document, with the schemas of the domain's types.
+cp src/http/openapi/types.rs "$crate/src/types.rs"
 cp -r tests/fixtures "$crate/tests/"
 cp tests/model.rs "$crate/tests/stories.rs"
 cp schema.sql Cargo.lock clippy.toml "$crate/"
 # The floors alone: no binary, a test of its own, no workspace above.
 sed -e '/^\[\[bin\]\]/,/^$/d' -e 's|^path = "tests/main.rs"|path = "tests/stories.rs"|' Cargo.toml >"$crate/Cargo.toml"
 printf '\n[workspace]\n' >>"$crate/Cargo.toml"
-printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod store;\n' >"$crate/src/lib.rs"
+printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod store;\npub mod types;\n' >"$crate/src/lib.rs"
 domain='src/domain/*.rs'
 settlement='src/store/usage.rs src/store/ledger.rs src/store/idempotency.rs src/store/accounts.rs'
 writer='src/store/writer.rs'

@@ -11,7 +11,7 @@ from server import World
 
 TITLE = "9,000 open streams"
 QUICK = False
-PLANTS = {"few-descriptors": "the server may open only 4,096 files"}
+PLANTS = {"few-descriptors": "the server may open only 512 files"}
 MEMORY_BYTES = 600 << 20
 PROBES = 200
 
@@ -71,7 +71,7 @@ def run(check: Check) -> None:
     streams = check.count(9000, 500)
     with check.world() as world:
         world.prepare(accounts=5, keys=4)
-        world.start(nofile=4096 if check.planted("few-descriptors") else None)
+        world.start(nofile=512 if check.planted("few-descriptors") else None)
         record = asyncio.run(crowd(check, world, streams))
         wanted = streams + 2 * PROBES
         check.expect(

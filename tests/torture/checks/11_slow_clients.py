@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pathlib
 import socket
 import time
 
@@ -16,10 +17,11 @@ TITLE = "slow clients: headers, bodies, readers"
 QUICK = False
 PLANTS = {"direct": "the slow clients are at the upstream, which has no time limits"}
 GONE_SECONDS = 35.0
+WATCH_SECONDS = GONE_SECONDS + 10
 PACE_SECONDS = 4.0
 
 
-async def slow(target: Target, kind: str, key: str, watch_seconds: float) -> float | None:
+async def slow(target: Target, kind: str, key: str, held: set[int]) -> float | None:
     """One slow client; returns after how many seconds it was thrown out, or None."""
     sock = socket.socket()
     sock.setblocking(False)
@@ -30,12 +32,18 @@ async def slow(target: Target, kind: str, key: str, watch_seconds: float) -> flo
     began = time.monotonic()
     try:
         await loop.sock_sendall(sock, opening(kind, key))
-        while time.monotonic() - began < watch_seconds:
+        if kind == "reader":
+            # It is slow from its first byte on.
+            await loop.sock_recv(sock, 16)
+            began = time.monotonic()
+            await asyncio.sleep(2.0)
+        while time.monotonic() - began < WATCH_SECONDS:
             if kind == "reader":
-                # What is in the kernel's buffer can be read long after the connection was cut.
                 await asyncio.sleep(1.0)
-                if not is_open(sock) or not await asyncio.wait_for(loop.sock_recv(sock, 16), watch_seconds):
+                if sock.getsockname()[1] not in held:
                     break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(loop.sock_recv(sock, 16), 1.0)
                 continue
             await loop.sock_sendall(sock, b"x" if kind == "body" else b"x-slow: 1\r\n")
             with contextlib.suppress(TimeoutError):
@@ -50,9 +58,26 @@ async def slow(target: Target, kind: str, key: str, watch_seconds: float) -> flo
     return time.monotonic() - began
 
 
-def is_open(sock: socket.socket) -> bool:
-    """The kernel holds the connection for established (the first byte of TCP_INFO)."""
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+def server_side(port: int) -> set[int]:
+    """The clients' ports of the connections that a server on this port still holds for established.
+
+    A client that has closed its window does not take the reset: only the server's side tells.
+    """
+    found = set()
+    for line in pathlib.Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        if state == "01" and int(local.rpartition(":")[2], 16) == port:
+            found.add(int(remote.rpartition(":")[2], 16))
+    return found
+
+
+async def keep_watch(port: int, held: set[int]) -> None:
+    """Keeps `held` up to date."""
+    while True:
+        now = server_side(port)
+        held.clear()
+        held.update(now)
+        await asyncio.sleep(0.5)
 
 
 def opening(kind: str, key: str) -> bytes:
@@ -78,9 +103,12 @@ async def siege(check: Check, world: World, clients: int) -> tuple[Record, int, 
         kind = "reader" if number % 20 == 0 else "body" if number % 2 else "head"
         async with gate:
             await asyncio.sleep(0.05)
-        return await slow(target, kind, world.keys[number % len(world.keys)][0], GONE_SECONDS + 10)
+        return await slow(target, kind, world.keys[number % len(world.keys)][0], held)
 
+    held: set[int] = set()
+    watch = asyncio.ensure_future(keep_watch(target.port, held))
     gone = await asyncio.gather(*(one(n) for n in range(clients)))
+    watch.cancel()
     stop.set()
     await traffic
     late = sum(took is None or took > GONE_SECONDS for took in gone)
