@@ -15,6 +15,8 @@ TITLE = "clients hang up (FIN and RST) at random offsets"
 QUICK = True
 PLANTS = {"deaf-proxy": "something between client and server keeps the connection open: the server is not told"}
 EVENTS, GAP_MS = 30, 4
+# Looks a second apart that find no new row.
+QUIET_LOOKS = 5
 IDLE_SECONDS = 5.0
 
 
@@ -38,12 +40,14 @@ async def deaf(client: Client, rng: random.Random) -> Answer:
 
 
 async def settled(world: World) -> None:
-    """Waits until no row has come for a second: what is left unfinished is counted beside the traffic."""
-    before = -1
-    for _ in range(20):
+    """Waits until no row has come for some seconds: what is left unfinished is counted beside the traffic, and
+    the first count of all makes the tokenizer, which takes a slow machine seconds."""
+    before, quiet = -1, 0
+    for _ in range(60):
         with contextlib.closing(audit.open_read_only(world.data / "coordinator.db")) as db:
             ((rows,),) = db.execute("SELECT count(*) FROM usage")
-        if rows == before:
+        quiet = quiet + 1 if rows == before else 0
+        if quiet >= QUIET_LOOKS:
             return
         before = rows
         await asyncio.sleep(1.0)
