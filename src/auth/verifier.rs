@@ -81,12 +81,11 @@ impl Verifier {
             return Err(AuthError::Invalid);
         }
         let tag = self.tag(text);
-        if self.is_verified(&tag, &row.hash) {
-            return Ok(row);
-        }
-        // A key that was rotated away is no guess: programs that still send it must not lock out the new one.
-        if self.was_verified(&tag) {
-            return Err(AuthError::Invalid);
+        match self.remembered(&tag, &row.hash) {
+            Some(true) => return Ok(row),
+            // A key that was rotated away is no guess: programs that still send it must not lock out the new one.
+            Some(false) => return Err(AuthError::Invalid),
+            None => {}
         }
         self.check_failures(row.id)?;
         if self.hash_matches(key, row.hash.clone()).await {
@@ -106,13 +105,11 @@ impl Verifier {
         tag
     }
 
-    fn is_verified(&self, tag: &[u8; 32], phc: &str) -> bool {
+    /// What is known of this text: that it is the key of this PHC text, or that it was the key of another.
+    /// One look at the map: between two, another request may have verified the same key.
+    fn remembered(&self, tag: &[u8; 32], phc: &str) -> Option<bool> {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        verified.get(tag).is_some_and(|known| known == phc)
-    }
-
-    fn was_verified(&self, tag: &[u8; 32]) -> bool {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains_key(tag)
+        verified.get(tag).map(|known| known == phc)
     }
 
     fn remember(&self, tag: [u8; 32], phc: String) {
@@ -142,5 +139,46 @@ impl Verifier {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|_, f| f.since.elapsed() < FAILURE_WINDOW);
         failures.entry(key).or_insert(Failures { count: 0, since: Instant::now() }).count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::Scopes;
+    use crate::store::accounts;
+    use crate::store::keys::{Limits, NewKey, Owner};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
+
+    fn new_key(store: &Store, name: &str) -> PlainKey {
+        let key = PlainKey::generate().unwrap();
+        let hash = hash::hash_key(&key).unwrap();
+        let made = store.write_now(|conn| {
+            let account = accounts::create(conn, name, None, "test", NOW)?.id;
+            let owner = Owner::Account(account);
+            let (scopes, limits) = (Scopes::INFERENCE, Limits::default());
+            keys::create(conn, &NewKey { id: key.id(), hash, owner, name: String::new(), scopes, limits }, "test", NOW)
+        });
+        assert!(made.is_ok());
+        key
+    }
+
+    #[test]
+    fn a_new_key_is_good_for_everybody_who_brings_it_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let verifier = Verifier::new(store.clone()).unwrap();
+        for round in 0..30 {
+            let key = new_key(&store, &format!("a{round}"));
+            let verify = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                (0..20).all(|_| runtime.block_on(verifier.verify(key.expose(), NOW)).is_ok())
+            };
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(verify)).collect();
+                assert!(all.into_iter().all(|one| one.join().unwrap()), "round {round}");
+            });
+        }
     }
 }
