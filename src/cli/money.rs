@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::Args;
-use ring::digest;
 use serde_json::json;
 
 use super::output::Output;
@@ -63,12 +62,7 @@ pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed
             None => credit(),
             Some(key) => {
                 let request = json!([account, args.usd, args.note]).to_string();
-                let mut body_hash = [0; 32];
-                for (byte, from) in
-                    body_hash.iter_mut().zip(digest::digest(&digest::SHA256, request.as_bytes()).as_ref())
-                {
-                    *byte = *from;
-                }
+                let body_hash = idempotency::hash(&[request.as_bytes()]);
                 let key = idempotency::Key { actor: ACTOR.into(), key: key.clone(), body_hash };
                 idempotency::once(conn, &key, now, credit)
             }

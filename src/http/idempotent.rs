@@ -3,7 +3,6 @@
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
-use ring::digest;
 
 use super::error::ApiError;
 use super::world::World;
@@ -56,7 +55,10 @@ fn idempotency_key(request: &HttpRequest, actor: &str, body: &Bytes) -> Result<O
 /// # Errors
 /// 400 for a bad key.
 pub fn inference_key(request: &HttpRequest, body: &Bytes) -> Result<Option<Idempotency>, ApiError> {
-    let hashes = |key: &str| Idempotency { key_hash: hash(&[key.as_bytes()]), body_hash: request_hash(request, body) };
+    let hashes = |key: &str| Idempotency {
+        key_hash: idempotency::hash(&[key.as_bytes()]),
+        body_hash: request_hash(request, body),
+    };
     Ok(header(request)?.map(hashes))
 }
 
@@ -70,17 +72,5 @@ fn header(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
 /// What makes two requests the same: method, path, query, body.
 fn request_hash(request: &HttpRequest, body: &Bytes) -> [u8; 32] {
     let (method, path) = (request.method().as_str().as_bytes(), request.path().as_bytes());
-    hash(&[method, b" ", path, b"?", request.query_string().as_bytes(), b"\n", body])
-}
-
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    let mut hash = [0; 32];
-    for (byte, from) in hash.iter_mut().zip(context.finish().as_ref()) {
-        *byte = *from;
-    }
-    hash
+    idempotency::hash(&[method, b" ", path, b"?", request.query_string().as_bytes(), b"\n", body])
 }

@@ -1,6 +1,7 @@
 //! Idempotency keys of money writes: the answer is stored in the transaction of the write itself, so a
 //! crash between the two cannot happen.
 
+use ring::digest;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
@@ -21,6 +22,19 @@ pub struct Key {
     pub key: String,
     /// A hash over the method, the path and the body.
     pub body_hash: [u8; 32],
+}
+
+/// The SHA-256 of `parts` put together: what stands for a request, and for what a client sent as its key.
+pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    for (byte, from) in hash.iter_mut().zip(context.finish().as_ref()) {
+        *byte = *from;
+    }
+    hash
 }
 
 /// An answer given under a key.
