@@ -205,3 +205,6 @@ pub fn set_suspended(
     }
     get(conn, id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ fn forget_old(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
         .execute([now.plus_seconds(-KEPT).millis()])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

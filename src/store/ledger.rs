@@ -208,3 +208,6 @@ pub fn last_id(conn: &Connection) -> Result<LedgerId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM ledger", [], |row| row.get(0))?;
     Ok(LedgerId::from_i64(last.unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -282,3 +282,6 @@ pub fn last_id(conn: &Connection) -> Result<RequestId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM usage", [], |row| row.get(0))?;
     Ok(RequestId::from_i64(last.unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;
