@@ -84,8 +84,12 @@ pub fn create(
 /// # Errors
 /// SQLite fails.
 pub fn ensure_house(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    conn.prepare_cached("INSERT OR IGNORE INTO accounts (id, name, created_at) VALUES (1, 'house', ?1)")?
-        .execute([now.millis()])?;
+    // Somebody may be called `house` already; nobody can have the second name, which is the house's id.
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO accounts (id, name, created_at) \
+         VALUES (1, 'house', ?1), (1, 'acct_0000000000001', ?1)",
+    )?
+    .execute([now.millis()])?;
     Ok(())
 }
 

@@ -183,3 +183,20 @@ fn what_is_not_there_is_not_found() {
     }
     assert_eq!(events::list(&conn, None, None, 10).unwrap().len(), 0);
 }
+
+#[test]
+fn the_house_is_made_once_whatever_others_are_called() {
+    // the name that is taken before → the house's name
+    for (taken, name) in [("houses", "house"), ("house", "acct_0000000000001")] {
+        let conn = database();
+        let other = add(&conn, taken, None).unwrap();
+        for millis in [5, 6] {
+            ensure_house(&conn, Timestamp::from_millis(millis)).unwrap();
+            let house = get(&conn, HOUSE).unwrap();
+            assert_eq!((house.name.as_str(), house.created_at.millis()), (name, 5));
+        }
+        assert_eq!(list(&conn, None, None, 10).unwrap().len(), 2);
+        assert_eq!(find(&conn, taken).unwrap().id, other.id);
+        assert_eq!(find(&conn, &HOUSE.to_string()).unwrap().id, HOUSE);
+    }
+}

@@ -200,6 +200,19 @@ fn the_balance_that_is_told_is_the_one_that_is_left() {
 }
 
 #[test]
+fn a_fee_is_paid_though_somebody_is_called_house() {
+    let books = Books::new();
+    // As if a fee had never been asked for.
+    let forget = "DELETE FROM ledger WHERE account_id = 1; DELETE FROM keys WHERE account_id = 1; \
+         DELETE FROM accounts WHERE id = 1";
+    books.conn.execute_batch(forget).unwrap();
+    let namesake = accounts::create(&books.conn, "house", None, "test", NOW).unwrap().id;
+    books.settle(&books.request(1));
+    assert_eq!(accounts::balance(&books.conn, accounts::HOUSE).unwrap().total.micro(), 100);
+    assert_eq!(accounts::balance(&books.conn, namesake).unwrap().total.micro(), 0);
+}
+
+#[test]
 fn the_limit_the_flag_and_the_idempotency_key_are_written_with_the_charge() {
     let (text, body) = ([1; 32], [2; 32]);
     for asked in [false, true] {
