@@ -20,6 +20,8 @@ pub fn generate() -> Result<String, NoEntropy> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -28,5 +30,15 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(a.len(), "DB-XXXX-XXXX-XXXX-XXXX".len());
         assert!(a.starts_with("DB-") && a.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'-'));
+    }
+
+    #[test]
+    fn every_digit_of_a_code_is_random() {
+        let codes: Vec<String> = (0..256).map(|_| generate().unwrap_or_default()).collect();
+        for place in (3..22).filter(|place| place % 5 != 2) {
+            let seen: BTreeSet<_> = codes.iter().filter_map(|code| code.as_bytes().get(place)).collect();
+            // Of 32. Fewer than 17 means that a bit of it does not change.
+            assert!(seen.len() > 16, "place {place}: {seen:?}");
+        }
     }
 }
