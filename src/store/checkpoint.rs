@@ -1,5 +1,8 @@
 //! Moving the write-ahead log into the database, away from the writer's commits.
 
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -9,9 +12,10 @@ use super::open::open_writable;
 use super::writer::fail_stop_if_unknown;
 use super::{Store, StoreError};
 
-/// Commits between two checkpoints. With 256 jobs a commit the log stays within some tens of MiB.
-const EVERY_COMMITS: u32 = 200;
-/// A log longer than this is cut to nothing, which the writer waits for: pages of 4 KiB.
+/// A log longer than this is copied into the database: pages of 4 KiB. While a checkpoint syncs, a commit's own
+/// sync takes ten times as long, so they should be rare: with 16 MiB one commit in 500 meets one.
+const COPY_ABOVE_PAGES: i32 = 4_096;
+/// A log longer than this is cut to nothing, which the writer waits for.
 const CUT_ABOVE_PAGES: i64 = 16_384;
 /// How long cutting waits for readers. It holds the write lock meanwhile, so a reader that stays would
 /// stop every settlement for as long; the next checkpoint tries again.
@@ -21,52 +25,89 @@ const CUT_WAITS: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Checkpointer {
     wake: SyncSender<()>,
-    commits: u32,
+    /// The length of the log when it was last woken.
+    pages: i32,
+    /// The thread has copied what was there when it began.
+    copied: Arc<AtomicBool>,
 }
 
 impl Checkpointer {
-    /// Starts the thread with a connection of its own. It ends with the writer.
+    /// Starts the thread with a connection of its own. It ends with the writer, whose connection is `conn`.
     ///
     /// # Errors
     /// The database or the thread cannot be opened.
-    pub fn start(store: &Store) -> Result<Self, StoreError> {
+    pub fn start(store: &Store, conn: &Connection) -> Result<Self, StoreError> {
+        // Inside a commit it would stall every settlement behind it.
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        conn.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(pages);
+            Ok(())
+        }));
         let conn = open_writable(&store.path())?;
         conn.busy_timeout(CUT_WAITS)?;
         let (wake, woken) = mpsc::sync_channel(1);
+        let copied = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&copied);
         std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
                 while woken.recv().is_ok() {
-                    if let Err(e) = checkpoint(&conn) {
-                        // A disk whose sync failed once may say yes the next time without having written.
-                        fail_stop_if_unknown(&e);
-                        tracing::warn!(error = %e, "checkpoint");
-                    }
+                    report(checkpoint(&conn));
+                    done.store(true, Ordering::Relaxed);
                 }
             })
             .map_err(|e| StoreError::Io(format!("checkpoint thread: {e}")))?;
-        Ok(Self { wake, commits: 0 })
+        Ok(Self { wake, pages: 0, copied })
     }
 
-    /// One more commit was made.
-    pub fn committed(&mut self) {
-        self.commits += 1;
-        if self.commits < EVERY_COMMITS {
+    /// The writer has made one more commit on its connection, and nobody waits for it now.
+    pub fn committed(&mut self, conn: &Connection) {
+        if self.copied.swap(false, Ordering::Relaxed) {
+            // What came meanwhile is little. Only when all of the log is copied does the next commit start it
+            // anew, and only the writer can copy all of it: nobody commits while it does.
+            report(copy(conn).map(drop));
+        }
+        let pages = LOG_PAGES.get();
+        if pages < self.pages {
+            self.pages = 0;
+        }
+        if pages - self.pages < COPY_ABOVE_PAGES {
             return;
         }
         // A full channel means that one is under way already.
         match self.wake.try_send(()) {
-            Ok(()) => self.commits = 0,
+            Ok(()) => self.pages = pages,
             Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
     }
 }
 
-/// PASSIVE never makes the writer wait; TRUNCATE does, and only runs when readers kept the log growing.
+fn report(result: rusqlite::Result<()>) {
+    if let Err(e) = result {
+        // A disk whose sync failed once may say yes the next time without having written.
+        fail_stop_if_unknown(&e);
+        tracing::warn!(error = %e, "checkpoint");
+    }
+}
+
+/// Copies what no reader stands in the way of, and waits for nobody. Returns the length of the log.
+fn copy(conn: &Connection) -> rusqlite::Result<i64> {
+    run(conn, "PASSIVE")
+}
+
 fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
-    let run = |mode: &str| conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
-    if run("PASSIVE")? > CUT_ABOVE_PAGES {
-        run("TRUNCATE")?;
+    if copy(conn)? > CUT_ABOVE_PAGES {
+        // Readers kept it growing.
+        run(conn, "TRUNCATE")?;
     }
     Ok(())
+}
+
+fn run(conn: &Connection, mode: &str) -> rusqlite::Result<i64> {
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+}
+
+thread_local! {
+    /// The length of the log after the last commit of this thread: the writer's.
+    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
 }

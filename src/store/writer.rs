@@ -21,9 +21,6 @@ use super::{Store, StoreError};
 
 /// The most jobs in one commit: more would make the first of them wait without saving a sync.
 const BATCH: usize = 256;
-/// How long a commit waits for more jobs when the last one had several. Measured at 64 and 256 connections:
-/// 0.1 ms serves 5 % more than no wait at all and 12 % more than 0.3 ms.
-const GATHER: Duration = Duration::from_micros(100);
 /// Freed when the disk is full, so that what is in flight still settles.
 const BALLAST_BYTES: u64 = 4 << 20;
 /// While the disk is full.
@@ -44,13 +41,11 @@ impl Writer {
     /// The database or the thread cannot be opened.
     pub fn start(store: &Store) -> Result<(Self, JoinHandle<()>), StoreError> {
         let conn = open_writable(&store.path())?;
-        // Checkpoints run elsewhere: inside a commit they would stall every settlement behind it.
-        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         let (jobs, queue) = mpsc::channel();
         let disk_full = Arc::new(AtomicBool::new(false));
         let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
         ballast.fill();
-        let checkpointer = Checkpointer::start(store)?;
+        let checkpointer = Checkpointer::start(store, &conn)?;
         let mut thread = WriterThread { conn, queue, ballast, checkpointer };
         let handle = std::thread::Builder::new()
             .name("writer".into())
@@ -145,17 +140,10 @@ struct WriterThread {
 impl WriterThread {
     fn run(&mut self) {
         let _stop_on_panic = StopOnPanic;
-        let mut crowded = false;
         while let Some(first) = self.next() {
+            // What came while the last commit was synced. Waiting for more made nothing faster, at any number of clients.
             let mut batch = vec![first];
             batch.extend(self.queue.try_iter().take(BATCH - 1));
-            if crowded && batch.len() < BATCH {
-                // Others are on their way: a moment's wait makes fewer, larger commits. One client alone
-                // never waits.
-                std::thread::sleep(GATHER);
-                batch.extend(self.queue.try_iter().take(BATCH - batch.len()));
-            }
-            crowded = batch.len() > 1;
             let failed = self.commit(&mut batch).err();
             for job in batch {
                 job.answer(failed.as_ref().map(|e| match e {
@@ -164,7 +152,7 @@ impl WriterThread {
                     other => StoreError::Io(other.to_string()),
                 }));
             }
-            self.checkpointer.committed();
+            self.checkpointer.committed(&self.conn);
         }
     }
 
