@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::hash;
 use crate::domain::keys::{KeyId, PlainKey};
 use crate::domain::time::Timestamp;
-use crate::store::keys::{self, KeyRow};
+use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError};
 
 /// Why a credential is refused.
@@ -74,9 +74,9 @@ impl Verifier {
     ///
     /// # Errors
     /// It is not a key that is in force now; or the store fails.
-    pub async fn verify(&self, text: &str, now: Timestamp) -> Result<KeyRow, AuthError> {
+    pub async fn verify(&self, text: &str, now: Timestamp) -> Result<Arc<KeyRow>, AuthError> {
         let key = PlainKey::parse(text).ok_or(AuthError::Invalid)?;
-        let row = self.store.read_one(|conn| keys::get(conn, key.id()))?.ok_or(AuthError::Invalid)?;
+        let row = self.store.look(|memory| memory.key(key.id()))?.ok_or(AuthError::Invalid)?;
         if row.revoked_at.is_some() || row.limits.expires_at.is_some_and(|at| at <= now) {
             return Err(AuthError::Invalid);
         }
@@ -146,8 +146,8 @@ impl Verifier {
 mod tests {
     use super::*;
     use crate::domain::keys::Scopes;
-    use crate::store::accounts;
     use crate::store::keys::{Limits, NewKey, Owner};
+    use crate::store::{accounts, keys};
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
 

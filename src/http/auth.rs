@@ -1,5 +1,7 @@
 //! From headers to who asks. One path reads both credential headers.
 
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 
@@ -77,7 +79,7 @@ pub fn actor(account: AccountId) -> String {
     format!("account:{account}")
 }
 
-async fn key(world: &World, request: &HttpRequest) -> Result<KeyRow, ApiError> {
+async fn key(world: &World, request: &HttpRequest) -> Result<Arc<KeyRow>, ApiError> {
     let text = credential(request)?;
     Ok(world.verifier.verify(text, Timestamp::now()).await?)
 }

@@ -186,7 +186,7 @@ pub async fn own(request: HttpRequest, world: Data<World>) -> Result<Json<OwnKey
     let caller = auth::caller(&world, &request, Need::Any).await?;
     let account = world.relay.store.read(|conn| accounts::get(conn, caller.account))?;
     let held_micro_usd = world.relay.holds.of_key(caller.key.id).total;
-    let view = view(&world, caller.account, caller.key).await?;
+    let view = view(&world, caller.account, caller.key.as_ref().clone()).await?;
     Ok(Json(OwnKey { view, held_micro_usd, account: OwnAccount { id: account.id, name: account.name } }))
 }
 

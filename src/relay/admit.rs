@@ -1,5 +1,6 @@
 //! Admission: the price, the ceiling, the hold.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,16 +15,14 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens;
 use crate::store::prices::PriceRow;
-use crate::store::providers::Offer;
-use crate::store::{StoreError, accounts, endpoints, keys, prices, providers};
+use crate::store::{Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
 pub struct Admitted {
     /// The version in force now; it stays the request's.
-    pub price: PriceRow,
-    /// Who can serve it.
-    pub offers: Vec<Offer>,
+    /// And who can serve it.
+    pub offered: Arc<Offered>,
     /// The most it can be charged for.
     pub bounds: Bounds,
     /// The output bound is lower than what was asked for, because the balance affords no more.
@@ -48,9 +47,10 @@ impl Relay {
         body: &Bytes,
     ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
-        let (price, offers) = self.offered(caller, request)?;
+        let offered = self.offered(caller, request)?;
+        let price = &offered.price;
         let standing = self.count_request(caller)?;
-        let wanted = bounds(request, &price);
+        let wanted = bounds(request, price);
         let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
             // Not even the prompt fits at a token a byte: count it.
             Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
@@ -60,26 +60,18 @@ impl Relay {
             }
             other => other?,
         };
-        Ok(Admitted { price, offers, bounds, limited, hold, standing })
+        Ok(Admitted { offered, bounds, limited, hold, standing })
     }
 
     /// The price of a model that this key may use, and who can serve the request.
-    pub(super) fn offered(
-        &self,
-        caller: &Caller,
-        request: &InferenceRequest<'_>,
-    ) -> Result<(PriceRow, Vec<Offer>), Refusal> {
+    pub(super) fn offered(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Arc<Offered>, Refusal> {
         let model = &request.model;
-        let (price, mut offers) = self.store.read(|conn| {
-            let offers = providers::offers(conn, model, request.endpoint, request.stream)?;
-            Ok((prices::in_force(conn, model)?, offers))
-        })?;
-        let price = price.filter(|_| !offers.is_empty()).ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
+        let offered = self.store.look(|memory| memory.offered(model, request.endpoint, request.stream))?;
+        let offered = offered.ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
         if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
             return Err(Refusal::ModelNotAllowed(model.clone()));
         }
-        offers.retain(|offer| !offer.refuses);
-        if offers.is_empty() { Err(self.not_served(request)?) } else { Ok((price, offers)) }
+        if offered.offers.is_empty() { Err(self.not_served(request)?) } else { Ok(offered) }
     }
 
     /// Names the endpoints that the model does have.
@@ -138,11 +130,11 @@ impl Relay {
 
     /// What the account and the key can still pay, and which of the two is the narrower.
     pub(super) fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
-        let (balance, key) = if caller.key.limits.spend.is_some() {
-            self.store.read(|conn| Ok((accounts::balance(conn, caller.account)?, keys::get(conn, caller.key.id)?)))?
-        } else {
-            (self.store.read_one(|conn| accounts::balance(conn, caller.account))?, None)
-        };
+        let (balance, key) = self.store.look(|memory| {
+            // What a debit takes from one of the two counts as held until it is seen in both.
+            let key = if caller.key.limits.spend.is_some() { memory.key(caller.key.id)? } else { None };
+            Ok((memory.balance(caller.account)?, key))
+        })?;
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
             let spent = key.spent(Timestamp::now());

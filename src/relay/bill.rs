@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Relay;
 use super::holds::OpenHold;
@@ -15,10 +16,9 @@ use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Bounds, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::meter::tokens;
-use crate::store::StoreError;
-use crate::store::prices::PriceRow;
-use crate::store::providers::ProviderRow;
+use crate::store::providers::Offer;
 use crate::store::usage::{self, Settled, Settlement};
+use crate::store::{Offered, StoreError};
 
 /// What is known of a request that a provider has begun to answer.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub struct Bill {
     pub(super) endpoint: Endpoint,
     /// The client's body, for counting the prompt if nobody else does.
     pub(super) request: Bytes,
-    pub(super) price: PriceRow,
-    pub(super) provider: ProviderRow,
+    pub(super) offered: Arc<Offered>,
+    pub(super) offer: Arc<Offer>,
     pub(super) bounds: Bounds,
     pub(super) hold: OpenHold,
     pub(super) streamed: bool,
@@ -71,8 +71,11 @@ impl Bill {
     pub(super) async fn settle(self, metered: Metered, outcome: Outcome) -> Result<Settled, StoreError> {
         let relay = Arc::clone(&self.relay);
         let (job, line) = self.into_job(metered, outcome);
-        let settled = relay.writer.write(job).await;
-        line.log(&settled);
+        let (answer, answered) = oneshot::channel();
+        let began = Instant::now();
+        relay.writer.submit(job, move |settled| drop(answer.send((settled, began.elapsed()))));
+        let (settled, took) = answered.await.unwrap_or((Err(StoreError::Closed), Duration::ZERO));
+        line.log(&settled, took);
         settled
     }
 
@@ -80,7 +83,8 @@ impl Bill {
     pub(super) fn settle_later(self, metered: Metered, outcome: Outcome) {
         let relay = Arc::clone(&self.relay);
         let (job, line) = self.into_job(metered, outcome);
-        relay.writer.submit(job, move |settled| line.log(&settled));
+        let began = Instant::now();
+        relay.writer.submit(job, move |settled| line.log(&settled, began.elapsed()));
     }
 
     fn into_job(
@@ -88,14 +92,17 @@ impl Bill {
         metered: Metered,
         outcome: Outcome,
     ) -> (impl FnMut(&crate::store::Connection) -> Result<Settled, StoreError> + Send + 'static, Line) {
-        let cost =
-            if outcome == Outcome::ProviderError { MicroUsd::ZERO } else { self.price.price.cost(metered.usage) };
+        let cost = if outcome == Outcome::ProviderError {
+            MicroUsd::ZERO
+        } else {
+            self.offered.price.price.cost(metered.usage)
+        };
         let line = Line {
             request_id: self.request_id,
             account: self.account,
             key_id: self.key_id,
-            model: self.price.model.clone(),
-            provider: self.provider.name.clone(),
+            offered: Arc::clone(&self.offered),
+            offer: Arc::clone(&self.offer),
             endpoint: self.endpoint,
             streamed: self.streamed,
             outcome,
@@ -107,10 +114,10 @@ impl Bill {
             account_id: self.account,
             key_id: self.key_id,
             key_is_limited: self.key_is_limited,
-            provider_id: self.provider.id,
-            provider_account_id: self.provider.account_id,
-            price_id: self.price.id,
-            model: self.price.model,
+            provider_id: self.offer.provider.id,
+            provider_account_id: self.offer.provider.account_id,
+            price_id: self.offered.price.id,
+            model: self.offered.price.model.clone(),
             endpoint: self.endpoint,
             usage: metered.usage,
             cost,
@@ -143,8 +150,8 @@ struct Line {
     request_id: RequestId,
     account: AccountId,
     key_id: KeyId,
-    model: String,
-    provider: String,
+    offered: Arc<Offered>,
+    offer: Arc<Offer>,
     endpoint: Endpoint,
     streamed: bool,
     outcome: Outcome,
@@ -153,7 +160,8 @@ struct Line {
 }
 
 impl Line {
-    fn log(&self, settled: &Result<Settled, StoreError>) {
+    /// `took`: from the end of the answer until its settlement was durable.
+    fn log(&self, settled: &Result<Settled, StoreError>, took: Duration) {
         let times = &self.times;
         let (cost, outcome) = match settled {
             Ok(settled) => (settled.charged.micro(), self.outcome.as_str()),
@@ -166,8 +174,8 @@ impl Line {
             request_id = %self.request_id,
             account = %self.account,
             key_id = %self.key_id,
-            model = self.model,
-            provider = self.provider,
+            model = self.offered.price.model,
+            provider = self.offer.provider.name,
             endpoint = self.endpoint.path(),
             status = 200,
             stream = self.streamed,
@@ -179,6 +187,7 @@ impl Line {
             outcome,
             queue_ms = millis(times.sent.duration_since(times.began)),
             first_byte_ms = millis(times.first_byte.duration_since(times.sent)),
+            settle_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             total_ms = millis(times.began.elapsed()),
             "request"
         );

@@ -32,8 +32,8 @@ impl Relay {
     pub async fn count_tokens(&self, client: &Client, caller: &Caller, asked: &Asked) -> Result<u64, Refusal> {
         self.open_for_work()?;
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
-        let (_, offers) = self.offered(caller, &request)?;
-        let targets = offers.iter().map(|offer| self.target(offer)).collect();
+        let offered = self.offered(caller, &request)?;
+        let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();
         for target in ranked.iter().take(MOST_ASKED) {

@@ -76,7 +76,7 @@ pub struct Caller {
     /// Who pays.
     pub account: AccountId,
     /// The key's row as it was read for this request.
-    pub key: KeyRow,
+    pub key: Arc<KeyRow>,
 }
 
 /// A request as it came.
@@ -244,8 +244,8 @@ impl Relay {
             key_is_limited: caller.key.limits.spend.is_some(),
             endpoint: asked.endpoint,
             request: asked.body.clone(),
-            price: admitted.price,
-            provider: sent.provider,
+            offered: admitted.offered,
+            offer: sent.offer,
             bounds: admitted.bounds,
             hold: admitted.hold,
             streamed,

@@ -40,8 +40,8 @@ impl Relay {
     /// # Errors
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
-        let (price, _) = self.offered(caller, request)?;
-        let wanted = bounds(request, &price);
+        let offered = self.offered(caller, request)?;
+        let wanted = bounds(request, &offered.price);
         let counted = tokens_of(request.endpoint, body).await;
         let (account, model) = (caller.account, request.model.clone());
         let outputs =
@@ -52,7 +52,7 @@ impl Relay {
             completion_tokens: median(outputs).unwrap_or(USUAL_OUTPUT).min(wanted.completion_tokens),
         };
         let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };
-        let price = &price.price;
+        let price = &offered.price.price;
         let (available, _) = self.available(caller, held)?;
         let counted_bound = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
         let as_counted = Bounds { prompt_tokens: counted_bound, ..wanted };

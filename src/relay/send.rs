@@ -1,5 +1,6 @@
 //! Sending: the next provider, only before the first byte.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use super::admit::Admitted;
 use super::{Asked, Refusal, Relay};
 use crate::domain::request::InferenceRequest;
 use crate::meter::{State, StreamMeter, WholeAnswer};
-use crate::store::providers::{Offer, ProviderRow};
+use crate::store::providers::Offer;
 use crate::upstream::{Answer, Body, Client, Failure, Slot, Target, Unavailable};
 
 /// A provider's answer that can be passed on.
@@ -33,7 +34,7 @@ pub enum Begun {
 #[derive(Debug)]
 pub struct Sent {
     pub(super) begun: Begun,
-    pub(super) provider: ProviderRow,
+    pub(super) offer: Arc<Offer>,
     pub(super) slot: Slot,
     pub(super) sent: Instant,
     pub(super) first_byte: Instant,
@@ -58,13 +59,13 @@ const LONGEST_MESSAGE: usize = 2_000;
 impl Relay {
     /// Tries the providers in order until one begins to answer.
     pub(super) async fn send(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         client: &Client,
         asked: &Asked,
         request: &InferenceRequest<'_>,
         admitted: &Admitted,
     ) -> Result<Sent, Refusal> {
-        let targets = admitted.offers.iter().map(|offer| self.target(offer)).collect();
+        let targets = admitted.offered.offers.iter().map(|offer| self.target(offer)).collect();
         let ranked = self.providers.rank(targets, Instant::now()).map_err(|e| match e {
             Unavailable::Full => Refusal::ProvidersFull(None),
             Unavailable::Down(wait) => Refusal::ProvidersDown(wait),
@@ -82,9 +83,9 @@ impl Relay {
                 Ok(begun) => {
                     let first_byte = Instant::now();
                     slot.answered(first_byte.duration_since(sent));
-                    let offer = admitted.offers.iter().find(|offer| offer.provider.id == target.provider);
-                    let Some(provider) = offer.map(|offer| offer.provider.clone()) else { continue };
-                    return Ok(Sent { begun, provider, slot, sent, first_byte });
+                    let mut offers = admitted.offered.offers.iter();
+                    let Some(offer) = offers.find(|offer| offer.provider.id == target.provider) else { continue };
+                    return Ok(Sent { begun, offer: Arc::clone(offer), slot, sent, first_byte });
                 }
                 Err(Failed::Request { status, message }) => {
                     slot.answered(sent.elapsed());

@@ -133,7 +133,7 @@ impl StreamAnswer {
             slot.failed(why, false, Instant::now());
         }
         let bill = self.bill.take()?;
-        tracing::warn!(request_id = %bill.request_id, provider = bill.provider.name, why, "a stream failed");
+        tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
         Some(Part::Failed(match settled {
             Ok(_) => Refusal::ProviderFailed("its answer broke off"),

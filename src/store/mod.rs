@@ -6,6 +6,8 @@
 
 mod error;
 mod open;
+mod changes;
+mod reader;
 mod schema;
 mod writer;
 mod checkpoint;
@@ -40,6 +42,7 @@ pub mod backup;
 
 pub use error::StoreError;
 pub use open::{Lock, Store};
+pub use reader::{Memory, Offered};
 /// What a read or a write runs on; named so that other rooms need not name the SQL library.
 pub use rusqlite::Connection;
 pub use writer::Writer;

@@ -1,0 +1,111 @@
+//! Whether anybody has committed anything, for the price of reading 96 bytes.
+//!
+//! `PRAGMA data_version` tells the same, but it opens a read transaction: two locks on the index of the
+//! write-ahead log, taken under a mutex that all connections of the process share. Workers and writer met
+//! there so often that they slept more than they waited for the disk. The index begins with two copies of a
+//! header that every commit changes (<https://sqlite.org/walformat.html#the_wal_index_header>: `iChange`,
+//! `mxFrame`, checksums), and readers find a commit only through it. So as long as all of it is as it was,
+//! nothing was committed.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rusqlite::Connection;
+
+/// What identifies a state of the database. Two that are equal are the same state; copies that differ (48
+/// bytes each) are being written just now, and will differ from what comes after, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The header of the log's index.
+    Header([u8; 96]),
+    /// SQLite's own count, where the index is not where it is known to be.
+    Version(i64),
+}
+
+/// The index of the write-ahead log of an open connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Index(Option<&'static File>);
+
+impl Index {
+    /// The one that `conn` uses. As long as the connection is open, nobody removes it.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn of(conn: &Connection) -> rusqlite::Result<Self> {
+        // The first read opens it.
+        data_version(conn)?;
+        let path = conn.path().filter(|path| !path.is_empty()).map(|path| format!("{path}-shm"));
+        // Never closed: POSIX drops all locks of a process on a file when it closes any descriptor of it,
+        // also those that SQLite holds through another (<https://sqlite.org/howtocorrupt.html>, 2.2).
+        Ok(Self(path.and_then(|path| File::open(path).ok()).map(|file| &*Box::leak(Box::new(file)))))
+    }
+
+    /// The state now, if it can be told without a connection. What is read after it was looked at is at
+    /// least as new.
+    pub fn look(self) -> Option<State> {
+        let mut header = [0; 96];
+        self.0?.read_exact_at(&mut header, 0).ok()?;
+        Some(State::Header(header))
+    }
+
+    /// The state now.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn state(self, conn: &Connection) -> rusqlite::Result<State> {
+        self.look().map_or_else(|| data_version(conn).map(State::Version), Ok)
+    }
+}
+
+fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database with a log, and two connections to it: one to look with, one to commit with.
+    fn two(dir: &tempfile::TempDir) -> (Connection, Connection) {
+        let open = || {
+            let conn = Connection::open(dir.path().join("test.db")).unwrap();
+            conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE IF NOT EXISTS t (n INTEGER)").unwrap();
+            conn
+        };
+        (open(), open())
+    }
+
+    fn each_commit_changes_the_state(index: Index, conn: &Connection, other: &Connection) {
+        for n in 0..50 {
+            let before = index.state(conn).unwrap();
+            assert_eq!(index.state(conn).unwrap(), before, "nobody committed");
+            let read = other.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
+            assert_eq!((read.unwrap(), index.state(conn).unwrap()), (n, before), "reading changes nothing");
+            other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
+            assert_ne!(index.state(conn).unwrap(), before, "commit {n}");
+            if n % 10 == 9 {
+                // The log starts anew.
+                other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn each_commit_changes_the_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conn, other) = two(&dir);
+        let index = Index::of(&conn).unwrap();
+        assert!(matches!(index.look(), Some(State::Header(_))), "SQLite keeps its index elsewhere now");
+        each_commit_changes_the_state(index, &conn, &other);
+    }
+
+    #[test]
+    fn without_the_index_sqlite_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conn, other) = two(&dir);
+        assert_eq!(Index(None).look(), None);
+        each_commit_changes_the_state(Index(None), &conn, &other);
+        let memory = Connection::open_in_memory().unwrap();
+        assert_eq!(Index::of(&memory).unwrap().look(), None);
+    }
+}

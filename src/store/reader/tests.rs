@@ -1,0 +1,129 @@
+//! What is remembered is what would be read, whoever commits.
+
+use super::*;
+use crate::domain::keys::{PlainKey, Scopes};
+use crate::domain::money::MicroUsd;
+use crate::domain::price::Price;
+use crate::domain::time::Timestamp;
+use crate::store::keys::{Limits, NewKey, Owner};
+use crate::store::prices::NewPrice;
+use crate::store::providers::NewProvider;
+use crate::store::{Store, ledger};
+
+const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
+const MODEL: &str = "m";
+
+struct World {
+    store: Store,
+    account: AccountId,
+    key: KeyId,
+    _dir: tempfile::TempDir,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("data")).unwrap();
+    let id = PlainKey::generate().unwrap().id();
+    let account = store
+        .write_now(|conn| {
+            let account = accounts::create(conn, "a", None, "test", NOW)?.id;
+            let (owner, scopes, limits) = (Owner::Account(account), Scopes::INFERENCE, Limits::default());
+            let key = NewKey { id, hash: String::new(), owner, name: String::new(), scopes, limits };
+            keys::create(conn, &key, "test", NOW)?;
+            Ok(account)
+        })
+        .unwrap();
+    World { store, account, key: id, _dir: dir }
+}
+
+impl World {
+    fn price(&self, micro: i64) {
+        let price = Price { input: MicroUsd::new(micro), output: MicroUsd::ZERO, cache_read: None };
+        let new = NewPrice {
+            model: MODEL.into(),
+            display_name: None,
+            price,
+            context_length: None,
+            max_output: None,
+            keep: true,
+        };
+        self.store.write_now(|conn| prices::set(conn, &new, "test", NOW)).unwrap();
+    }
+
+    fn provider(&self, name: &str) {
+        let new = NewProvider {
+            name: name.into(),
+            account_id: self.account,
+            url: "http://127.0.0.1:9/v1".into(),
+            api_key: None,
+            max_concurrent: None,
+            models: vec![(MODEL.into(), MODEL.into())],
+        };
+        self.store.write_now(|conn| providers::create(conn, &new, "test", NOW)).unwrap();
+    }
+
+    fn offered(&self) -> Option<(i64, usize)> {
+        let offered = self.store.look(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap();
+        offered.map(|offered| (offered.price.price.input.micro(), offered.offers.len()))
+    }
+
+    fn balance(&self) -> i64 {
+        self.store.look(|memory| memory.balance(self.account)).unwrap().total.micro()
+    }
+
+    /// Whether the next look finds the very row of the last one.
+    fn key(&self) -> Arc<KeyRow> {
+        self.store.look(|memory| memory.key(self.key)).unwrap().unwrap()
+    }
+}
+
+#[test]
+fn what_another_connection_commits_is_seen_at_once() {
+    let world = world();
+    assert_eq!(world.balance(), 0);
+    for n in 1..=5 {
+        world
+            .store
+            .write_now(|conn| ledger::credit(conn, world.account, MicroUsd::new(7), "", "test", NOW).map(drop))
+            .unwrap();
+        assert_eq!((world.balance(), world.balance()), (7 * n, 7 * n));
+    }
+    assert_eq!(world.offered(), None, "no price yet");
+    world.price(5);
+    assert_eq!(world.offered(), None, "no provider yet");
+    world.provider("p");
+    assert_eq!(world.offered(), Some((5, 1)));
+    world.provider("q");
+    world.price(6);
+    assert_eq!(world.offered(), Some((6, 2)));
+    world.store.write_now(|conn| prices::remove(conn, MODEL, "test", NOW)).unwrap();
+    assert_eq!(world.offered(), None);
+}
+
+#[test]
+fn what_nobody_changed_is_not_read_again() {
+    let world = world();
+    let (first, again) = (world.key(), world.key());
+    assert!(Arc::ptr_eq(&first, &again));
+    world.price(5);
+    assert!(!Arc::ptr_eq(&first, &world.key()), "after a commit, whatever it was about, all is read again");
+}
+
+#[test]
+fn a_key_that_is_not_there_is_looked_for_each_time() {
+    let world = world();
+    let missing = PlainKey::generate().unwrap().id();
+    for _ in 0..2 {
+        assert!(world.store.look(|memory| memory.key(missing)).unwrap().is_none());
+    }
+    assert!(world.store.look(|memory| Ok(memory.keys.is_empty())).unwrap());
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut map = HashMap::new();
+    for n in 0..3 * MOST_REMEMBERED {
+        remember(&mut map, n, n);
+        assert!(map.len() <= MOST_REMEMBERED && map.get(&n) == Some(&n));
+    }
+}
