@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::Failed;
+use super::json_line::JsonLine;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,11 +88,7 @@ pub fn start(format: Format, level: &str) -> Result<Guard, Failed> {
     let guard = write_every_now_and_then(waiting.clone())?;
     let panics = waiting.clone();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || waiting.clone()).with_target(false);
-    let started = if json {
-        log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
-    } else {
-        log.with_ansi(terminal).try_init()
-    };
+    let started = if json { log.event_format(JsonLine).try_init() } else { log.with_ansi(terminal).try_init() };
     started.map_err(|e| Failed::Other(e.to_string()))?;
     // A panic is a line of the log like any other error, so that whoever watches the log sees it. It is
     // written at once: the process may be about to end.

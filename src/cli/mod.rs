@@ -7,6 +7,7 @@ mod accounts;
 mod admins;
 mod demo;
 mod keys;
+mod json_line;
 mod logging;
 mod money;
 mod output;

@@ -3,7 +3,7 @@
 #
 # Billed, durable chat completions through the coordinator against the same through nginx as a plain proxy:
 # one upstream, one client, alternating, whole and streamed. Prints requests/s, p50, p99 and the median
-# ratio; then what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
+# ratio; how long settlements took meanwhile; then what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
 # Needs nginx and wrk (Debian: nginx-light, wrk), which it installs if it may. Loopback only; free ports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -99,6 +99,13 @@ start; sleep 1; idle=$(rss_kib)
 load() { wrk -t1 -c"$2" -d"${3:-$seconds}s" --timeout 10s -s "$here/post.lua" "http://127.0.0.1:$1" | grep RESULT; }
 values() { grep -o "$1=[0-9]*" | cut -d= -f2; }
 
+# p50 and p99 of the settlements logged behind byte $1 of the log: from the end of an answer until it is durable.
+settled_since() {
+  sleep 0.2
+  tail -c +"$(($1 + 1))" "$room/log" | grep -o '"settle_us":[0-9]*' | cut -d: -f2 | sort -n |
+    awk '{ v[NR] = $1 } END { if (NR) printf "p50 %d us, p99 %d us: %.1f times", v[int((NR + 1) / 2)], v[int(NR * 0.99 + 0.99)], v[int(NR * 0.99 + 0.99)] / v[int((NR + 1) / 2)] }'
+}
+
 port=${address##*:} answered=0 cut_at_most=0
 printf '%-11s %-6s %32s  %32s  %s\n' connections answer "nginx /s   p50 us   p99 us" "coordinator /s   p50 us   p99 us" "ratio (each round)"
 for c in $connections; do
@@ -108,10 +115,12 @@ for c in $connections; do
     export MODEL
     load "$port" "$c" 1 >>"$room/ours.all"; cut_at_most=$((cut_at_most + c))
     : >"$room/nginx"; : >"$room/ours"
+    logged=$(stat -c %s "$room/log")
     for _ in $(seq "$rounds"); do
       load "$yard" "$c" >>"$room/nginx"; load "$port" "$c" >>"$room/ours"; cut_at_most=$((cut_at_most + c))
     done
     cat "$room/ours" >>"$room/ours.all"
+    [ $STREAM = 1 ] || printf 'settle, %3d connections  %s\n' "$c" "$(settled_since "$logged")" >>"$room/settled"
     ratios=$(paste -d' ' <(values rps <"$room/nginx") <(values rps <"$room/ours") | awk '{ printf "%.2f\n", $2 / $1 }')
     m() { values "$2" <"$room/$1" | median; }
     printf '%-11s %-6s %10s %9s %9s  %14s %8s %8s   %.2f (%s)\n' "$c" $name "$(m nginx rps)" "$(m nginx p50_us)" \
@@ -122,6 +131,7 @@ answered=$(values requests <"$room/ours.all" | awk '{ n += $1 } END { print n }'
 errors=$(values errors <"$room/ours.all" | awk '{ n += $1 } END { print n }')
 
 echo
+cat "$room/settled"
 echo "release binary         $(($(stat -c %s "$binary") / 1024)) KiB"
 echo "start to ready         $(echo "$starts" | median) ms (median of 5:$starts)"
 echo "idle resident memory   $idle KiB; after the load $(rss_kib) KiB"
