@@ -179,7 +179,8 @@ fn a_long_pause_before_the_first_word_is_no_failure() {
 
 #[test]
 fn streams_and_whole_answers_share_a_connection() {
-    let world = World::new(honest(10, 3));
+    // Each worker has its own.
+    let world = World::with("10", &["--workers", "2"], honest(10, 3));
     for place in 0..6 {
         world.chat(&if place % 2 == 0 { chat_body() } else { stream_body(true) }).expect(200);
     }
