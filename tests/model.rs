@@ -272,7 +272,7 @@ impl World {
     }
 
     fn money(&self) -> BTreeMap<i64, (i64, i64)> {
-        let accounts = self.store.read(|conn| accounts::list(conn, None, None, 100)).unwrap();
+        let accounts = self.store.read(|conn| accounts::list(conn, 100)).unwrap();
         let pair = |a: accounts::Account| (a.id.to_i64(), (a.balance.total.micro(), a.balance.withdrawable.micro()));
         accounts.into_iter().map(pair).collect()
     }

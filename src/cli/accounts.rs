@@ -67,7 +67,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             out.print(&view, |_| format!("made account {} ({})", made.name, made.id))
         }
         Command::List => {
-            let rows = store.read(|conn| accounts::list(conn, None, None, u32::MAX))?;
+            let rows = store.read(|conn| accounts::list(conn, u32::MAX))?;
             let views: Vec<View> = rows.into_iter().map(View::from).collect();
             out.table(&views, ["ID", "NAME", "EMAIL", "BALANCE", "WITHDRAWABLE", "SUSPENDED"], |view| {
                 let account = &view.account;

@@ -82,12 +82,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     parsed.map(Duration::from_secs).ok_or_else(|| "a time is 1 to 86400 seconds".to_owned())
 }
 
-/// A provider's key as the operator gave it: itself, or the name of a variable that holds it.
-pub fn resolve_key(key: &Secret) -> Secret {
-    match key.expose().strip_prefix("env:") {
-        Some(name) => Secret::new(std::env::var(name).unwrap_or_default()),
-        None => key.clone(),
+/// A provider's key as the operator gave it: itself, or the name of a variable that holds it. None if there is no
+/// such variable: then the provider is asked without a key, and says what it thinks of that.
+pub fn resolve_key(key: &Secret) -> Option<Secret> {
+    let Some(variable) = key.expose().strip_prefix("env:") else { return Some(key.clone()) };
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        tracing::warn!(variable, "a provider's key is to be read from a variable that is not set");
     }
+    value.map(Secret::new)
 }
 
 pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {

@@ -10,8 +10,7 @@ use super::keys::NoEntropy;
 pub fn generate() -> Result<String, NoEntropy> {
     let mut code = "DB".to_owned();
     for _ in 0..2 {
-        let bits = getrandom::u64().map_err(|_| NoEntropy)? >> (64 - 40);
-        let digits = base32::encode(bits, 8).to_ascii_uppercase();
+        let digits = base32::encode(getrandom::u64().map_err(|_| NoEntropy)?, 8).to_ascii_uppercase();
         let (left, right) = digits.split_at_checked(4).unwrap_or_default();
         code += &format!("-{left}-{right}");
     }

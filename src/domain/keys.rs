@@ -107,7 +107,7 @@ impl PlainKey {
 
     /// Reads a key that a client presents: shape and CRC, no database. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != KEY_LENGTH || !text.is_ascii() {
+        if text.len() != KEY_LENGTH {
             return None;
         }
         let (body, check) = text.split_at_checked(KEY_LENGTH - CRC_DIGITS)?;

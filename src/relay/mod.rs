@@ -47,8 +47,8 @@ pub use refusal::Refusal;
 pub use replay::{Idempotency, Saved};
 pub use stream::{Part, StreamAnswer};
 
-/// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key.
-pub type ResolveKey = fn(&Secret) -> Secret;
+/// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
+pub type ResolveKey = fn(&Secret) -> Option<Secret>;
 
 /// What all requests share.
 #[derive(Debug)]

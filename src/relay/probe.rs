@@ -44,7 +44,7 @@ pub async fn probe(
             provider: provider.id,
             name: provider.name.clone(),
             url: provider.url.clone(),
-            api_key: provider.api_key.as_ref().map(resolve_key),
+            api_key: provider.api_key.as_ref().and_then(resolve_key),
             upstream_model: upstream_model.clone(),
             max_concurrent: provider.max_concurrent,
         };

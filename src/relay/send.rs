@@ -113,7 +113,7 @@ impl Relay {
             provider: provider.id,
             name: provider.name.clone(),
             url: provider.url.clone(),
-            api_key: provider.api_key.as_ref().map(|key| (self.resolve_key)(key)),
+            api_key: provider.api_key.as_ref().and_then(self.resolve_key),
             upstream_model: offer.upstream_model.clone(),
             max_concurrent: provider.max_concurrent,
         }

@@ -97,7 +97,7 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     let length = name.chars().count();
     if !(1..=200).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
         return Err(StoreError::Invalid(
-            "an account name is 1 to 200 characters, none of them a control character".into(),
+            "an account name is 1 to 200 characters, none of them a control character, without blanks around it".into(),
         ));
     }
     if name.starts_with(AccountId::PREFIX) {
@@ -161,31 +161,14 @@ pub(super) fn set_balance(conn: &Connection, id: AccountId, balance: Balance) ->
     if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {id}"))) }
 }
 
-/// A page of accounts, by name: those after `after`, with `search` in name, email or id.
+/// The first accounts by name, at most `limit`. For a page of a search see [`super::account_search`].
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(
-    conn: &Connection,
-    search: Option<&str>,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<Account>, StoreError> {
-    let mut sql = format!("SELECT {COLUMNS} FROM accounts WHERE true");
-    let mut values: Vec<Value> = Vec::new();
-    if let Some(text) = search.filter(|text| !text.is_empty()) {
-        sql += " AND (instr(lower(name), lower(?)) OR instr(lower(coalesce(email, '')), lower(?)) OR id = ?)";
-        let id = AccountId::parse(text).map_or(Value::Null, |id| Value::Integer(id.to_i64()));
-        values.extend([Value::Text(text.to_owned()), Value::Text(text.to_owned()), id]);
-    }
-    if let Some(name) = after {
-        sql += " AND name > ?";
-        values.push(Value::Text(name.to_owned()));
-    }
-    sql += " ORDER BY name LIMIT ?";
-    values.push(Value::Integer(i64::from(limit)));
+pub fn list(conn: &Connection, limit: u32) -> Result<Vec<Account>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM accounts ORDER BY name LIMIT ?1");
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map(rusqlite::params_from_iter(values), from_row)?;
+    let rows = statement.query_map([limit], from_row)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -106,6 +106,7 @@ fn the_name_of_a_variable_that_is_not_set_is_no_key() {
     world.server.start(&[]);
     world.chat(&chat_body());
     for seen in world.upstream.requests() {
+        assert_eq!(seen.header("authorization"), None);
         assert!(!format!("{seen:?}").contains("CANARY_UNSET"), "{seen:?}");
         assert!(!format!("{seen:?}").contains(&world.payer.key), "{seen:?}");
     }

@@ -91,7 +91,7 @@ fn one_text_never_means_two_accounts() {
         let refused = add(&conn, name, email);
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{name} {email:?}: {refused:?}");
     }
-    assert_eq!(names(list(&conn, None, None, 10).unwrap()), ["ada", "bob@example.org"]);
+    assert_eq!(names(list(&conn, 10).unwrap()), ["ada", "bob@example.org"]);
     let made = events::list(&conn, None, None, 10).unwrap().len();
     assert_eq!(made, 2, "a refusal is no event");
     add(&conn, "carol@example.org", Some("carol@example.org")).unwrap();
@@ -116,26 +116,11 @@ fn an_account_is_found_by_id_name_or_email() {
 #[test]
 fn accounts_are_listed_by_name() {
     let conn = database();
-    let [carol, ..] = [("carol", None), ("ada", Some("countess@example.org")), ("bob", Some("bob@example.org"))]
-        .map(|(name, email)| add(&conn, name, email).unwrap().id.to_string());
-    // search, after, limit → names
-    let rows = [
-        (None, None, 10, "ada bob carol"),
-        (Some(""), None, 10, "ada bob carol"),
-        (None, None, 2, "ada bob"),
-        (None, Some("bob"), 10, "carol"),
-        (None, Some("carol"), 10, ""),
-        (Some("AD"), None, 10, "ada"),
-        (Some("Example.ORG"), None, 10, "ada bob"),
-        (Some("countess"), None, 10, "ada"),
-        (Some("o"), Some("bob"), 10, "carol"),
-        (Some(carol.as_str()), None, 10, "carol"),
-        (Some("acct_0000000000002"), None, 10, ""),
-        (Some("%"), None, 10, ""),
-    ];
-    for (search, after, limit, expected) in rows {
-        let found = names(list(&conn, search, after, limit).unwrap());
-        assert_eq!(found.join(" "), expected, "{search:?} {after:?} {limit}");
+    for name in ["carol", "ada", "bob"] {
+        add(&conn, name, None).unwrap();
+    }
+    for (limit, expected) in [(10, "ada bob carol"), (2, "ada bob"), (0, "")] {
+        assert_eq!(names(list(&conn, limit).unwrap()).join(" "), expected);
     }
 }
 
@@ -195,7 +180,7 @@ fn the_house_is_made_once_whatever_others_are_called() {
             let house = get(&conn, HOUSE).unwrap();
             assert_eq!((house.name.as_str(), house.created_at.millis()), (name, 5));
         }
-        assert_eq!(list(&conn, None, None, 10).unwrap().len(), 2);
+        assert_eq!(list(&conn, 10).unwrap().len(), 2);
         assert_eq!(find(&conn, taken).unwrap().id, other.id);
         assert_eq!(find(&conn, &HOUSE.to_string()).unwrap().id, HOUSE);
     }
