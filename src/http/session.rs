@@ -234,7 +234,7 @@ mod tests {
 
     fn world(store: &Store) -> Result<World, StoreError> {
         let second = Duration::from_secs(1);
-        let relay = Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), Secret::clone);
+        let relay = Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), |key| Some(key.clone()));
         Ok(World {
             relay: Arc::new(relay),
             verifier: Arc::new(Verifier::new(store.clone())?),

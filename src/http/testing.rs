@@ -19,7 +19,6 @@ use crate::auth::{Verifier, hash_key};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
-use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::relay::Relay;
@@ -69,7 +68,7 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
-        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), |key: &Secret| key.clone()));
+        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), |key| Some(key.clone())));
         let verifier = Arc::new(Verifier::new(store.clone()).expect("a verifier"));
         let second = Duration::from_secs(1);
         let settings = Settings {

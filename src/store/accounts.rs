@@ -1,6 +1,5 @@
 //! Accounts: who owns money.
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
