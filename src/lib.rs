@@ -21,8 +21,9 @@
 //! - **The commit comes before the last byte.** A response that a client has whole is in the database.
 //! - **A hold outlives its commit.** [`relay::holds`] releases only after the debit is durable, and
 //!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
-//! - **Nothing is cached that the command line can change.** Key, account, price and provider rows are
-//!   read for every request, because commands write the same file while the server runs.
+//! - **Nothing remembered is older than the last commit.** Commands write the same file while the server
+//!   runs, so what admissions remember of keys, balances, prices and providers ([`store::Memory`]) is used
+//!   only after looking whether anybody, this process or another, has committed since.
 //! - **An unknown commit ends the process.** Nobody is told yes or no that might be wrong.
 
 pub mod domain;

@@ -71,6 +71,7 @@ impl Bill {
     pub(super) async fn settle(self, metered: Metered, outcome: Outcome) -> Result<Settled, StoreError> {
         let relay = Arc::clone(&self.relay);
         let (job, line) = self.into_job(metered, outcome);
+        // As `Writer::write`, but timed to when it is durable, not to when this task has its turn again.
         let (answer, answered) = oneshot::channel();
         let began = Instant::now();
         relay.writer.submit(job, move |settled| drop(answer.send((settled, began.elapsed()))));

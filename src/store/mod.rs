@@ -1,7 +1,8 @@
-//! The only room with SQL: one writer thread, a pool of readers, one file per table family.
+//! The only room with SQL: one writer thread, pools of readers, one file per table family.
 //!
 //! Functions here take a `&Connection`; where it comes from decides what they may do. Reads run on a
-//! pooled connection that is `query_only`. Writes run inside a `BEGIN IMMEDIATE` transaction: of the
+//! pooled connection that is `query_only`; what every request looks at is remembered by one that all workers
+//! share ([`Store::look`]). Writes run inside a `BEGIN IMMEDIATE` transaction: of the
 //! writer thread in the server ([`Writer`]), or of [`Store::write_now`] on the command line.
 
 mod error;

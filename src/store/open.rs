@@ -19,9 +19,9 @@ const DATABASE: &str = "coordinator.db";
 const LOCK: &str = "coordinator.lock";
 /// How long a write waits for another process's write. The command line and the server share the file.
 const BUSY: Duration = Duration::from_secs(10);
-/// Reading connections of the workers' point reads.
+/// Reading connections of the workers' point reads, other than what [`Store::look`] remembers.
 const READERS: u32 = 8;
-/// Those of lists and reports. They have their own, because an admission that waited for a report to end
+/// Those of lists and reports. They have their own, because a point read that waited for a report to end
 /// would make every settlement wait behind it.
 const REPORTS: u32 = 4;
 

@@ -103,7 +103,10 @@ values() { grep -o "$1=[0-9]*" | cut -d= -f2; }
 settled_since() {
   sleep 0.2
   tail -c +"$(($1 + 1))" "$room/log" | grep -o '"settle_us":[0-9]*' | cut -d: -f2 | sort -n |
-    awk '{ v[NR] = $1 } END { if (NR) printf "p50 %d us, p99 %d us: %.1f times", v[int((NR + 1) / 2)], v[int(NR * 0.99 + 0.99)], v[int(NR * 0.99 + 0.99)] / v[int((NR + 1) / 2)] }'
+    awk '{ v[NR] = $1 } END {
+      p50 = v[int((NR + 1) / 2)]; p99 = v[int(NR * 0.99 + 0.99)]
+      if (NR) printf "p50 %d us, p99 %d us: %.1f times", p50, p99, p99 / p50
+    }'
 }
 
 port=${address##*:} answered=0 cut_at_most=0
