@@ -13,3 +13,4 @@ pub mod secret;
 pub mod json;
 pub mod endpoint;
 pub mod request;
+pub mod byte_budget;
