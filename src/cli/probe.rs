@@ -44,7 +44,7 @@ impl From<EndpointRow> for View {
 /// Whoever adds a provider should not have to wait for one that hangs.
 const SHORT: Duration = Duration::from_secs(10);
 /// For the probe of a provider that was just added.
-pub const ADD_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT, idle: SHORT };
+pub const ADD_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT, idle: SHORT, event: SHORT };
 
 /// Probes a provider and stores what was found.
 pub fn probe(name: &str, timeouts: Timeouts, store: &Store) -> Result<ProbeRow, Failed> {

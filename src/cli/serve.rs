@@ -54,11 +54,14 @@ pub struct Args {
     #[arg(long, env = "COORDINATOR_CONNECT_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     connect_timeout: Duration,
     /// How long a provider may take to begin its answer
-    #[arg(long, env = "COORDINATOR_FIRST_BYTE_TIMEOUT", default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "COORDINATOR_FIRST_BYTE_TIMEOUT", default_value = "900", value_name = "SECONDS", value_parser = seconds)]
     first_byte_timeout: Duration,
     /// How long a provider may be silent in the middle of an answer
-    #[arg(long, env = "COORDINATOR_IDLE_TIMEOUT", default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "COORDINATOR_IDLE_TIMEOUT", default_value = "300", value_name = "SECONDS", value_parser = seconds)]
     idle_timeout: Duration,
+    /// How long a stream may bring comments and pings, and nothing else
+    #[arg(long, env = "COORDINATOR_EVENT_TIMEOUT", default_value = "900", value_name = "SECONDS", value_parser = seconds)]
+    event_timeout: Duration,
     /// How long requests may still run after SIGTERM
     #[arg(long, env = "COORDINATOR_DRAIN_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     drain_timeout: Duration,
@@ -157,6 +160,7 @@ fn settings(args: &Args) -> Settings {
             connect: args.connect_timeout,
             first_byte: args.first_byte_timeout,
             idle: args.idle_timeout,
+            event: args.event_timeout,
         },
     }
 }

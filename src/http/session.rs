@@ -247,7 +247,7 @@ mod tests {
                 drain: second,
                 workers: 1,
                 cors_origins: Vec::new(),
-                timeouts: Timeouts { connect: second, first_byte: second, idle: second },
+                timeouts: Timeouts { connect: second, first_byte: second, idle: second, event: second },
             }),
         })
     }

@@ -79,7 +79,7 @@ impl Bench {
             drain: second,
             workers: 1,
             cors_origins: Vec::new(),
-            timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60 },
+            timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60, event: second * 60 },
         };
         let door = Arc::new(session::Door::new(store));
         let bench = Self { world: World { relay, verifier, door, settings: Arc::new(settings) }, _dir: dir };

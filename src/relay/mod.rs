@@ -45,6 +45,7 @@ pub use quote::Quote;
 pub use rate::Standing;
 pub use refusal::Refusal;
 pub use replay::{Idempotency, Saved};
+use stream::Silence;
 pub use stream::{Part, StreamAnswer};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
@@ -202,7 +203,7 @@ impl Relay {
                 first,
                 state: Some(state),
                 body: Some(body),
-                last_event: Instant::now(),
+                silence: Silence::default(),
                 delivered: false,
                 slot: Some(slot),
                 record,

@@ -17,8 +17,12 @@ use crate::store::providers::ProviderRow;
 use crate::upstream::{Client, Target, Timeouts};
 
 /// A probe should say quickly that nothing is there, yet wait for a model that is being loaded.
-pub const PROBE_TIMEOUTS: Timeouts =
-    Timeouts { connect: Duration::from_secs(5), first_byte: Duration::from_secs(60), idle: Duration::from_secs(30) };
+pub const PROBE_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(60),
+    idle: Duration::from_secs(30),
+    event: Duration::from_secs(30),
+};
 
 /// Why an endpoint gave nothing that can be metered.
 struct Unserved {

@@ -1,6 +1,6 @@
 //! Bytes to the client while the meter looks on; the last bytes wait for the commit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ pub struct StreamAnswer {
     /// What the meter said last; `None` once it is over.
     pub(super) state: Option<State>,
     pub(super) body: Option<Body>,
-    pub(super) last_event: Instant,
+    pub(super) silence: Silence,
     pub(super) endpoint: Endpoint,
     /// Something was handed to the client.
     pub(super) delivered: bool,
@@ -30,6 +30,31 @@ pub struct StreamAnswer {
     pub(super) slot: Option<Slot>,
     /// For a repeat, if the client sent an idempotency key.
     pub(super) record: Option<Record>,
+}
+
+/// How long the provider has been waited for. Only waiting counts: while the client does not read, nobody
+/// asks the provider for anything.
+#[derive(Debug, Default)]
+pub struct Silence {
+    /// Waited since the last event, finished waits only.
+    since_event: Duration,
+    /// A wait that goes on. It outlives a future that is dropped while it waits.
+    since: Option<Instant>,
+}
+
+impl Silence {
+    /// The wait begins, or goes on; until when? Any byte is a sign of life for `idle`, an event alone for
+    /// `event`: a dying server goes on sending comments.
+    fn deadline(&mut self, idle: Duration, event: Duration, now: Instant) -> Instant {
+        let since = *self.since.get_or_insert(now);
+        since + idle.min(event.saturating_sub(self.since_event))
+    }
+
+    /// Bytes came; were there events among them?
+    fn broken(&mut self, by_event: bool, now: Instant) {
+        let waited = self.since.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.since_event = if by_event { Duration::ZERO } else { self.since_event + waited };
+    }
 }
 
 /// A part of a streamed answer.
@@ -65,18 +90,16 @@ impl StreamAnswer {
         }
     }
 
-    /// Reads on. An event is a sign of life, a comment is not: a dying server goes on sending those.
+    /// Reads on.
     async fn read(&mut self) {
         let (Some(body), Some(meter)) = (self.body.as_mut(), self.meter.as_mut()) else { return };
-        let deadline = self.last_event + body.idle();
+        let deadline = self.silence.deadline(body.idle(), body.event(), Instant::now());
         // Set back at once: if the future is dropped while it waits, the state must still be there.
         self.state = Some(State::More);
         self.state = Some(match body.next(deadline).await {
             Ok(Some(bytes)) => {
                 let pushed = meter.push(bytes);
-                if pushed.data_events > 0 {
-                    self.last_event = Instant::now();
-                }
+                self.silence.broken(pushed.data_events > 0, Instant::now());
                 self.first = pushed.forward;
                 pushed.state
             }
@@ -183,5 +206,44 @@ impl Drop for Unsettled {
         {
             bill.settle_later(metered, self.outcome);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(300);
+    const EVENT: Duration = Duration::from_secs(900);
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_clients_pause_is_no_silence_of_the_provider() {
+        let (mut silence, start) = (Silence::default(), Instant::now());
+        assert_eq!(silence.deadline(IDLE, EVENT, start), start + IDLE);
+        silence.broken(true, start + seconds(1));
+        // The client reads on an hour later.
+        let later = start + seconds(3_600);
+        assert_eq!(silence.deadline(IDLE, EVENT, later), later + IDLE);
+        // A wait that was dropped and taken up again is one wait.
+        assert_eq!(silence.deadline(IDLE, EVENT, later + seconds(10)), later + IDLE);
+    }
+
+    #[test]
+    fn comments_stretch_the_silence_and_no_further() {
+        let (mut silence, mut now) = (Silence::default(), Instant::now());
+        for _ in 0..4 {
+            assert_eq!(silence.deadline(IDLE, EVENT, now), now + IDLE);
+            now += seconds(200);
+            silence.broken(false, now);
+            // Nor does a pause of the client's between two comments count.
+            now += seconds(500);
+        }
+        assert_eq!(silence.deadline(IDLE, EVENT, now), now + seconds(100));
+        silence.broken(true, now + seconds(99));
+        assert_eq!(silence.deadline(IDLE, EVENT, now), now + IDLE);
     }
 }

@@ -28,6 +28,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two reads of the answer.
     pub idle: Duration,
+    /// Between two events of a stream: comments and pings keep it alive so long, and no longer.
+    pub event: Duration,
 }
 
 /// Why a provider's answer is of no use.
@@ -177,7 +179,7 @@ impl Client {
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             is_encoded: text(CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
             retry_after: text(RETRY_AFTER).and_then(|v| v.trim().parse().ok()),
-            body: Body { incoming, idle: self.timeouts.idle },
+            body: Body { incoming, idle: self.timeouts.idle, event: self.timeouts.event },
         }
     }
 }
@@ -237,12 +239,18 @@ fn build(
 pub struct Body {
     incoming: Incoming,
     idle: Duration,
+    event: Duration,
 }
 
 impl Body {
     /// How long it may be silent.
     pub const fn idle(&self) -> Duration {
         self.idle
+    }
+
+    /// How long it may go without an event, though comments and pings come.
+    pub fn event(&self) -> Duration {
+        self.event.max(self.idle)
     }
 
     /// The next bytes; `None` at the end. The caller says what counts as silence: for a stream, bytes

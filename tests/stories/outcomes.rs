@@ -223,7 +223,7 @@ fn a_stream_that_falls_silent_is_ended() {
     };
     let silent = Stream::new(5).cut(2, Cut::Silence).answer();
     for (how, answer) in [("silence", silent), ("comments only", comments)] {
-        let world = World::with("5.00", &["--idle-timeout", "1"], move |_| answer.clone());
+        let world = World::with("5.00", &["--idle-timeout", "1", "--event-timeout", "2"], move |_| answer.clone());
         let reply = world.chat(&stream_body(true)).expect(200);
         ends_with_an_error(&reply);
         let row = world.wait_rows(1)[0].clone();
@@ -231,6 +231,25 @@ fn a_stream_that_falls_silent_is_ended() {
         nothing_is_charged(&world);
         world.upstream.wait_closed(&world.upstream.last());
     }
+}
+
+#[test]
+fn a_clients_pause_is_no_silence_of_the_provider() {
+    // 12 MiB, so that the pause reaches the provider: it cannot send on, which is no silence of its own.
+    let word = crate::world::answer::chunk(&json!({"content": "x".repeat(64 << 10)}), &serde_json::Value::Null);
+    let word = crate::world::answer::http_chunk(&format!("data: {word}\n\n"));
+    let end = crate::world::answer::chunk(&json!({}), &json!("stop"));
+    let end = crate::world::answer::http_chunk(&format!("data: {end}\n\ndata: [DONE]\n\n"));
+    let head = crate::world::answer::STREAM_HEAD.as_bytes().to_vec();
+    let wire = [head, word.repeat(192), end, b"0\r\n\r\n".to_vec()].concat();
+    let args = ["--idle-timeout", "1", "--event-timeout", "1", "--write-timeout", "30"];
+    let world = World::with("5.00", &args, move |_| Answer::raw(wire.clone(), End::KeepAlive));
+    let open = world.open(&stream_body(true));
+    world.upstream.wait_for(1);
+    std::thread::sleep(Duration::from_secs(3));
+    let reply = open.finish().expect(200);
+    assert!(reply.text().ends_with("data: [DONE]\n\n"), "{} bytes", reply.body.len());
+    assert_eq!(world.row(1)["outcome"], "completed");
 }
 
 fn event_chunk() -> Vec<u8> {
