@@ -6,7 +6,7 @@ use super::ask::Fault;
 use super::generate::Want;
 use super::prompt::{Prompt, Turn};
 
-/// Says this, a user gets a tool called without `tool_choice`.
+/// A user who says this has a tool called without `tool_choice`: the one whose name follows, else the first.
 const CALL_PHRASE: &str = "call the tool";
 
 /// A conversation: what stands before it in `system_field`, and its messages in `field` (for the
@@ -32,10 +32,33 @@ pub fn turns(body: &Map<String, Value>, system_field: Option<&str>, field: &str)
             return Err(Fault::field(field, format!("{field} must be a list of messages")));
         };
         let role = ["role", "type"].iter().find_map(|name| fields.get(*name)?.as_str());
-        let role = role.ok_or_else(|| Fault::field(field, "a message has a role"))?.to_owned();
-        turns.push(Turn { role, text: text_of(item) });
+        let role = role.ok_or_else(|| Fault::field(field, "a message has a role"))?;
+        // What a tool said comes in a user's turn in the Messages dialect.
+        let role = if role == "user" && has_tool_result(fields) { "tool" } else { role };
+        turns.push(Turn { role: role.to_owned(), text: text_of(item) });
     }
     Ok(turns)
+}
+
+fn has_tool_result(message: &Map<String, Value>) -> bool {
+    let parts = message.get("content").and_then(Value::as_array);
+    parts.is_some_and(|parts| parts.iter().any(|part| part.get("type").is_some_and(|t| t == "tool_result")))
+}
+
+/// What the user asks for, if it is the user's turn. Agents put instructions (`system`, `developer`) behind it.
+fn last_request(turns: &[Turn]) -> Option<&str> {
+    let last = turns.iter().rev().find(|t| !matches!(t.role.as_str(), "system" | "developer"))?;
+    (last.role == "user").then_some(&last.text)
+}
+
+/// The tool that `text` asks to call.
+fn asked_tool<'a>(text: &str, tools: &'a [Value]) -> Option<&'a Value> {
+    let text = text.to_lowercase();
+    let (_, rest) = text.split_once(CALL_PHRASE)?;
+    let name =
+        rest.trim_start().split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).find(|w| !w.is_empty());
+    let named = tools.iter().find(|tool| tool_name(tool).map(str::to_lowercase).as_deref() == name);
+    named.or_else(|| tools.first())
 }
 
 /// The conversation counted, tools included.
@@ -81,7 +104,6 @@ pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -
     let choice = body.get("tool_choice");
     let kind = choice.and_then(|c| c.as_str().or_else(|| c.get("type")?.as_str())).unwrap_or("auto");
     let named = choice.and_then(|c| c.pointer("/function/name").or_else(|| c.get("name"))?.as_str());
-    let asked = turns.last().is_some_and(|t| t.role == "user" && t.text.to_lowercase().contains(CALL_PHRASE));
     let tool = match (named, kind) {
         (Some(name), _) => {
             let tool = tools.iter().find(|t| tool_name(t) == Some(name));
@@ -91,7 +113,7 @@ pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -
             Some(tools.first().ok_or_else(|| Fault::field("tools", "tool_choice asks for a tool, and there is none"))?)
         }
         (None, "none") => None,
-        (None, _) => tools.first().filter(|_| asked),
+        (None, _) => last_request(turns).and_then(|text| asked_tool(text, tools)),
     };
     if let Some((tool, name)) = tool.and_then(|t| Some((t, tool_name(t)?))) {
         return Ok(Want::Tool { name: name.to_owned(), schema: tool_schema(tool).clone() });
@@ -174,6 +196,36 @@ mod tests {
         for (body, said, wanted) in cases {
             let said = [Turn { role: "user".into(), text: said.into() }];
             assert_eq!(want(&map(body.clone()), None, &said).ok().as_ref(), wanted, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_last_turn_of_the_user_decides_whether_a_tool_is_called() {
+        let tools = json!([{"name": "Agent", "input_schema": {}}, {"name": "Read", "input_schema": {}}]);
+        let ask = "Please call the tool";
+        let result = json!([{"type": "tool_result", "tool_use_id": "t", "content": "call the tool"},
+            {"type": "text", "text": "call the tool"}]);
+        let user = |content: &str| json!({"role": "user", "content": content});
+        let cases = [
+            (json!([user(ask)]), Some("Agent")),
+            (json!([user(ask), {"role": "system", "content": "Be brief."}]), Some("Agent")),
+            (
+                json!([user(ask), {"role": "developer", "content": "a"}, {"role": "system", "content": "b"}]),
+                Some("Agent"),
+            ),
+            (json!([user("Call the tool `read`, then stop."), {"role": "system", "content": "x"}]), Some("Read")),
+            (json!([user("Call the tool Write.")]), Some("Agent")),
+            (json!([user("hi"), {"role": "system", "content": ask}]), None),
+            (json!([user(ask), {"role": "assistant", "content": "done"}, user("thanks")]), None),
+            (json!([user(ask), {"role": "assistant", "content": "done"}, {"role": "system", "content": "x"}]), None),
+            (json!([user(ask), {"role": "user", "content": result}, {"role": "system", "content": "x"}]), None),
+            (json!([{"role": "system", "content": ask}]), None),
+        ];
+        for (messages, wanted) in cases {
+            let body = map(json!({"messages": messages, "tools": tools}));
+            let got = want(&body, None, &turns(&body, None, "messages").unwrap()).unwrap();
+            let got = if let Want::Tool { name, .. } = &got { Some(name.as_str()) } else { None };
+            assert_eq!(got, wanted, "{messages}");
         }
     }
 }
