@@ -41,16 +41,23 @@ impl Endpoint {
         Self::ALL.into_iter().find(|e| e.path() == path)
     }
 
-    /// The fields of a request that bound its output, the one that must always go upstream first.
+    /// The field that bounds the output where the request names none.
     ///
-    /// Chat has two: `max_completion_tokens` alone is not enough, since llama-cpp-python ignores it
-    /// and would run on unbounded. llama.cpp lets its own `n_predict` overrule them all.
-    pub(super) const fn output_fields(self) -> &'static [&'static str] {
+    /// `max_completion_tokens` would not do for chat: llama-cpp-python ignores it and would run on unbounded.
+    pub(super) const fn output_field(self) -> Option<&'static str> {
         match self {
-            Self::ChatCompletions => &["max_tokens", "max_completion_tokens", "n_predict"],
-            Self::Completions | Self::Messages => &["max_tokens", "n_predict"],
-            Self::Responses => &["max_output_tokens", "max_tokens", "n_predict"],
-            Self::Embeddings => &[],
+            Self::ChatCompletions | Self::Completions | Self::Messages => Some("max_tokens"),
+            Self::Responses => Some("max_output_tokens"),
+            Self::Embeddings => None,
+        }
+    }
+
+    /// The field without which there is nothing to answer.
+    pub(super) const fn content_field(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Messages => "messages",
+            Self::Completions => "prompt",
+            Self::Embeddings | Self::Responses => "input",
         }
     }
 

@@ -18,8 +18,9 @@ use crate::relay::{Answer, Answered, Asked, Part, StreamAnswer};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
-/// stays here.
-const PASSED_ON: [&str; 5] = ["accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta"];
+/// stays here. So does the content type: the body was read as JSON in UTF-8, and a server that was told
+/// another character set would read another request in it.
+const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anthropic-beta"];
 
 /// Answers a request to `endpoint`.
 pub async fn run(

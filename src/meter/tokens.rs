@@ -80,13 +80,13 @@ mod tests {
         );
         let rows = [
             (Endpoint::ChatCompletions, r#"{"model":"m","messages":[{"role":"user","content":"hello world"}]}"#, 4..=8),
-            (Endpoint::ChatCompletions, r#"{"model":"m"}"#, 0..=0),
+            (Endpoint::Completions, r#"{"model":"m","prompt":""}"#, 0..=0),
             (Endpoint::Completions, r#"{"model":"m","prompt":"hello\nworld"}"#, 3..=3),
             (Endpoint::Completions, numbers, 4..=4),
             (Endpoint::Completions, &long, 1000..=1001),
             (Endpoint::Embeddings, r#"{"model":"m","input":["hello world","hello"]}"#, 3..=3),
             (Endpoint::Responses, r#"{"model":"m","input":"hello","instructions":"be brief"}"#, 3..=3),
-            (Endpoint::Messages, r#"{"model":"m","system":"hello","messages":[]}"#, 1..=1),
+            (Endpoint::Messages, r#"{"model":"m","system":"hello","messages":[{}]}"#, 1..=1),
             (Endpoint::ChatCompletions, &image, 1024..=1050),
         ];
         for (endpoint, body, expected) in rows {

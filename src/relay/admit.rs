@@ -204,14 +204,14 @@ mod tests {
         let chat = Endpoint::ChatCompletions;
         // endpoint, body, context, max output → prompt, completion
         let rows = [
-            (chat, r#"{"model":"m"}"#, None, None, (13, 8_192)),
-            (chat, r#"{"model":"m"}"#, None, Some(100), (13, 100)),
-            (chat, r#"{"model":"m","max_tokens":7}"#, None, Some(100), (28, 7)),
-            (chat, r#"{"model":"m","max_tokens":9000}"#, Some(4_096), None, (31, 4_096)),
-            (chat, r#"{"model":"m"}"#, Some(1_000), None, (13, 987)),
-            (chat, r#"{"model":"m"}"#, Some(12), None, (12, 3)),
+            (chat, r#"{"model":"m","messages":[1]}"#, None, None, (28, 8_192)),
+            (chat, r#"{"model":"m","messages":[1]}"#, None, Some(100), (28, 100)),
+            (chat, r#"{"model":"m","messages":[1],"max_tokens":7}"#, None, Some(100), (43, 7)),
+            (chat, r#"{"model":"m","messages":[1],"max_tokens":9000}"#, Some(4_096), None, (46, 4_096)),
+            (chat, r#"{"model":"m","messages":[1]}"#, Some(1_000), None, (28, 972)),
+            (chat, r#"{"model":"m","messages":[1]}"#, Some(12), None, (12, 3)),
             (chat, r#"{"model":"m","messages":[{"image_url":1}]}"#, Some(9_000), None, (9_000, 2_250)),
-            (Endpoint::Embeddings, r#"{"model":"m"}"#, None, None, (13, 0)),
+            (Endpoint::Embeddings, r#"{"model":"m","input":[1]}"#, None, None, (25, 0)),
         ];
         for (endpoint, body, context, output, (prompt_tokens, completion_tokens)) in rows {
             match InferenceRequest::read(endpoint, body.as_bytes()) {

@@ -88,7 +88,8 @@ fn a_body_that_is_no_object_is_400() {
 fn a_bad_field_is_400_and_named() {
     let world = World::new(honest(10, 5));
     let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(300));
-    let rows: [(Vec<u8>, &str); 46] = [
+    let rows = [
+        (br#"{"messages":[{}]}"#.to_vec(), "model"),
         (b"{}".to_vec(), "model"),
         (br#"{"model":null}"#.to_vec(), "model"),
         (br#"{"model":7}"#.to_vec(), "model"),
@@ -114,9 +115,9 @@ fn a_bad_field_is_400_and_named() {
         (with(r#","n":1e400"#), "n"),
         (with(r#","best_of":2"#), "best_of"),
         (with(r#","max_tokens":0"#), "max_tokens"),
-        (with(r#","max_tokens":-1"#), "max_tokens"),
-        (with(r#","max_tokens":1.5"#), "max_tokens"),
-        (with(r#","max_tokens":1e3"#), "max_tokens"),
+        (with(r#","max_tokens":-2"#), "max_tokens"),
+        (with(r#","max_tokens":6000.5"#), "max_tokens"),
+        (with(r#","max_tokens":1e-3"#), "max_tokens"),
         (with(r#","max_tokens":"9""#), "max_tokens"),
         (with(r#","max_tokens":true"#), "max_tokens"),
         (with(r#","max_tokens":[9]"#), "max_tokens"),
@@ -133,6 +134,17 @@ fn a_bad_field_is_400_and_named() {
         (with(r#","stream":true,"stream_options":{"include_usage":"yes"}"#), "stream_options.include_usage"),
         (with(r#","stream":true,"stream_options":{"include_usage":1}"#), "stream_options.include_usage"),
         (with(r#","stream":true,"stream_options":{"include_usage":true,"include_usage":false}"#), "stream_options"),
+        (with(r#","stream":true,"stream_options":{"Include_Usage":true}"#), "stream_options.Include_Usage"),
+        (with(r#","Max_Tokens":4000"#), "Max_Tokens"),
+        (with(r#","max_tokens":5,"\u004dax_tokens":4000"#), "Max_tokens"),
+        (with(r#","max_to\u212aens":4000"#), "max_to\u{212a}ens"),
+        (with(r#","Model":"dear""#), "Model"),
+        (with(r#","max_tokens":5,"max_length":4000"#), "max_length"),
+        (with(r#","max_tokens":5,"num_predict":4000"#), "num_predict"),
+        (with(r#","options":{"num_predict":4000}"#), "options.num_predict"),
+        (with(r#","num_return_sequences":2"#), "num_return_sequences"),
+        (format!(r#"{{"model":"{MODEL}"}}"#).into_bytes(), "messages"),
+        (format!(r#"{{"model":"{MODEL}","messages":[]}}"#).into_bytes(), "messages"),
         (with(r#","":1,"":2"#), ""),
         (with(r#","x":"\ud800","x":1"#), "x"),
     ];
@@ -154,6 +166,8 @@ fn odd_but_valid_bodies_are_served() {
         with(r#","x":1e400,"y":-0.0,"z":123456789012345678901234567890"#),
         with(r#","metadata":{"a":1,"a":2}"#),
         with(r#","max_tokens":7,"max_completion_tokens":7"#),
+        with(r#","max_tokens":-1,"n":1.0"#),
+        with(r#","max_tokens":1e1,"max_completion_tokens":10.0"#),
         [b" \t\r\n".to_vec(), with(""), b"\n\n".to_vec()].concat(),
         with(&format!(r#","deep":{}1{}"#, "[".repeat(60), "]".repeat(60))),
         with(&format!(r#","long":"{}""#, "é".repeat(100_000))),
@@ -163,6 +177,21 @@ fn odd_but_valid_bodies_are_served() {
         let reply = post(&world, body);
         assert_eq!(reply.status, 200, "{shown}: {}", reply.text());
     }
+}
+
+#[test]
+fn several_prompts_in_one_request_are_refused_in_words() {
+    let world = World::new(honest(10, 5));
+    let completions = |prompt: &str| {
+        let body = format!(r#"{{"model":"{MODEL}","prompt":{prompt}}}"#).into_bytes();
+        world.server.http().send(&Request::post("/v1/completions").key(&world.payer.key).body(body))
+    };
+    for prompt in [r#"["a","b"]"#, "[[1],[2]]", "[]"] {
+        let reply = completions(prompt);
+        assert_eq!((reply.status, reply.error().2.as_str()), (400, "prompt"), "{prompt}: {}", reply.text());
+    }
+    assert!(completions(r#"["a","b"]"#).text().contains("one prompt"));
+    untouched(&world);
 }
 
 #[test]

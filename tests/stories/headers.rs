@@ -1,4 +1,4 @@
-//! What of a client's request reaches a provider: the body, the query string, five headers, and no secret.
+//! What of a client's request reaches a provider: the body, the query string, four headers, and no secret.
 
 use serde_json::json;
 
@@ -51,7 +51,22 @@ fn laden(world: &World) -> Request {
 }
 
 #[test]
-fn five_headers_reach_the_provider_and_no_others() {
+fn the_provider_is_told_json_whatever_the_client_says() {
+    let world = World::new(honest(10, 5));
+    // A server that decodes by the character set would read another request than the one that was metered.
+    for kind in ["application/json; charset=utf-7", "text/plain", "application/x-www-form-urlencoded", "a/b;c=d"] {
+        for path in ["/v1/chat/completions", "/v1/messages/count_tokens"] {
+            let request = Request::post(path).key(&world.payer.key).header("content-type", kind);
+            world.server.http().send(&request.body(chat_body().to_string().into_bytes()));
+            let kinds: Vec<_> =
+                world.upstream.last().headers.into_iter().filter(|(name, _)| name == "content-type").collect();
+            assert_eq!(kinds, [("content-type".to_owned(), "application/json".to_owned())], "{path} {kind}");
+        }
+    }
+}
+
+#[test]
+fn four_headers_reach_the_provider_and_no_others() {
     let world = World::new(honest(10, 5));
     world.server.http().send(&laden(&world)).expect(200);
     let seen = world.upstream.last();

@@ -89,7 +89,7 @@ async fn a_quote_is_what_an_admission_would_say() {
         (broke.json["output_tokens_if_run"].clone(), broke.json["limited"].clone()),
         (Value::Null, json!(false))
     );
-    let unknown = quote(json!({"model": "nope", "messages": []})).await;
+    let unknown = quote(json!({"model": "nope", "messages": [{"role": "user", "content": "hi"}]})).await;
     assert_eq!((unknown.status, unknown.json["error"]["code"].as_str()), (404, Some("model_not_found")));
     let missing = call(&app, "POST /v1/payments/quote", &key, chat(1)).await;
     assert_eq!((missing.status, missing.json["error"]["param"].as_str()), (400, Some("endpoint")));
@@ -138,7 +138,8 @@ async fn tokens_are_counted_for_free() {
     assert_eq!(counted.status, 200, "{}", counted.text);
     assert!((4..40).contains(&counted.micro("input_tokens")), "{}", counted.text);
     assert_eq!(call(&app, path, &manage, body()).await.status, 403);
-    let unknown = call(&app, path, &key, json!({"model": "nope", "messages": []})).await;
+    let unknown =
+        call(&app, path, &key, json!({"model": "nope", "messages": [{"role": "user", "content": "hi"}]})).await;
     assert_eq!((unknown.status, unknown.json["type"].as_str()), (404, Some("error")), "{}", unknown.text);
     assert!(unknown.json["request_id"].is_string());
     // With its provider gone, the tokenizer here counts.

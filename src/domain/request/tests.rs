@@ -1,0 +1,380 @@
+//! What is read of a request, what is refused, and what goes upstream.
+
+use super::*;
+
+fn read(body: &str) -> Result<InferenceRequest<'_>, BadRequest> {
+    InferenceRequest::read(Endpoint::ChatCompletions, body.as_bytes())
+}
+
+/// What a body is refused for: the field, and the words.
+fn refused(endpoint: Endpoint, body: &str) -> (Option<String>, String) {
+    match InferenceRequest::read(endpoint, body.as_bytes()) {
+        Ok(_) => panic!("{endpoint} accepted {body}"),
+        Err(e) => (e.param, e.message),
+    }
+}
+
+#[test]
+fn the_fields_that_money_depends_on() {
+    // body → stream, include_usage, max_output
+    let rows = [
+        (r#"{"model":"m","messages":[1]}"#, (false, false, None)),
+        (r#"{"model":"m","messages":[1],"stream":null,"max_tokens":null,"stream_options":null}"#, (false, false, None)),
+        (r#"{"model":"m","messages":[1],"stream":true,"max_tokens":5,"n":1}"#, (true, false, Some(5))),
+        (r#"{"model":"m","messages":[1],"max_tokens":-1,"n":1.0}"#, (false, false, None)),
+        (r#"{"model":"m","messages":[1],"max_tokens":4096.0}"#, (false, false, Some(4_096))),
+        (r#"{"model":"m","messages":[1],"max_tokens":1e3,"n_predict":-1}"#, (false, false, Some(1_000))),
+        (r#"{"model":"m","messages":[1],"max_length":7,"use_beam_search":false}"#, (false, false, Some(7))),
+        (r#"{"model":"m","messages":[1],"max_completion_tokens":7,"max_tokens":7}"#, (false, false, Some(7))),
+        (r#"{"model":"m","messages":[1],"stream":true,"stream_options":{"include_usage":true}}"#, (true, true, None)),
+        (r#"{"model":"m","messages":[1],"stream":true,"stream_options":{"x":[1]}}"#, (true, false, None)),
+    ];
+    for (body, expected) in rows {
+        match read(body) {
+            Ok(r) => assert_eq!((r.stream, r.include_usage, r.max_output), expected, "{body}"),
+            Err(e) => panic!("{body}: {e}"),
+        }
+    }
+}
+
+#[test]
+fn a_bad_field_is_named() {
+    let rows = [
+        (r#"{}"#, Some("model")),
+        (r#"{"model":7}"#, Some("model")),
+        (r#"{"model":null}"#, Some("model")),
+        (r#"{"model":""}"#, Some("model")),
+        (r#"{"model":"\ud800"}"#, Some("model")),
+        (r#"{"model":"m","messages":[1],"model":"m"}"#, Some("model")),
+        (r#"{"model":"m","messages":[1],"n":2}"#, Some("n")),
+        (r#"{"model":"m","messages":[1],"n":0}"#, Some("n")),
+        (r#"{"model":"m","messages":[1],"best_of":3}"#, Some("best_of")),
+        (r#"{"model":"m","messages":[1],"n_cmpl":8}"#, Some("n_cmpl")),
+        (r#"{"model":"m","messages":[1],"max_tokens":1,"n_predict":4000}"#, Some("n_predict")),
+        (r#"{"model":"m","messages":[1],"stream":"yes"}"#, Some("stream")),
+        (r#"{"model":"m","messages":[1],"stream":1}"#, Some("stream")),
+        (r#"{"model":"m","messages":[1],"max_tokens":0}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":"512"}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":6000.5}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":-2}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":0.0}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"n":-1}"#, Some("n")),
+        (r#"{"model":"m","messages":[1],"n":2.0}"#, Some("n")),
+        (r#"{"model":"m","messages":[1],"n":"1"}"#, Some("n")),
+        (r#"{"model":"m","messages":[1],"num_return_sequences":4}"#, Some("num_return_sequences")),
+        (r#"{"model":"m","messages":[1],"use_beam_search":true}"#, Some("use_beam_search")),
+        (r#"{"model":"m","messages":[1],"min_tokens":"9"}"#, Some("min_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":18446744073709551616}"#, Some("max_tokens")),
+        (r#"{"model":"m","messages":[1],"max_completion_tokens":[]}"#, Some("max_completion_tokens")),
+        (r#"{"model":"m","messages":[1],"max_tokens":1,"max_completion_tokens":2}"#, Some("max_completion_tokens")),
+        (r#"{"model":"m","messages":[1],"stream_options":7}"#, Some("stream_options")),
+        (r#"{"model":"m","messages":[1],"stream_options":{"include_usage":1}}"#, Some("stream_options.include_usage")),
+        (
+            r#"{"model":"m","messages":[1],"stream_options":{"include_usage":true,"include_usage":false}}"#,
+            Some("stream_options"),
+        ),
+        (r#"["model"]"#, None),
+        (r#"{"model":"m""#, None),
+    ];
+    for (body, param) in rows {
+        match read(body) {
+            Ok(_) => panic!("accepted {body}"),
+            Err(e) => assert_eq!(e.param.as_deref(), param, "{body}"),
+        }
+    }
+}
+
+#[test]
+fn each_dialect_is_bounded_in_its_own_field() {
+    // endpoint, body → max_output, what goes upstream bounded to 9 tokens
+    let rows = [
+        (
+            Endpoint::Completions,
+            r#"{"model":"m","prompt":[1,2]}"#,
+            None,
+            r#"{"max_tokens":9,"model":"m","prompt":[1,2]}"#,
+        ),
+        (Endpoint::Embeddings, r#"{"model":"m","input":["a","b"]}"#, None, r#"{"model":"m","input":["a","b"]}"#),
+        (
+            Endpoint::Responses,
+            r#"{"model":"m","input":"x","max_output_tokens":20}"#,
+            Some(20),
+            r#"{"model":"m","input":"x","max_output_tokens":9}"#,
+        ),
+        (
+            Endpoint::Messages,
+            r#"{"model":"m","messages":[1],"max_tokens":20,"stream":true}"#,
+            Some(20),
+            r#"{"model":"m","messages":[1],"max_tokens":9,"stream":true}"#,
+        ),
+    ];
+    for (endpoint, body, max_output, upstream) in rows {
+        match InferenceRequest::read(endpoint, body.as_bytes()) {
+            Ok(r) => assert_eq!((r.max_output, &*r.for_upstream("m", 9)), (max_output, upstream), "{body}"),
+            Err(e) => panic!("{body}: {e}"),
+        }
+    }
+    let rows = [
+        (r#"{"model":"m","input":"x","background":true}"#, "background"),
+        (r#"{"model":"m","input":"x","previous_response_id":"resp_1"}"#, "previous_response_id"),
+        (r#"{"model":"m","input":"x","max_output_tokens":0}"#, "max_output_tokens"),
+    ];
+    for (body, param) in rows {
+        assert_eq!(refused(Endpoint::Responses, body).0.as_deref(), Some(param), "{body}");
+    }
+    for endpoint in Endpoint::ALL {
+        assert_eq!(Endpoint::from_path(endpoint.path()), Some(endpoint));
+    }
+}
+
+#[test]
+fn an_endpoint_has_its_paths() {
+    let rows = [
+        (Endpoint::ChatCompletions, "/chat/completions", true),
+        (Endpoint::Completions, "/completions", true),
+        (Endpoint::Embeddings, "/embeddings", false),
+        (Endpoint::Responses, "/responses", true),
+        (Endpoint::Messages, "/messages", true),
+    ];
+    for (endpoint, upstream, generates) in rows {
+        assert_eq!((endpoint.upstream_path(), endpoint.generates()), (upstream, generates));
+        assert_eq!(endpoint.to_string(), endpoint.path());
+        let body = br#"{"model":"m","stream":true,"messages":[1],"prompt":"x","input":"x"}"#;
+        assert_eq!(InferenceRequest::read(endpoint, body).map(|r| r.stream), Ok(generates), "{endpoint}");
+    }
+}
+
+#[test]
+fn a_prompt_is_found_and_measured() {
+    // endpoint, body → parts, media
+    let rows = [
+        (Endpoint::ChatCompletions, r#"{"model":"m","messages":[1],"tools":2,"x":3}"#, vec!["[1]", "2"], false),
+        (
+            Endpoint::ChatCompletions,
+            r#"{"model":"m","messages":[{"image_url":1}]}"#,
+            vec![r#"[{"image_url":1}]"#],
+            true,
+        ),
+        (Endpoint::ChatCompletions, r#"{"model":"m","messages":[2],"x":{"image_url":1}}"#, vec!["[2]"], false),
+        (Endpoint::Completions, r#"{"model":"m","prompt":["a"]}"#, vec![r#"["a"]"#], false),
+        (
+            Endpoint::Messages,
+            r#"{"model":"m","system":"\"file\"","messages":[1]}"#,
+            vec![r#""\"file\"""#, "[1]"],
+            false,
+        ),
+    ];
+    for (endpoint, body, parts, media) in rows {
+        match InferenceRequest::read(endpoint, body.as_bytes()) {
+            Ok(r) => {
+                assert_eq!((r.prompt_parts().collect::<Vec<_>>(), r.has_media()), (parts, media), "{body}");
+                assert_eq!(r.size(), body.len());
+            }
+            Err(e) => panic!("{body}: {e}"),
+        }
+    }
+    let named = |length: usize| format!(r#"{{"model":"{}","messages":[1]}}"#, "m".repeat(length));
+    assert!(read(&named(256)).is_ok() && read(&named(257)).is_err());
+}
+
+#[test]
+fn media_are_seen_also_where_they_are_hidden() {
+    let rows = [
+        (r#"{"model":"m","messages":[{"role":"user","content":"an image"}]}"#, false),
+        (r#"{"model":"m","messages":[{"content":"\u00e9 \u0022 \u003c"}]}"#, false),
+        (r#"{"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"url":"http://x"}}]}]}"#, true),
+        (r#"{"model":"m","messages":[{"content":[{"type":"video_url"}]}]}"#, true),
+        (r#"{"model":"m","messages":[{"content":[{"type":"image\u005furl"}]}]}"#, true),
+    ];
+    for (body, expected) in rows {
+        assert_eq!(read(body).map(|r| r.has_media()), Ok(expected), "{body}");
+    }
+}
+
+#[test]
+fn only_three_things_are_edited() {
+    // body → what a provider that calls the model "up" gets, bounded to 9 tokens
+    let rows = [
+        (
+            r#"{"model":"m","messages":[1],"x": [1e400]}"#,
+            r#"{"max_tokens":9,"model":"up","messages":[1],"x": [1e400]}"#,
+        ),
+        (r#"{"max_tokens":20,"messages":[1],"model":"m"}"#, r#"{"max_tokens":9,"messages":[1],"model":"up"}"#),
+        (r#"{"max_tokens":9,"messages":[1],"model":"up"}"#, r#"{"max_tokens":9,"messages":[1],"model":"up"}"#),
+        (
+            r#"{"n_predict":20,"messages":[1],"model":"up"}"#,
+            r#"{"max_tokens":9,"n_predict":9,"messages":[1],"model":"up"}"#,
+        ),
+        (
+            r#"{"model":"up","messages":[1],"max_completion_tokens":9}"#,
+            r#"{"max_tokens":9,"model":"up","messages":[1],"max_completion_tokens":9}"#,
+        ),
+        (
+            r#"{"model":"up","messages":[1],"max_tokens":9,"max_completion_tokens":null}"#,
+            r#"{"model":"up","messages":[1],"max_tokens":9,"max_completion_tokens":null}"#,
+        ),
+        (
+            r#"{"model":"up","messages":[1],"max_tokens":9,"stream":true}"#,
+            r#"{"stream_options":{"include_usage":true},"model":"up","messages":[1],"max_tokens":9,"stream":true}"#,
+        ),
+        (
+            r#"{"model":"up","messages":[1],"max_tokens":9,"stream":true,"stream_options":{"include_obfuscation":false}}"#,
+            r#"{"model":"up","messages":[1],"max_tokens":9,"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}"#,
+        ),
+        (
+            r#"{"model":"up","messages":[1],"max_tokens":9,"stream":true,"stream_options":{"include_usage":false}}"#,
+            r#"{"model":"up","messages":[1],"max_tokens":9,"stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+    ];
+    for (body, upstream) in rows {
+        match read(body) {
+            Ok(request) => assert_eq!(request.for_upstream("up", 9), upstream),
+            Err(e) => panic!("{body}: {e}"),
+        }
+    }
+}
+
+#[test]
+fn a_request_has_content() {
+    use Endpoint::{ChatCompletions as Chat, Completions, Embeddings, Messages, Responses};
+    let refusals = [
+        (Chat, r#"{"model":"m"}"#, "messages is required"),
+        (Chat, r#"{"model":"m","messages":null}"#, "messages is required"),
+        (Chat, r#"{"model":"m","messages":[]}"#, "messages must not be empty"),
+        (Chat, r#"{"model":"m","messages":[ ]}"#, "messages must not be empty"),
+        (Chat, r#"{"model":"m","messages":"hello"}"#, "messages must be a list of messages"),
+        (Chat, r#"{"model":"m","prompt":"hello"}"#, "messages is required"),
+        (Messages, r#"{"model":"m","system":"hello"}"#, "messages is required"),
+        (Completions, r#"{"model":"m"}"#, "prompt is required"),
+        (Completions, r#"{"model":"m","prompt":[]}"#, "prompt must not be empty"),
+        (Completions, r#"{"model":"m","prompt":[[]]}"#, "prompt must not be empty"),
+        (Completions, r#"{"model":"m","prompt":7}"#, "prompt must be a string or a list"),
+        (Embeddings, r#"{"model":"m"}"#, "input is required"),
+        (Embeddings, r#"{"model":"m","input":""}"#, "input must not be empty"),
+        (Embeddings, r#"{"model":"m","input":[]}"#, "input must not be empty"),
+        (Responses, r#"{"model":"m","instructions":"hello"}"#, "input is required"),
+        (Responses, r#"{"model":"m","input":{"role":"user"}}"#, "input must be a string or a list"),
+    ];
+    for (endpoint, body, message) in refusals {
+        let field = message.split(' ').next().map(str::to_owned);
+        assert_eq!(refused(endpoint, body), (field, message.to_owned()), "{body}");
+    }
+    // The legacy prompt → one prompt or several.
+    let prompts = [
+        (r#""hello""#, true),
+        (r#""""#, true),
+        ("[1,2]", true),
+        ("[[1,2]]", true),
+        (r#"["hello"]"#, true),
+        (r#"{"prompt_string":"hello"}"#, true),
+        (r#"["a","b"]"#, false),
+        ("[[1],[2]]", false),
+        (r#"[1,"a"]"#, false),
+        (r#"[["a","b"]]"#, false),
+        (r#"[[1,"a"]]"#, false),
+        (r#"[{"prompt_string":"a"},{"prompt_string":"b"}]"#, false),
+    ];
+    for (prompt, is_one) in prompts {
+        let body = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
+        match InferenceRequest::read(Completions, body.as_bytes()) {
+            Ok(_) => assert!(is_one, "{prompt}"),
+            Err(e) => assert_eq!((is_one, e.param.as_deref()), (false, Some("prompt")), "{prompt}: {e}"),
+        }
+    }
+    for input in [r#"["a","b"]"#, "[[1],[2]]", "[1]", r#""a""#] {
+        let body = format!(r#"{{"model":"m","input":{input}}}"#);
+        assert!(InferenceRequest::read(Embeddings, body.as_bytes()).is_ok(), "{input}");
+    }
+}
+
+#[test]
+fn a_field_of_ours_has_one_spelling_and_one_place() {
+    use Endpoint::{ChatCompletions as Chat, Completions, Embeddings, Messages, Responses};
+    // endpoint, what stands beside the content → the field at fault
+    let refusals = [
+        (Chat, r#""Max_Tokens":4000"#, "Max_Tokens"),
+        (Chat, r#""max_tokens":5,"MAX_TOKENS":4000"#, "MAX_TOKENS"),
+        (Chat, r#""max_to\u212aens":4000"#, "max_to\u{212a}ens"),
+        (Chat, r#""max_token\u017f":4000"#, "max_token\u{17f}"),
+        (Chat, r#""\u004dodel":"dear""#, "Model"),
+        (Chat, r#""Model":"dear""#, "Model"),
+        (Chat, r#""Stream":true"#, "Stream"),
+        (Chat, r#""Stream_Options":{}"#, "Stream_Options"),
+        (Chat, r#""Messages":[2]"#, "Messages"),
+        (Chat, r#""N":5"#, "N"),
+        (Chat, r#""maxTokens":5"#, "maxTokens"),
+        (Chat, r#""Num_Predict":5"#, "Num_Predict"),
+        (Completions, r#""Prompt":"more""#, "Prompt"),
+        (Embeddings, r#""Input":"more""#, "Input"),
+        (Responses, r#""Input":"more""#, "Input"),
+        (Responses, r#""Max_Output_Tokens":5"#, "Max_Output_Tokens"),
+        (Responses, r#""Previous_Response_Id":"r""#, "Previous_Response_Id"),
+        (Messages, r#""System":"more""#, "System"),
+        (Chat, r#""stream_options":{"Include_Usage":false}"#, "stream_options.Include_Usage"),
+        (Chat, r#""stream_options":{"include_u\u017fage":false}"#, "stream_options.include_u\u{17f}age"),
+        (Chat, r#""options":{"num_predict":4000}"#, "options.num_predict"),
+        (Chat, r#""Options":{"Num_Predict":4000}"#, "Options.Num_Predict"),
+        (Chat, r#""parameters":{"max_new_tokens":4000}"#, "parameters.max_new_tokens"),
+        (Chat, r#""extra_body":{"model":"dear"}"#, "extra_body.model"),
+        (Chat, r#""extra_body":{"options":{"num_predict":4000}}"#, "extra_body.options.num_predict"),
+        (Chat, r#""options":{"num_predict":1,"num_predict":4000}"#, "options.num_predict"),
+        (Chat, r#""whatever":{"max_tokens":4000}"#, "whatever.max_tokens"),
+        (Chat, r#""max_tokens":5,"max_length":4000"#, "max_length"),
+        (Chat, r#""max_tokens":5,"max_new_tokens":4000"#, "max_new_tokens"),
+        (Chat, r#""best_of":2"#, "best_of"),
+        (Completions, r#""prompts":["a","b"]"#, "prompts"),
+    ];
+    for (endpoint, more, param) in refusals {
+        let content = if matches!(endpoint, Chat | Messages) { "[1]" } else { "\"x\"" };
+        let body = format!(r#"{{"model":"m","{}":{content},{more}}}"#, endpoint.content_field());
+        assert_eq!(refused(endpoint, &body).0.as_deref(), Some(param), "{body}");
+    }
+    // What nobody takes for one of ours stays as it came.
+    for more in [
+        r#""options":{"num_ctx":4096,"temperature":0.5}"#,
+        r#""metadata":{"max_tokens":"5"}"#,
+        r#""logit_bias":{"N":1}"#,
+        r#""reasoning":{"max_tokens":5}"#,
+        r#""response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"max_tokens":{}}}}}"#,
+        r#""tools":[{"type":"function","function":{"parameters":{"properties":{"Model":{},"max_tokens":{}}}}}]"#,
+        r#""temperature":0.5,"top_k":4,"top_logprobs":2,"user":"n""#,
+        r#""min_tokens":3,"ignore_eos":true"#,
+    ] {
+        let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,{more}}}"#);
+        match read(&body) {
+            Ok(request) => assert_eq!(request.for_upstream("m", 9), body),
+            Err(e) => panic!("{body}: {e}"),
+        }
+    }
+}
+
+#[test]
+fn every_name_of_the_bound_is_bounded() {
+    for field in OUTPUT {
+        let body = format!(r#"{{"{field}":4000,"model":"m","messages":[1]}}"#);
+        let bounded = match read(&body) {
+            Ok(request) => request.for_upstream("m", 9).into_owned(),
+            Err(e) => panic!("{body}: {e}"),
+        };
+        assert!(bounded.contains(&format!(r#""{field}":9"#)) && !bounded.contains("4000"), "{bounded}");
+    }
+    for field in LEAST_OUTPUT {
+        let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,"{field}":4000}}"#);
+        let expected = body.replace("4000", "9");
+        assert_eq!(read(&body).map(|r| r.for_upstream("m", 9).into_owned()), Ok(expected));
+    }
+    let body = r#"{"model":"m","messages":[1],"max_tokens":-1}"#;
+    let expected = r#"{"model":"m","messages":[1],"max_tokens":9}"#.to_owned();
+    assert_eq!(read(body).map(|r| r.for_upstream("m", 9).into_owned()), Ok(expected));
+}
+
+#[test]
+fn a_body_is_utf_8_without_a_mark() {
+    let body = r#"{"model":"m","messages":[1]}"#;
+    let utf_16: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [b"\xef\xbb\xbf", body.as_bytes()].concat();
+    let latin = b"{\"model\":\"m\",\"messages\":[\"\xe9\"]}".to_vec();
+    for bytes in [utf_16, marked, latin] {
+        assert!(InferenceRequest::read(Endpoint::ChatCompletions, &bytes).is_err(), "{bytes:?}");
+    }
+}
