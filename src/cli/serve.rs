@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::Output;
 use super::{Failed, demo, logging};
 use crate::auth::{Token, Verifier};
+use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
@@ -41,6 +42,9 @@ pub struct Args {
     /// The largest request body that is read, in MiB
     #[arg(long, env = "COORDINATOR_BODY_LIMIT_MIB", default_value = "32", value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     body_limit_mib: u16,
+    /// What the request bodies in flight may take together, in MiB; more are 503 [default: eight of the largest]
+    #[arg(long, env = "COORDINATOR_BODY_BUDGET_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    body_budget_mib: Option<u32>,
     /// How long a request body may take, plus a second for every 16 KiB of it
     #[arg(long, env = "COORDINATOR_BODY_TIMEOUT", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
     body_timeout: Duration,
@@ -113,7 +117,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     prepare(&store, &args)?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
-    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, resolve_key));
+    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, body_budget(&args)?, resolve_key));
     let verifier = Arc::new(Verifier::new(store.clone())?);
     let door = Arc::new(Door::new(store.clone()));
     let setup = first_admin_link(&store, &door, address)?;
@@ -142,6 +146,18 @@ fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
     })?;
     ids::stay_above(last);
     Ok(())
+}
+
+/// What the request bodies in flight may take together. No account takes more than half, so that must do for a
+/// body as it came and as it is once inflated.
+fn body_budget(args: &Args) -> Result<Arc<ByteBudget>, Failed> {
+    let limit = u32::from(args.body_limit_mib);
+    let mib = args.body_budget_mib.unwrap_or(limit * 8);
+    if mib < limit * 4 {
+        let text = format!("--body-budget-mib must be at least four times --body-limit-mib: {}", limit * 4);
+        return Err(Failed::Other(text));
+    }
+    Ok(ByteBudget::new(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX)))
 }
 
 fn settings(args: &Args) -> Settings {

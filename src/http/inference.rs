@@ -46,9 +46,10 @@ async fn answer(
     arrived: Arrived,
 ) -> Result<HttpResponse, ApiError> {
     let caller = auth::caller(world, request, Need::Inference).await?;
-    let body = body::read(world, request, payload).await?;
+    let standing = world.relay.count_request(&caller)?;
+    let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
     let idempotency = idempotent::inference_key(request, &body)?;
-    let asked = Asked { idempotency, ..asked(endpoint, request, body, arrived) };
+    let asked = Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) };
     let text = asked.body.clone();
     let answered = world.relay.run(client, &caller, asked).await.inspect_err(|_| {
         // The line of a refused request should say what was asked for.
@@ -70,7 +71,8 @@ fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrive
         .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
         .collect();
     let query = request.query_string().to_owned();
-    Asked { request_id: arrived.id, endpoint, query, headers, body, idempotency: None, began: arrived.at }
+    let (idempotency, standing) = (None, None);
+    Asked { request_id: arrived.id, endpoint, query, headers, body, idempotency, standing, began: arrived.at }
 }
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -94,7 +96,8 @@ async fn counted(
     arrived: Arrived,
 ) -> Result<u64, ApiError> {
     let caller = auth::caller(world, request, Need::Inference).await?;
-    let asked = asked(Endpoint::Messages, request, body::read(world, request, payload).await?, arrived);
+    let body = body::read_prompt(world, request, payload, || world.relay.await_free_body(&caller)).await?;
+    let asked = asked(Endpoint::Messages, request, body, arrived);
     Ok(world.relay.count_tokens(client, &caller, &asked).await?)
 }
 

@@ -54,7 +54,7 @@ pub struct QuoteView {
 /// 400 for a field, 401, 403, 404 for the model.
 pub async fn quote(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<Json<QuoteView>, ApiError> {
     let caller = auth::caller(&world, &request, Need::Any).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read_prompt(&world, &request, payload, || world.relay.await_free_body(&caller)).await?;
     let (endpoint, text) = without_endpoint(&bytes)?;
     let asked = InferenceRequest::read(endpoint, text.as_bytes())?;
     let quote = world.relay.quote(&caller, &asked, text.clone().into()).await?;

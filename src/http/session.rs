@@ -224,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Verifier;
+    use crate::domain::byte_budget::ByteBudget;
     use crate::domain::settle::FeeBps;
     use crate::http::Settings;
     use crate::relay::Relay;
@@ -234,7 +235,9 @@ mod tests {
 
     fn world(store: &Store) -> Result<World, StoreError> {
         let second = Duration::from_secs(1);
-        let relay = Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), |key| Some(key.clone()));
+        let bodies = ByteBudget::new(1 << 20);
+        let relay =
+            Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), bodies, |key| Some(key.clone()));
         Ok(World {
             relay: Arc::new(relay),
             verifier: Arc::new(Verifier::new(store.clone())?),

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::demo::{self, Imitate};
 use super::{Settings, World, invites, log, routes, session, stats};
 use crate::auth::{Verifier, hash_key};
+use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
@@ -68,7 +69,9 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
-        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), |key| Some(key.clone())));
+        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), ByteBudget::new(64 << 20), |key| {
+            Some(key.clone())
+        }));
         let verifier = Arc::new(Verifier::new(store.clone()).expect("a verifier"));
         let second = Duration::from_secs(1);
         let settings = Settings {

@@ -1,12 +1,10 @@
 //! Admission: the price, the ceiling, the hold.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::holds::{HeldNow, OpenHold};
-use super::rate::Standing;
 use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
@@ -29,8 +27,6 @@ pub struct Admitted {
     pub limited: bool,
     /// What it may cost at most.
     pub hold: OpenHold,
-    /// Where the key stands in its minute, if it has a limit.
-    pub standing: Option<Standing>,
 }
 
 /// If neither the client nor the model says how long an answer may be.
@@ -49,7 +45,6 @@ impl Relay {
         self.open_for_work()?;
         let offered = self.offered(caller, request)?;
         let price = &offered.price;
-        let standing = self.count_request(caller)?;
         let wanted = bounds(request, price);
         let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
             // Not even the prompt fits at a token a byte: count it.
@@ -60,7 +55,7 @@ impl Relay {
             }
             other => other?,
         };
-        Ok(Admitted { offered, bounds, limited, hold, standing })
+        Ok(Admitted { offered, bounds, limited, hold })
     }
 
     /// The price of a model that this key may use, and who can serve the request.
@@ -101,16 +96,6 @@ impl Relay {
             return Err(Refusal::Store(StoreError::Full));
         }
         Ok(())
-    }
-
-    fn count_request(&self, caller: &Caller) -> Result<Option<Standing>, Refusal> {
-        caller
-            .key
-            .limits
-            .rpm
-            .map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()))
-            .transpose()
-            .map_err(Refusal::TooManyRequests)
     }
 
     /// Opens a hold for as much of `wanted` as the account and the key can pay for.

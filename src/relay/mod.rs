@@ -2,6 +2,7 @@
 //! *hold → send → meter → settle → answer*.
 
 mod admit;
+mod arrival;
 mod bill;
 mod capped;
 mod count;
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
@@ -33,6 +35,7 @@ use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError, Writer, endpoints, providers, request_keys};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
+use arrival::Arrivals;
 use bill::{Bill, Times};
 use capped::Capped;
 use holds::Holds;
@@ -40,6 +43,7 @@ use rate::Rates;
 use replay::{Claim, Claimed, Record, Replays};
 use send::{Begun, Sent};
 
+pub use arrival::Upload;
 pub use probe::{PROBE_TIMEOUTS, probe};
 pub use quote::Quote;
 pub use rate::Standing;
@@ -64,6 +68,7 @@ pub struct Relay {
     pub providers: Arc<Providers>,
     /// Keys that got a spend limit while requests may be in flight.
     pub capped: Arc<Capped>,
+    arrivals: Arrivals,
     rates: Rates,
     replays: Arc<Replays>,
     fee: FeeBps,
@@ -95,6 +100,8 @@ pub struct Asked {
     pub body: Bytes,
     /// The client's idempotency key, if it sent one.
     pub idempotency: Option<Idempotency>,
+    /// Where the key stands in its minute, if it has a limit.
+    pub standing: Option<Standing>,
     /// When it came.
     pub began: Instant,
 }
@@ -131,20 +138,26 @@ pub enum Answer {
 }
 
 impl Relay {
-    /// A relay with nothing in flight.
-    pub fn new(store: Store, writer: Writer, fee: FeeBps, resolve_key: ResolveKey) -> Self {
+    /// A relay with nothing in flight. Bodies in flight may take what `bodies` allows.
+    pub fn new(store: Store, writer: Writer, fee: FeeBps, bodies: Arc<ByteBudget>, resolve_key: ResolveKey) -> Self {
         Self {
             store,
             writer,
             holds: Arc::default(),
             providers: Arc::default(),
             capped: Arc::default(),
+            arrivals: Arrivals::new(bodies),
             rates: Rates::default(),
             replays: Arc::default(),
             fee,
             resolve_key,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// What the bodies of all requests in flight count towards.
+    pub const fn body_budget(&self) -> &Arc<ByteBudget> {
+        self.arrivals.budget()
     }
 
     /// Tries what a provider answers to, and stores it.
@@ -181,17 +194,18 @@ impl Relay {
     /// # Errors
     /// A refusal, or a failure before the first byte. Nothing is charged then.
     pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
+        let standing = asked.standing;
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
         let claim = match asked.idempotency.map(|key| self.claim(caller, key)).transpose()? {
             Some(Claimed::Before(saved)) => {
-                return Ok(Answered { limited: saved.limited, standing: None, answer: Answer::Again(saved) });
+                return Ok(Answered { limited: saved.limited, standing, answer: Answer::Again(saved) });
             }
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
         let admitted = self.admit(caller, &request, &asked.body).await?;
         let sent = self.send(client, &asked, &request, &admitted).await?;
-        let (limited, standing, streamed) = (admitted.limited, admitted.standing, request.stream);
+        let (limited, streamed) = (admitted.limited, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed, claim.clone());
         let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));
         let answer = match begun {

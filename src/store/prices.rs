@@ -61,6 +61,16 @@ pub fn in_force(conn: &Connection, model: &str) -> Result<Option<PriceRow>, Stor
     Ok(conn.prepare_cached(&sql)?.query_row([model], from_row).optional()?)
 }
 
+/// Some model is free: it works at balance 0.
+///
+/// # Errors
+/// SQLite fails.
+pub fn any_free(conn: &Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM prices WHERE retired_at IS NULL \
+         AND input_price = 0 AND output_price = 0 AND coalesce(cache_read_price, 0) = 0)";
+    Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// The versions in force of all models, in the order the models first appeared.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ mod withdrawals;
 mod auth;
 mod bad_input;
 mod bad_framing;
+mod floods;
 mod surface;
 mod usage_page;
 mod commands;

@@ -1,0 +1,201 @@
+//! Before a body is read: what can be refused without it, and what its bytes count towards.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use super::{Caller, Refusal, Relay, Standing};
+use crate::domain::byte_budget::ByteBudget;
+use crate::domain::ids::AccountId;
+use crate::domain::keys::KeyId;
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::store::{StoreError, prices};
+
+/// What the bodies in flight may take, together and by account.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// Of all bodies.
+    budget: Arc<ByteBudget>,
+    /// Of those whose senders cannot pay: only a free model can serve them.
+    unpaid: Arc<ByteBudget>,
+    /// Of each account whose bodies are waited for.
+    shares: Mutex<HashMap<AccountId, Weak<ByteBudget>>>,
+    /// How many bodies of a key are waited for.
+    waiting: Mutex<HashMap<KeyId, u32>>,
+}
+
+/// No account takes more of the budget than this part of it, so that no one keeps all others out.
+const ACCOUNT_PART: usize = 2;
+/// Nor do those who cannot pay, together.
+const UNPAID_PART: usize = 4;
+/// Beyond so many accounts, those without a body in flight are forgotten.
+const MOST_SHARES: usize = 1_000;
+
+/// A body that is waited for. It counts as a request of its key until it is dropped.
+#[derive(Debug)]
+pub struct Upload<'a> {
+    arrivals: &'a Arrivals,
+    key: KeyId,
+    /// What the body's bytes count towards.
+    pub share: Arc<ByteBudget>,
+}
+
+impl Arrivals {
+    /// Nobody has come yet.
+    pub fn new(budget: Arc<ByteBudget>) -> Self {
+        let unpaid = budget.part(budget.limit() / UNPAID_PART);
+        Self { budget, unpaid, shares: Mutex::default(), waiting: Mutex::default() }
+    }
+
+    /// What all bodies count towards.
+    pub const fn budget(&self) -> &Arc<ByteBudget> {
+        &self.budget
+    }
+
+    fn share(&self, account: AccountId, pays: bool) -> Arc<ByteBudget> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
+            return share;
+        }
+        if shares.len() >= MOST_SHARES {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let of = if pays { &self.budget } else { &self.unpaid };
+        let share = of.part(of.limit() / ACCOUNT_PART);
+        shares.insert(account, Arc::downgrade(&share));
+        share
+    }
+
+    fn wait_for(&self, key: KeyId, most: impl FnOnce(u32) -> bool) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = waiting.get(&key).copied().unwrap_or_default();
+        let may = most(now);
+        if may {
+            waiting.insert(key, now.saturating_add(1));
+        }
+        may
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.arrivals.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        take_one(&mut waiting, self.key);
+    }
+}
+
+fn take_one<K: Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) {
+    let left = counts.get(&key).copied().unwrap_or_default().saturating_sub(1);
+    if left == 0 {
+        counts.remove(&key);
+    } else {
+        counts.insert(key, left);
+    }
+}
+
+impl Relay {
+    /// Counts a request in the minute of its key. Whatever becomes of it, it was one.
+    ///
+    /// # Errors
+    /// The minute's requests are used up.
+    pub fn count_request(&self, caller: &Caller) -> Result<Option<Standing>, Refusal> {
+        let counted = caller.key.limits.rpm.map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()));
+        counted.transpose().map_err(Refusal::TooManyRequests)
+    }
+
+    /// Lets a body be waited for that is to be paid for. Money is looked at only for nothing at all: what
+    /// the request costs is known only with it.
+    ///
+    /// # Errors
+    /// No work is taken now, the key has as many requests as it may, or nothing could be paid for and no model
+    /// is free.
+    pub fn await_body(&self, caller: &Caller) -> Result<Upload<'_>, Refusal> {
+        self.open_for_work()?;
+        let lacks = self.lacks(caller)?;
+        let pays = lacks.is_none();
+        if let Some(refusal) = lacks
+            && !self.store.read_one(prices::any_free)?
+        {
+            return Err(refusal);
+        }
+        let running = self.holds.of_key(caller.key.id).requests;
+        let most = caller.key.limits.max_concurrent;
+        self.upload(caller, pays, |waiting| most.is_none_or(|most| running.saturating_add(waiting) < most))
+    }
+
+    /// Lets a body be waited for that costs nothing.
+    ///
+    /// # Errors
+    /// The key has as many of them as it may; the store cannot be read.
+    pub fn await_free_body(&self, caller: &Caller) -> Result<Upload<'_>, Refusal> {
+        let most = caller.key.limits.max_concurrent;
+        let pays = self.lacks(caller)?.is_none();
+        self.upload(caller, pays, |waiting| most.is_none_or(|most| waiting < most))
+    }
+
+    fn upload(&self, caller: &Caller, pays: bool, most: impl FnOnce(u32) -> bool) -> Result<Upload<'_>, Refusal> {
+        let key = caller.key.id;
+        if !self.arrivals.wait_for(key, most) {
+            return Err(Refusal::TooManyAtOnce);
+        }
+        let share = self.arrivals.share(caller.account, pays);
+        Ok(Upload { arrivals: &self.arrivals, key, share })
+    }
+
+    /// Why the caller could not pay for anything.
+    fn lacks(&self, caller: &Caller) -> Result<Option<Refusal>, StoreError> {
+        let balance = self.store.look(|memory| memory.balance(caller.account))?;
+        let spent = caller.key.spent(Timestamp::now());
+        Ok(match caller.key.limits.spend {
+            _ if balance.total == MicroUsd::ZERO => Some(Refusal::InsufficientFunds),
+            Some(limit) if limit.less(spent) == MicroUsd::ZERO => Some(Refusal::KeyLimitReached),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_and_those_who_cannot_pay_have_a_part_of_the_budget() {
+        let arrivals = Arrivals::new(ByteBudget::new(800));
+        let account = AccountId::from_i64;
+        let paid = arrivals.share(account(1), true);
+        assert!(Arc::ptr_eq(&paid, &arrivals.share(account(1), true)), "one share for an account");
+        let take = |share: &Arc<ByteBudget>, bytes| {
+            let mut permit = share.permit();
+            permit.grow(bytes).map(|()| permit)
+        };
+        assert!(take(&paid, 401).is_err());
+        let held = take(&paid, 400);
+        assert!(held.is_ok() && take(&arrivals.share(account(2), true), 400).is_ok());
+        // A fourth of 800 for all, half of that for each.
+        let (a, b, c) =
+            (arrivals.share(account(3), false), arrivals.share(account(4), false), arrivals.share(account(5), false));
+        assert!(take(&a, 101).is_err());
+        let both = (take(&a, 100), take(&b, 100));
+        assert!(both.0.is_ok() && both.1.is_ok() && take(&c, 1).is_err());
+        drop(both);
+        assert!(take(&c, 100).is_ok());
+    }
+
+    #[test]
+    fn the_bodies_a_key_waits_for_are_counted() {
+        let arrivals = Arrivals::new(ByteBudget::new(800));
+        let key = KeyId::from_i64(1);
+        let open = || {
+            let share = arrivals.share(AccountId::from_i64(1), true);
+            arrivals.wait_for(key, |waiting| waiting < 2).then(|| Upload { arrivals: &arrivals, key, share })
+        };
+        let (one, two) = (open(), open());
+        assert!(one.is_some() && two.is_some() && open().is_none());
+        drop(one);
+        assert!(open().is_some());
+        drop(two);
+        assert!(arrivals.waiting.lock().is_ok_and(|waiting| waiting.is_empty()));
+    }
+}
