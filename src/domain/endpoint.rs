@@ -67,7 +67,7 @@ impl Endpoint {
     }
 
     /// Streams of this dialect carry usage only if `stream_options.include_usage` asks for it.
-    pub(super) const fn usage_is_asked_for(self) -> bool {
+    pub const fn usage_is_asked_for(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions)
     }
 

@@ -42,6 +42,41 @@ impl Reported {
     }
 }
 
+/// What a provider said, judged by what was sent to it and delivered by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// What can be believed of it.
+    pub believed: Reported,
+    /// It said that the prompt had no tokens.
+    no_prompt: bool,
+    /// It said that the output it delivered had no tokens.
+    no_output: bool,
+}
+
+impl Judged {
+    /// Judges a report. No prompt is nothing, and no output that was `delivered`: such a zero was not reported.
+    pub fn of(said: Reported, delivered: bool) -> Self {
+        let no_prompt = said.prompt_tokens == Some(0);
+        let no_output = delivered && said.completion_tokens == Some(0);
+        let believed = Reported {
+            prompt_tokens: said.prompt_tokens.filter(|_| !no_prompt),
+            cached_tokens: said.cached_tokens.filter(|_| !no_prompt),
+            completion_tokens: said.completion_tokens.filter(|_| !no_output),
+        };
+        Self { believed, no_prompt, no_output }
+    }
+
+    /// This report, with what cannot be believed or was not said taken from `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self { believed: self.believed.or(other.believed), ..self }
+    }
+
+    /// It said zero where tokens are billed.
+    pub const fn denies(&self, billed: Usage) -> bool {
+        (self.no_prompt && billed.prompt_tokens > 0) || (self.no_output && billed.completion_tokens > 0)
+    }
+}
+
 /// The most tokens a request may be charged for. Fixed when its hold is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -174,6 +209,27 @@ mod tests {
         let both = first.or(second);
         assert_eq!(both, Reported { prompt_tokens: Some(0), cached_tokens: Some(1), completion_tokens: Some(8) });
         assert!(both.is_whole() && !first.is_whole());
+    }
+
+    #[test]
+    fn a_zero_is_believed_where_there_was_nothing() {
+        let said = |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, completion_tokens: o };
+        let usage = |prompt_tokens, completion_tokens| Usage { prompt_tokens, cached_tokens: 0, completion_tokens };
+        // reported, delivered → believed; and whether it denies a bill of 5 and 2, and one of nothing
+        let rows = [
+            (said(Some(9), Some(4), Some(2)), true, said(Some(9), Some(4), Some(2)), false),
+            (said(Some(0), Some(4), Some(2)), true, said(None, None, Some(2)), true),
+            (said(Some(9), None, Some(0)), true, said(Some(9), None, None), true),
+            (said(Some(9), None, Some(0)), false, said(Some(9), None, Some(0)), false),
+            (said(None, None, None), true, said(None, None, None), false),
+        ];
+        for (report, delivered, believed, denies) in rows {
+            let judged = Judged::of(report, delivered);
+            assert_eq!((judged.believed, judged.denies(usage(5, 2))), (believed, denies), "{report:?}");
+            assert!(!judged.denies(usage(0, 0)));
+        }
+        let zeros = Judged::of(said(Some(0), None, Some(0)), true).or(Judged::of(said(Some(7), Some(1), None), true));
+        assert_eq!((zeros.believed, zeros.denies(usage(7, 1))), (said(Some(7), Some(1), None), true));
     }
 
     #[test]

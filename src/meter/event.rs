@@ -83,7 +83,8 @@ pub fn read<'a>(endpoint: Endpoint, event: &'a Event<'_>, finished: bool) -> Res
 
 fn read_chunk(endpoint: Endpoint, data: &[u8], finished: bool) -> Result<Sight<'_>, Failure> {
     let marks = &*MARKS;
-    if ![&marks.usage, &marks.finish_reason, &marks.timings, &marks.error].iter().any(|mark| mark.is_in(data)) {
+    let others = [&marks.finish_reason, &marks.timings, &marks.error];
+    if !marks.usage.iter().chain(others).any(|mark| mark.is_in(data)) {
         return Ok(Sight::default());
     }
     let keys = ["error", "choices", "usage", "timings", "id", "created", "model"];
@@ -94,7 +95,7 @@ fn read_chunk(endpoint: Endpoint, data: &[u8], finished: bool) -> Result<Sight<'
     let no_choices = choices.is_none_or(|raw| raw.bytes().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace()))
         || choices == Some("null");
     let finishes = choices.is_some_and(|raw| marks.finish_reason.is_in(raw.as_bytes()));
-    let usage = object(usage);
+    let usage = object(usage).or_else(|| usage::elsewhere(std::str::from_utf8(data).ok()?, choices));
     let hold = match usage {
         Some(_) if no_choices || finishes || finished => Hold::Usage { alone: no_choices },
         _ => Hold::No,

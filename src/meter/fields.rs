@@ -11,6 +11,8 @@ use serde::Deserializer;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::domain::number::{Whole, whole};
+
 /// The raw values of `keys` in an object, `None` where a key is missing.
 ///
 /// # Errors
@@ -50,6 +52,30 @@ impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
     }
 }
 
+/// Shows every entry of an object, in order, up to where it cannot be read.
+pub fn each<'a>(json: &'a str, see: impl FnMut(&str, &'a str)) {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    drop(reader.deserialize_map(Each(see)));
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&str, &'de str)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            let value: &'de RawValue = map.next_value()?;
+            (self.0)(&key.0, value.get());
+        }
+        Ok(())
+    }
+}
+
 /// A key that is borrowed where it has no escapes (serde's own `Cow` always copies).
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
@@ -65,9 +91,13 @@ pub fn object(value: Option<&str>) -> Option<&str> {
     value.filter(|raw| raw.starts_with('{'))
 }
 
-/// A value that is a count: an integer of at least 0. Anything else is not reported.
+/// A value that is a count: a whole number of at least 0, also where it is written as a float (`20.0`, `2e1`).
+/// Anything else is not reported.
 pub fn count(value: Option<&str>) -> Option<u64> {
-    value.and_then(|raw| raw.parse().ok())
+    value.and_then(|raw| match whole(raw) {
+        Whole::Natural(n) => Some(n),
+        Whole::MinusOne | Whole::Other => None,
+    })
 }
 
 /// What an error says, in at most 300 characters.
@@ -116,16 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_an_integer_of_at_least_zero() {
+    fn a_count_is_a_whole_number_of_at_least_zero() {
         let rows = [
             ("0", Some(0)),
             ("7", Some(7)),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
             ("-1", None),
-            ("-0", None),
+            ("-0", Some(0)),
             ("1.5", None),
-            ("1e2", None),
+            ("20.0", Some(20)),
+            ("1e2", Some(100)),
             ("1e400", None),
             ("\"7\"", None),
             ("null", None),

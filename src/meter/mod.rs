@@ -9,7 +9,8 @@
 //! | `held` | the end of a stream, which waits for the receipt |
 //! | `shape` | what the events of a stream have in common, so that most need not be read |
 //! | `event` | what one event of a stream means for the bill |
-//! | [`usage`] | usage objects of all dialects, and llama.cpp's `timings` |
+//! | [`usage`] | where usage stands, in all dialects, and llama.cpp's `timings` |
+//! | `counts` | the counts in a usage object, under all their names |
 //! | `text` | the output text of an answer, kept for an estimate |
 //! | [`vocabulary`] | a byte-pair tokenizer, made at its first use |
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
@@ -24,6 +25,7 @@ pub mod receipt;
 mod held;
 mod shape;
 mod event;
+mod counts;
 pub mod usage;
 mod text;
 pub mod tokens;

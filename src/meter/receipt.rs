@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::fields::{object, pick_from, place_of, replaced, with_field};
+use super::counts::Counts;
+use super::fields::{count, object, pick_from, place_of, replaced, with_field};
 use super::sse::{self, Event};
+use super::usage::Pieces;
 use crate::domain::money::MicroUsd;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{MeteredBy, Usage};
@@ -27,11 +29,66 @@ pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
     let [usage] = pick_from(Some(json), ["usage"]);
     match object(usage) {
         Some(usage) => {
-            let with_cost = with_field(usage, COST, &receipt.cost.micro().to_string());
-            replaced(json, place_of(json.as_bytes(), usage.as_bytes()), &with_cost)
+            let billed = as_billed(endpoint, usage, receipt);
+            replaced(json, place_of(json.as_bytes(), usage.as_bytes()), &billed)
         }
         None => with_field(json, "usage", &usage_object(endpoint, receipt)),
     }
+}
+
+/// A usage object with the cost in it. What it says is left as it is where that was billed, and set right where
+/// something else was.
+fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let total = prompt.saturating_add(completion);
+    let names = match endpoint {
+        Endpoint::Messages => return message_as_billed(usage, receipt),
+        Endpoint::Responses => ["input_tokens", "output_tokens", "total_tokens"],
+        _ => ["prompt_tokens", "completion_tokens", "total_tokens"],
+    };
+    let mut edited = usage.to_owned();
+    if Counts::read(usage).from_cache().unwrap_or(0) != cached {
+        let name = if endpoint == Endpoint::Responses { "input_tokens_details" } else { "prompt_tokens_details" };
+        let [details] = pick_from(Some(usage), [name]);
+        let details = with_field(object(details).unwrap_or("{}"), "cached_tokens", &cached.to_string());
+        edited = with_field(&edited, name, &details);
+    }
+    let [said_prompt, said_completion, said_total] = pick_from(Some(usage), names).map(count);
+    let is_right = [said_prompt == Some(prompt), said_completion == Some(completion)];
+    // An embedding has no completion, and whoever says what it bills need not add it up.
+    let generates = endpoint != Endpoint::Embeddings;
+    let totals = said_total.is_some() || !is_right[0] || (generates && !is_right[1]);
+    let owed =
+        [totals && said_total != Some(total), !is_right[1] && (generates || said_completion.is_some()), !is_right[0]];
+    for ((name, billed), is_owed) in names.iter().zip([prompt, completion, total]).rev().zip(owed) {
+        if is_owed {
+            edited = with_field(&edited, name, &billed.to_string());
+        }
+    }
+    with_field(&edited, COST, &receipt.cost.micro().to_string())
+}
+
+/// The last event of a stream need not repeat what the first one said of the prompt.
+fn message_as_billed(usage: &str, receipt: &Receipt) -> String {
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let mut edited = usage.to_owned();
+    let said = Pieces::read(usage).reported();
+    if said.completion_tokens != Some(completion) {
+        edited = with_field(&edited, "output_tokens", &completion.to_string());
+    }
+    let tells = said.prompt_tokens.is_some() || said.cached_tokens.is_some();
+    let differs = said.prompt_tokens != Some(prompt) || said.cached_tokens.unwrap_or(0) != cached;
+    if (tells && differs) || (!tells && receipt.metered_by == MeteredBy::Estimate) {
+        let input = prompt.saturating_sub(cached);
+        let names = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
+        for (name, billed) in names.iter().zip([input, cached, 0]) {
+            let is_there = matches!(pick_from(Some(usage), [name]), [Some(_)]);
+            if is_there || *name == "input_tokens" || billed > 0 {
+                edited = with_field(&edited, name, &billed.to_string());
+            }
+        }
+    }
+    with_field(&edited, COST, &receipt.cost.micro().to_string())
 }
 
 /// An event that ends an answer, with the cost in its usage; and whether it had to be written anew.
@@ -113,12 +170,36 @@ mod tests {
         let rows = [
             (
                 Endpoint::ChatCompletions,
-                r#"{ "usage" : { "a":1 },"x":"y" }"#,
-                r#"{ "usage" : {"cost_micro_usd":7, "a":1 },"x":"y" }"#,
+                r#"{ "usage" : { "prompt_tokens":9,"completion_tokens":2.0,"prompt_cache_hit_tokens":4 },"x":"y" }"#,
+                r#"{ "usage" : {"cost_micro_usd":7, "prompt_tokens":9,"completion_tokens":2.0,"prompt_cache_hit_tokens":4 },"x":"y" }"#,
             ),
-            (Endpoint::ChatCompletions, r#"{"usage":{}}"#, r#"{"usage":{"cost_micro_usd":7}}"#),
+            // What was billed is shown, whatever was said.
+            (
+                Endpoint::ChatCompletions,
+                r#"{"usage":{}}"#,
+                r#"{"usage":{"cost_micro_usd":7,"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+            ),
+            (
+                Endpoint::ChatCompletions,
+                r#"{"usage":{"prompt_tokens":0,"completion_tokens":1,"total_tokens":11,"prompt_tokens_details":{"a":1,"cached_tokens":4}}}"#,
+                r#"{"usage":{"cost_micro_usd":7,"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":{"a":1,"cached_tokens":4}}}"#,
+            ),
             // A provider may be a coordinator too: its cost is not the client's.
-            (Endpoint::ChatCompletions, r#"{"usage":{"cost_micro_usd":99}}"#, r#"{"usage":{"cost_micro_usd":7}}"#),
+            (
+                Endpoint::Responses,
+                r#"{"usage":{"input_tokens":9,"output_tokens":2,"input_tokens_details":{"cached_tokens":4},"cost_micro_usd":99}}"#,
+                r#"{"usage":{"input_tokens":9,"output_tokens":2,"input_tokens_details":{"cached_tokens":4},"cost_micro_usd":7}}"#,
+            ),
+            (
+                Endpoint::Messages,
+                r#"{"usage":{"input_tokens":0,"output_tokens":2}}"#,
+                r#"{"usage":{"cost_micro_usd":7,"cache_read_input_tokens":4,"input_tokens":5,"output_tokens":2}}"#,
+            ),
+            (
+                Endpoint::Messages,
+                r#"{"usage":{"input_tokens":3,"cache_creation_input_tokens":2,"cache_read_input_tokens":4,"output_tokens":1}}"#,
+                r#"{"usage":{"cost_micro_usd":7,"input_tokens":3,"cache_creation_input_tokens":2,"cache_read_input_tokens":4,"output_tokens":2}}"#,
+            ),
             (
                 Endpoint::ChatCompletions,
                 r#"{"x":{"usage":{}},"usage":null}"#,
@@ -146,14 +227,14 @@ mod tests {
         let rows = [
             (
                 Endpoint::Responses,
-                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{}},\"usage\":{}}\r\n\r\n",
-                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{\"cost_micro_usd\":7}},\"usage\":{}}\r\n\r\n",
+                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":2,\"cached_tokens\":4}},\"usage\":{}}\r\n\r\n",
+                "id: 5\r\nevent: e\r\ndata: {\"response\":{\"usage\":{\"cost_micro_usd\":7,\"input_tokens\":9,\"output_tokens\":2,\"cached_tokens\":4}},\"usage\":{}}\r\n\r\n",
                 false,
             ),
             (
                 Endpoint::ChatCompletions,
-                "event: e\ndata: {\ndata: \"usage\":{\ndata: }}\n\n",
-                "event: e\ndata: {\ndata:  \"usage\":{\"cost_micro_usd\":7\ndata:  }}\n\n",
+                "event: e\ndata: {\ndata: \"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"cached_tokens\":4\ndata: }}\n\n",
+                "event: e\ndata: {\ndata:  \"usage\":{\"cost_micro_usd\":7,\"prompt_tokens\":9,\"completion_tokens\":2,\"cached_tokens\":4\ndata:  }}\n\n",
                 true,
             ),
         ];

@@ -154,8 +154,8 @@ impl<'a> Iterator for Parts<'a> {
 pub struct Mark(Finder<'static>);
 
 impl Mark {
-    fn new(quoted: &'static str) -> Self {
-        Self(Finder::new(quoted))
+    fn new(key: &str) -> Self {
+        Self(Finder::new(&format!("\"{key}\"")).into_owned())
     }
 
     /// What follows the colon after each place where the key stands. No place inside a string is found:
@@ -179,11 +179,16 @@ impl Mark {
     }
 }
 
+/// The keys of which one stands wherever usage is reported. An event without any of them is passed on without
+/// being asked for usage, so what `usage::elsewhere` reads must be under one of these.
+pub const USAGE_KEYS: [&str; 5] =
+    ["usage", "usageMetadata", "usage_metadata", "billed_units", "amazon-bedrock-invocationMetrics"];
+
 /// The keys that are looked for in every event.
 #[derive(Debug)]
 pub struct Marks {
-    /// `usage`
-    pub usage: Mark,
+    /// [`USAGE_KEYS`]
+    pub usage: [Mark; USAGE_KEYS.len()],
     /// `timings`
     pub timings: Mark,
     /// `error`
@@ -206,16 +211,16 @@ pub struct Marks {
 
 /// Built once: a finder picks its rare bytes when it is made.
 pub static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks {
-    usage: Mark::new("\"usage\""),
-    timings: Mark::new("\"timings\""),
-    error: Mark::new("\"error\""),
-    finish_reason: Mark::new("\"finish_reason\""),
-    delta: Mark::new("\"delta\""),
-    text: Mark::new("\"text\""),
-    item: Mark::new("\"item\""),
-    content_block: Mark::new("\"content_block\""),
-    input: Mark::new("\"input\""),
-    sequence_number: Mark::new("\"sequence_number\""),
+    usage: USAGE_KEYS.map(Mark::new),
+    timings: Mark::new("timings"),
+    error: Mark::new("error"),
+    finish_reason: Mark::new("finish_reason"),
+    delta: Mark::new("delta"),
+    text: Mark::new("text"),
+    item: Mark::new("item"),
+    content_block: Mark::new("content_block"),
+    input: Mark::new("input"),
+    sequence_number: Mark::new("sequence_number"),
 });
 
 #[cfg(test)]
@@ -275,7 +280,7 @@ mod tests {
             (r#"{"usage""#, false),
         ];
         for (json, expected) in rows {
-            assert_eq!(MARKS.usage.is_in(json.as_bytes()), expected, "{json}");
+            assert_eq!(Mark::new("usage").is_in(json.as_bytes()), expected, "{json}");
         }
     }
 }

@@ -38,9 +38,6 @@ pub enum Failure {
     /// The body ended before the answer did.
     #[error("the stream broke off before the answer was finished")]
     Truncated,
-    /// The last event came with neither a finish reason nor usage before it.
-    #[error("the stream ended with neither a finish reason nor usage")]
-    Unfinished,
     /// Not one event with data.
     #[error("the stream was empty")]
     Empty,

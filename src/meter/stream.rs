@@ -17,7 +17,7 @@ use super::state::{Failure, Pushed, State};
 use super::text::{OutputText, Taken};
 use super::usage::{Pieces, Source};
 use crate::domain::request::Endpoint;
-use crate::domain::usage::Reported;
+use crate::domain::usage::Judged;
 
 /// One streamed answer as it passes.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct StreamMeter {
     identity: Option<String>,
     /// A finish reason, a stop reason or the last usage was seen.
     finished: bool,
+    /// The last event came.
+    done: bool,
     events_seen: bool,
     output_started: bool,
     state: State,
@@ -62,6 +64,7 @@ impl StreamMeter {
             pieces: Pieces::default(),
             identity: None,
             finished: false,
+            done: false,
             events_seen: false,
             output_started: false,
             state: State::More,
@@ -115,7 +118,7 @@ impl StreamMeter {
             }
         }
         if self.state == State::More {
-            self.state = match (self.events_seen, self.finished) {
+            self.state = match (self.events_seen, self.finished || self.done) {
                 (false, _) => State::Failed(Failure::Empty),
                 (true, false) => State::Failed(Failure::Truncated),
                 (true, true) => State::Ended,
@@ -126,8 +129,15 @@ impl StreamMeter {
 
     /// What the provider said so far, gaps in its usage filled from its own counters. A count of the
     /// completion that more output followed is left out.
-    pub fn reported(&self) -> Reported {
-        self.usage.reported().or(self.timings.reported())
+    pub fn judged(&self) -> Judged {
+        let delivered = self.output.any();
+        Judged::of(self.usage.reported(), delivered).or(Judged::of(self.timings.reported(), delivered))
+    }
+
+    /// The provider said its last word, but not what it used. Some servers say that after `[DONE]`, and little
+    /// time should be given to the others: the answer is there.
+    pub const fn is_done(&self) -> bool {
+        self.done
     }
 
     /// At least one event with data was handed out to forward.
@@ -165,6 +175,10 @@ impl StreamMeter {
             return Ok(Way::Nowhere);
         }
         let event = Event::read(block);
+        if self.done && !is_blank {
+            self.look_behind(&event);
+            return Ok(Way::Nowhere);
+        }
         if event.data.is_empty() {
             if let Some(error) = event.error {
                 return Err(event::error_event(error));
@@ -176,15 +190,16 @@ impl StreamMeter {
             });
         }
         let sight = event::read(self.endpoint, &event, self.finished)?;
+        if sight.hold == Hold::Yes && sight.is_last && !self.events_seen {
+            return Err(Failure::Empty);
+        }
         self.events_seen = true;
         *data_events += usize::from(!sight.is_ping);
         let taken = self.note(&sight, &event.data);
         if sight.is_last {
-            let usage_said = self.usage.reported() != Reported::default();
-            if !self.finished && !usage_said {
-                return Err(Failure::Unfinished);
-            }
-            self.state = State::Ended;
+            self.finished = true;
+            self.done = self.endpoint.usage_is_asked_for() && !self.judged().believed.is_whole();
+            self.state = if self.done { State::More } else { State::Ended };
         }
         Ok(match (sight.hold, self.held.is_empty()) {
             (Hold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
@@ -200,6 +215,19 @@ impl StreamMeter {
                 Way::Forward
             }
         })
+    }
+
+    /// Looks for usage in what comes after the last event. The client gets none of it.
+    fn look_behind(&mut self, event: &Event<'_>) {
+        if event.data.is_empty() {
+            return;
+        }
+        match event::read(self.endpoint, event, true) {
+            Ok(Sight { usage: Some(usage), .. }) => self.usage.note(usage, true),
+            Ok(sight) if !sight.is_last => return,
+            _ => {}
+        }
+        self.state = State::Ended;
     }
 
     /// Notes what an event brings and says.

@@ -102,6 +102,11 @@ impl OutputText {
         }
     }
 
+    /// There was some.
+    pub const fn any(&self) -> bool {
+        self.folded > 0 || !self.text.is_empty()
+    }
+
     /// The tokenizer's count.
     pub fn count(&mut self) -> u64 {
         self.fold();

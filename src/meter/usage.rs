@@ -1,35 +1,58 @@
-//! What a provider says it used: the usage objects of all dialects, and llama.cpp's `timings`.
+//! What a provider says it used: where it stands, in which pieces it comes, and llama.cpp's `timings`.
 
+use super::counts::{Counts, later};
 use super::fields::{count, object, pick_from};
+use super::scan::MARKS;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Reported;
 
 /// Reads a usage object of a whole answer, or of an OpenAI stream.
 pub fn read(endpoint: Endpoint, usage: &str) -> Reported {
     match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions => read_chat(usage),
-        Endpoint::Embeddings => Reported { completion_tokens: Some(0), ..read_chat(usage) },
-        Endpoint::Responses => read_responses(usage),
         Endpoint::Messages => Pieces::read(usage).reported(),
+        _ => Counts::read(usage).reported(endpoint),
     }
 }
 
-/// `completion_tokens` already counts the reasoning, so `reasoning_tokens` (SGLang) is not read.
-fn read_chat(usage: &str) -> Reported {
-    let [prompt, completion, details, cached] =
-        pick_from(Some(usage), ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens"]);
-    let [detailed] = pick_from(object(details), ["cached_tokens"]);
-    Reported {
-        prompt_tokens: count(prompt),
-        cached_tokens: count(detailed).or(count(cached)),
-        completion_tokens: count(completion),
-    }
-}
+/// Where a usage object stands if not under `usage` at the top of a chunk or an answer, in the order to look.
+/// Each path goes through one of [`super::scan::USAGE_KEYS`], without which no event is read.
+const ELSEWHERE: [(&str, Option<&str>); 8] = [
+    // Groq.
+    ("x_groq", Some("usage")),
+    // Gemini's own, and as Python's libraries spell it.
+    ("usageMetadata", None),
+    ("usage_metadata", None),
+    // Cohere's `billed_units` and `tokens`.
+    ("meta", None),
+    // Bedrock.
+    ("metadata", Some("usage")),
+    ("amazon-bedrock-invocationMetrics", None),
+    // Another dialect's events.
+    ("response", Some("usage")),
+    ("message", Some("usage")),
+];
 
-fn read_responses(usage: &str) -> Reported {
-    let [input, output, details] = pick_from(Some(usage), ["input_tokens", "output_tokens", "input_tokens_details"]);
-    let [cached] = pick_from(object(details), ["cached_tokens"]);
-    Reported { prompt_tokens: count(input), cached_tokens: count(cached), completion_tokens: count(output) }
+/// The usage object of a chunk or an answer that has none under `usage`. Moonshot has it in the choice.
+pub fn elsewhere<'a>(json: &'a str, choices: Option<&'a str>) -> Option<&'a str> {
+    if !MARKS.usage.iter().any(|mark| mark.is_in(json.as_bytes())) {
+        return None;
+    }
+    let in_choice = choices.filter(|raw| MARKS.usage.iter().any(|mark| mark.is_in(raw.as_bytes())));
+    let in_choice = in_choice.and_then(|raw| serde_json::from_str::<Vec<&serde_json::value::RawValue>>(raw).ok());
+    let mut in_choice = in_choice.unwrap_or_default().into_iter().filter_map(|choice| {
+        let [usage] = pick_from(Some(choice.get()), ["usage"]);
+        object(usage)
+    });
+    in_choice.next().or_else(|| {
+        let tops = pick_from(Some(json), ELSEWHERE.map(|(top, _)| top));
+        ELSEWHERE.iter().zip(tops).find_map(|((_, inner), top)| match inner {
+            Some(key) => {
+                let [usage] = pick_from(object(top), [key]);
+                object(usage)
+            }
+            None => object(top),
+        })
+    })
 }
 
 /// llama.cpp's own counters. A server too old to say what came from its cache does not say how long
@@ -53,9 +76,9 @@ pub struct Pieces {
 impl Pieces {
     /// Reads one usage object.
     pub fn read(usage: &str) -> Self {
-        let keys = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens"];
-        let [input, cache_read, cache_creation, output] = pick_from(Some(usage), keys).map(count);
-        Self { input, cache_read, cache_creation, output }
+        let counts = Counts::read(usage);
+        let (cache_read, cache_creation) = (counts.from_cache(), counts.cache_written);
+        Self { input: counts.apart(), cache_read, cache_creation, output: counts.completion }
     }
 
     /// The pieces of the prompt alone. In `message_start` the output is a placeholder: nothing is
@@ -67,13 +90,12 @@ impl Pieces {
 
     /// These pieces, replaced by those of a later event. Its zeros replace no prompt piece: gateways
     /// send `input_tokens: 0` in `message_delta` for what they said in `message_start`.
-    pub fn then(self, later: Self) -> Self {
-        let prompt = |old: Option<u64>, new: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
+    pub fn then(self, then: Self) -> Self {
         Self {
-            input: prompt(self.input, later.input),
-            cache_read: prompt(self.cache_read, later.cache_read),
-            cache_creation: prompt(self.cache_creation, later.cache_creation),
-            output: later.output.or(self.output),
+            input: later(self.input, then.input),
+            cache_read: later(self.cache_read, then.cache_read),
+            cache_creation: later(self.cache_creation, then.cache_creation),
+            output: then.output.or(self.output),
         }
     }
 
@@ -109,7 +131,6 @@ impl Source {
         self.said = if is_final {
             new.or(self.reported())
         } else {
-            let later = |old: Option<u64>, new: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
             Reported {
                 prompt_tokens: later(self.said.prompt_tokens, new.prompt_tokens),
                 cached_tokens: later(self.said.cached_tokens, new.cached_tokens),
@@ -143,6 +164,17 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::scan::USAGE_KEYS;
+
+    #[test]
+    fn no_place_of_a_usage_object_goes_unmarked() {
+        for (top, inner) in ELSEWHERE.iter().chain(&[("usage", None), ("choices", Some("usage"))]) {
+            let keys = ["billed_units"];
+            let inner = inner.or_else(|| (*top == "meta").then_some(keys[0]));
+            let marked = [Some(*top), inner].into_iter().flatten().any(|key| USAGE_KEYS.contains(&key));
+            assert!(marked, "{top}: an event with this alone would be passed unread");
+        }
+    }
 
     fn said(prompt: Option<u64>, cached: Option<u64>, completion: Option<u64>) -> Reported {
         Reported { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion }

@@ -9,7 +9,7 @@ use super::receipt::{self, Receipt};
 use super::text::OutputText;
 use super::usage;
 use crate::domain::request::Endpoint;
-use crate::domain::usage::Reported;
+use crate::domain::usage::Judged;
 
 /// Why a body with status 200 is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub struct WholeAnswer {
     body: Bytes,
     /// Where in the body the output lies.
     output: Range<usize>,
-    reported: Reported,
+    judged: Judged,
 }
 
 /// The field that an answer cannot be without.
@@ -62,14 +62,23 @@ impl WholeAnswer {
         let output = given(output).ok_or(BadAnswer::Missing(field))?;
         let timings = object(timings).map(usage::read_timings).unwrap_or_default();
         // Embeddings generate nothing, whether or not anything is reported.
-        let usage = usage::read(endpoint, object(usage).unwrap_or("{}"));
+        let usage = object(usage).or_else(|| usage::elsewhere(body, Some(output))).unwrap_or("{}");
+        let usage = usage::read(endpoint, usage);
+        let has_text = || {
+            let mut text = OutputText::default();
+            text.take_whole(endpoint, output);
+            text.any()
+        };
+        // Looked for only where somebody says that there is none.
+        let delivered = [usage, timings].iter().any(|said| said.completion_tokens == Some(0)) && has_text();
+        let judged = Judged::of(usage, delivered).or(Judged::of(timings, delivered));
         let output = place_of(body.as_bytes(), output.as_bytes());
-        Ok(Self { endpoint, output, reported: usage.or(timings), body: bytes })
+        Ok(Self { endpoint, output, judged, body: bytes })
     }
 
     /// What the provider said.
-    pub const fn reported(&self) -> Reported {
-        self.reported
+    pub const fn judged(&self) -> Judged {
+        self.judged
     }
 
     /// The tokenizer's count of the output text.
@@ -93,6 +102,7 @@ impl WholeAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::usage::Reported;
 
     #[test]
     fn a_body_that_is_no_answer_is_told() {
@@ -126,7 +136,7 @@ mod tests {
     #[test]
     fn embeddings_generate_nothing() {
         let read = |body: &'static str| {
-            WholeAnswer::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes())).map(|a| a.reported())
+            WholeAnswer::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes())).map(|a| a.judged().believed)
         };
         let said = |prompt_tokens| Reported { prompt_tokens, cached_tokens: None, completion_tokens: Some(0) };
         assert_eq!(read(r#"{"data":[],"usage":{"prompt_tokens":3}}"#), Ok(said(Some(3))));

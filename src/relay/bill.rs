@@ -14,7 +14,7 @@ use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Bounds, Metered, MeteredBy, Outcome, Reported, Usage};
+use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Usage};
 use crate::meter::tokens;
 use crate::store::providers::Offer;
 use crate::store::usage::{self, Settled, Settlement};
@@ -54,11 +54,13 @@ pub struct Times {
 }
 
 impl Bill {
-    /// What is billed: what the provider reported, and what it did not, counted here.
-    pub(super) fn meter(&self, reported: Reported, count_completion: impl FnOnce() -> u64) -> Metered {
+    /// What is billed: what the provider reported, and what it did not, counted here. Who says zero where there
+    /// was something is flagged.
+    pub(super) fn meter(&self, judged: Judged, count_completion: impl FnOnce() -> u64) -> Metered {
         let count_prompt =
             || InferenceRequest::read(self.endpoint, &self.request).map_or(0, |r| tokens::prompt_estimate(&r));
-        Metered::of(reported, self.bounds, count_prompt, count_completion)
+        let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
+        Metered { flagged: metered.flagged || judged.denies(metered.usage), ..metered }
     }
 
     /// Nothing is billed: the provider failed after its answer began.

@@ -289,15 +289,15 @@ impl Relay {
 const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
 
 async fn settle_whole(bill: Bill, answer: WholeAnswer, record: Option<Record>) -> Result<Answer, Refusal> {
-    let reported = answer.reported();
-    let (bill, answer, metered) = if reported.is_whole() {
-        let metered = bill.meter(reported, || 0);
+    let judged = answer.judged();
+    let (bill, answer, metered) = if judged.believed.is_whole() {
+        let metered = bill.meter(judged, || 0);
         (bill, answer, metered)
     } else {
         // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had
         // nothing, and owes nothing.
         let count = move || {
-            let metered = bill.meter(reported, || answer.estimate_completion());
+            let metered = bill.meter(judged, || answer.estimate_completion());
             (bill, answer, metered)
         };
         tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer"))?

@@ -109,10 +109,10 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let sent = Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint)).into_owned());
     match send::attempt(client, &request, target, "", &[], sent).await? {
-        Begun::Whole(answer) => Ok(answer.reported()),
+        Begun::Whole(answer) => Ok(answer.judged().believed),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
-                State::Ended => return Ok(meter.reported()),
+                State::Ended => return Ok(meter.judged().believed),
                 State::Failed(e) => return Err(broke_off(e.to_string())),
                 State::More => {}
             }

@@ -57,6 +57,9 @@ impl Silence {
     }
 }
 
+/// How long usage may come after the last word of an answer, which waits for it.
+const AFTER_DONE: Duration = Duration::from_secs(2);
+
 /// A part of a streamed answer.
 #[derive(Debug)]
 pub enum Part {
@@ -93,7 +96,8 @@ impl StreamAnswer {
     /// Reads on.
     async fn read(&mut self) {
         let (Some(body), Some(meter)) = (self.body.as_mut(), self.meter.as_mut()) else { return };
-        let deadline = self.silence.deadline(body.idle(), body.event(), Instant::now());
+        let (idle, event) = if meter.is_done() { (AFTER_DONE, AFTER_DONE) } else { (body.idle(), body.event()) };
+        let deadline = self.silence.deadline(idle, event, Instant::now());
         // Set back at once: if the future is dropped while it waits, the state must still be there.
         self.state = Some(State::More);
         self.state = Some(match body.next(deadline).await {
@@ -104,6 +108,7 @@ impl StreamAnswer {
                 pushed.state
             }
             Ok(None) => meter.end_of_input(),
+            Err(_) if meter.is_done() => meter.end_of_input(),
             Err(e) => {
                 self.first = Bytes::new();
                 self.broke_off(&e.to_string());
@@ -121,9 +126,9 @@ impl StreamAnswer {
     async fn end(&mut self) -> Option<Part> {
         self.body = None;
         let (bill, meter) = (self.bill.take()?, self.meter.take()?);
-        let reported = meter.reported();
-        let (bill, meter, metered) = if reported.is_whole() {
-            let metered = bill.meter(reported, || 0);
+        let judged = meter.judged();
+        let (bill, meter, metered) = if judged.believed.is_whole() {
+            let metered = bill.meter(judged, || 0);
             (bill, meter, metered)
         } else {
             // Somebody has to count, and not on this thread. If the client leaves meanwhile, it is settled
@@ -194,8 +199,8 @@ impl Unsettled {
     /// What is billed; counts what nobody reported.
     fn count(&mut self) -> Option<Metered> {
         let (bill, meter) = (self.bill.as_ref()?, self.meter.as_mut()?);
-        let reported = meter.reported();
-        Some(bill.meter(reported, || meter.estimate_completion()))
+        let judged = meter.judged();
+        Some(bill.meter(judged, || meter.estimate_completion()))
     }
 }
 

@@ -31,12 +31,17 @@ fn is_estimate(row: &Value) {
 fn explicit_numbers_are_believed() {
     let world = World::new(honest(1, 1));
     let rows = [
-        (usage(0, 0), 0, 0),
-        (usage(10, 0), 10, 0),
-        (usage(0, 10), 0, 10),
         (usage(400, 256), 400, 256),
         (json!({"prompt_tokens": 3, "completion_tokens": 4}), 3, 4),
-        (json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 99}), 3, 4),
+        (json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 99}), 3, 96),
+        (json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 5}), 3, 4),
+        (json!({"prompt_tokens": 3.0, "completion_tokens": 2e1}), 3, 20),
+        (
+            json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 57,
+                "completion_tokens_details": {"reasoning_tokens": 50}}),
+            3,
+            54,
+        ),
         (json!({"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": null}), 3, 4),
         (
             json!({"prompt_tokens": 3, "completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 2}}),
@@ -55,6 +60,87 @@ fn explicit_numbers_are_believed() {
             assert_eq!(micro(&row, "cost_micro_usd"), cost(prompt, completion), "{said}");
             assert_eq!((&row["metered_by"], &row["outcome"]), (&json!("provider"), &json!("completed")), "{said}");
         }
+    }
+}
+
+#[test]
+fn a_zero_that_contradicts_what_was_sent_or_delivered_is_no_report() {
+    let world = World::new(honest(1, 1));
+    let mut flagged = 0;
+    for said in [usage(0, 0), usage(0, 9), usage(10, 0)] {
+        for streamed in [false, true] {
+            let row = row_for(&world, streamed, &said);
+            assert_eq!(row["metered_by"], "estimate", "{said}: {row}");
+            assert!(micro(&row, "prompt_tokens") > 4 && micro(&row, "completion_tokens") > 4, "{said}: {row}");
+            let now = world.server.number("select flagged from providers");
+            assert!(now > flagged, "a provider that says {said} is flagged");
+            flagged = now;
+        }
+    }
+    // Nothing delivered is no tokens.
+    world.upstream.script(|seen| {
+        let empty = json!({"content": ""});
+        if seen.json()["stream"] == true {
+            let end = format!("data: {}\n\n", chunk(&empty, &json!("stop")));
+            let body = format!("{end}data: {}\n\ndata: [DONE]\n\n", usage_chunk(&usage(10, 0)));
+            return Answer::text(200, "text/event-stream", &body, "");
+        }
+        let mut body = completion(usage(10, 0));
+        body["choices"][0]["message"] = empty;
+        Answer::json(200, &body)
+    });
+    for body in [stream_body(true), chat_body()] {
+        let before = world.rows().len();
+        world.chat(&body).expect(200);
+        let row = world.row(before + 1);
+        assert_eq!((micro(&row, "completion_tokens"), &row["metered_by"]), (0, &json!("provider")), "{row}");
+    }
+    assert_eq!(world.server.number("select flagged from providers"), flagged);
+}
+
+#[test]
+fn the_receipt_shows_what_was_billed() {
+    let world = World::new(honest(1, 1));
+    for said in [
+        usage(0, 0),
+        usage(40, 0),
+        json!({"prompt_tokens": 40.0, "completion_tokens": 4.0}),
+        json!({"prompt_tokens": 40, "completion_tokens": 4, "total_tokens": 144}),
+        json!({"prompt_tokens": 40, "completion_tokens": 1_000_000, "total_tokens": 1_000_040}),
+        json!({"input_tokens": 40, "output_tokens": 4}),
+        json!({"prompt_tokens": 40, "completion_tokens": 4, "prompt_cache_hit_tokens": 30, "prompt_cache_miss_tokens": 10}),
+        json!({"prompt_tokens": -1}),
+    ] {
+        for streamed in [false, true] {
+            let usage = said.clone();
+            world.upstream.script(move |_| {
+                if streamed { Stream::new(9).usage(usage.clone()).answer() } else { Answer::chat(usage.clone()) }
+            });
+            let before = world.rows().len();
+            let reply = world.chat(&if streamed { stream_body(true) } else { chat_body() }).expect(200);
+            let row = world.row(before + 1);
+            let shown: Value = match streamed {
+                true => reply.events().iter().rev().find_map(|e| serde_json::from_str(e).ok()).unwrap(),
+                false => reply.json(),
+            };
+            for field in ["prompt_tokens", "completion_tokens"] {
+                let shown = shown["usage"][field].as_f64();
+                assert_eq!(shown, row[field].as_f64(), "{said}, streamed {streamed}: {field}");
+            }
+            assert_eq!(shown["usage"]["cost_micro_usd"], row["cost_micro_usd"]);
+        }
+    }
+}
+
+#[test]
+fn what_came_from_deepseeks_cache_is_billed_as_such() {
+    let world = World::new(honest(1, 1));
+    world.server.ok(&["price", "set", MODEL, "--input", "0.10", "--output", "0.78", "--cache-read", "0"]);
+    let said = json!({"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50,
+        "prompt_cache_hit_tokens": 30, "prompt_cache_miss_tokens": 10});
+    for streamed in [false, true] {
+        let row = row_for(&world, streamed, &said);
+        assert_eq!((micro(&row, "cached_tokens"), micro(&row, "cost_micro_usd")), (30, 9), "10 × 0.10 + 10 × 0.78");
     }
 }
 

@@ -117,18 +117,23 @@ fn ends_with_an_error(reply: &Reply) {
 
 #[test]
 fn a_stream_without_a_proper_end_is_a_providers_failure() {
-    let ends = [
-        ("[DONE] with neither finish reason nor usage", Stream::new(3).unfinished().answer()),
-        ("the last chunk without anything", Stream::new(3).unfinished().without_done().answer()),
-    ];
-    let worlds = ends.map(|(how, answer)| (how, World::new(move |_| answer.clone())));
-    for (how, world) in worlds {
-        let reply = world.chat(&stream_body(true)).expect(200);
-        ends_with_an_error(&reply);
-        let row = world.wait_rows(1)[0].clone();
-        assert_eq!(row["outcome"], "provider_error", "{how}: {row}");
-        nothing_is_charged(&world);
-    }
+    let world = World::new(|_| Stream::new(3).unfinished().without_done().answer());
+    let reply = world.chat(&stream_body(true)).expect(200);
+    ends_with_an_error(&reply);
+    let row = world.wait_rows(1)[0].clone();
+    assert_eq!(row["outcome"], "provider_error", "{row}");
+    nothing_is_charged(&world);
+}
+
+#[test]
+fn done_ends_an_answer_even_if_nothing_else_was_said() {
+    let world = World::new(|_| Stream::new(30).unfinished().answer());
+    let reply = world.chat(&stream_body(true)).expect(200);
+    assert!(reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    let row = world.row(1);
+    assert_eq!((&row["outcome"], &row["metered_by"]), (&json!("completed"), &json!("estimate")), "{row}");
+    assert!(micro(&row, "completion_tokens") >= 30 && micro(&row, "prompt_tokens") > 0, "{row}");
+    assert_eq!(world.balance(), 5_000_000 - micro(&row, "cost_micro_usd"));
 }
 
 #[test]

@@ -22,10 +22,10 @@ fn nothing_ends_without_a_reason() {
         (&[], failed(Failure::Empty)),
         (&["\n", ": ping\n\n"], failed(Failure::Empty)),
         (&["data:\n\n"], failed(Failure::Empty)),
-        (&[DONE], failed(Failure::Unfinished)),
+        (&[DONE], failed(Failure::Empty)),
         (&[TEXT], failed(Failure::Truncated)),
-        (&[TEXT, DONE], failed(Failure::Unfinished)),
-        (&[zeros, DONE], failed(Failure::Unfinished)),
+        (&[TEXT, DONE], State::Ended),
+        (&[zeros, DONE], State::Ended),
         (&[running], failed(Failure::Truncated)),
         (&[running, DONE], State::Ended),
         (&[TEXT, STOP], State::Ended),
@@ -41,9 +41,60 @@ fn nothing_ends_without_a_reason() {
     for (events, state) in rows {
         assert_eq!(chat(events).state, state, "{events:?}");
     }
-    let rows = [(Responses, TEXT.to_owned() + DONE), (Messages, "data: {\"type\":\"message_stop\"}\n\n".to_owned())];
-    for (endpoint, body) in rows {
-        assert_eq!(check(endpoint, true, body.as_bytes()).state, failed(Failure::Unfinished), "{body}");
+    let stop = "data: {\"type\":\"message_stop\"}\n\n";
+    let rows = [
+        (Responses, TEXT.to_owned() + DONE, State::Ended),
+        (Messages, "data: {\"type\":\"content_block_stop\"}\n\n".to_owned() + stop, State::Ended),
+        (Messages, stop.to_owned(), failed(Failure::Empty)),
+        (Responses, DONE.to_owned(), failed(Failure::Empty)),
+    ];
+    for (endpoint, body, state) in rows {
+        assert_eq!(check(endpoint, true, body.as_bytes()).state, state, "{body}");
+    }
+}
+
+#[test]
+fn usage_may_follow_the_last_word() {
+    for wants in [true, false] {
+        for events in [&[TEXT, STOP, DONE, USAGE][..], &[TEXT, DONE, ": ping\n\n", USAGE.trim_ascii_end()]] {
+            let seen = check(Chat, wants, events.concat().as_bytes());
+            assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)), "{events:?}");
+            let shown = seen.last.contains("\"prompt_tokens\":5,\"completion_tokens\":2,");
+            assert!(seen.last.ends_with(DONE) && shown == wants, "{}", seen.last);
+        }
+    }
+    // What is no usage ends the wait, and changes nothing.
+    for behind in ["data: {\"error\":1}\n\n", "data: x\n\n", DONE] {
+        let mut meter = StreamMeter::new(Chat, true);
+        assert_eq!(meter.push(Bytes::from([TEXT, DONE].concat())).state, State::More);
+        assert!(meter.is_done());
+        assert_eq!(meter.push(Bytes::from(behind)).state, State::Ended, "{behind}");
+    }
+}
+
+#[test]
+fn usage_is_found_wherever_servers_put_it() {
+    let counts = "{\"prompt_tokens\":5,\"completion_tokens\":2}";
+    let finish = "\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]";
+    let rows = [
+        format!("{{{finish},\"usage\":{counts}}}"),
+        format!("{{{finish},\"usage\":null,\"x_groq\":{{\"id\":\"x\",\"usage\":{counts}}}}}"),
+        format!("{{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"stop\",\"usage\":{counts}}}]}}"),
+        format!("{{{finish},\"usageMetadata\":{{\"promptTokenCount\":5,\"candidatesTokenCount\":2}}}}"),
+        format!("{{{finish},\"usage_metadata\":{{\"promptTokenCount\":5,\"candidatesTokenCount\":2}}}}"),
+        format!("{{{finish},\"meta\":{{\"billed_units\":{{\"input_tokens\":5,\"output_tokens\":2}}}}}}"),
+        format!("{{{finish},\"metadata\":{{\"usage\":{{\"inputTokens\":5,\"outputTokens\":2}}}}}}"),
+        format!("{{{finish},\"amazon-bedrock-invocationMetrics\":{{\"inputTokenCount\":5,\"outputTokenCount\":2}}}}"),
+        format!("{{\"choices\":[],\"usageMetadata\":{{\"promptTokenCount\":5,\"candidatesTokenCount\":2}}}}"),
+    ];
+    for last in rows {
+        let event = format!("data: {last}\n\n");
+        let seen = chat(&[TEXT, TEXT, &event, DONE]);
+        assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)), "{last}");
+        assert_eq!(seen.last.matches(COST.trim_end_matches(',')).count(), 1, "{}", seen.last);
+        let whole = last.replace("delta", "message");
+        let answer = super::super::WholeAnswer::read(Chat, whole.into_bytes().into());
+        assert_eq!(answer.map(|a| a.judged().believed), Ok(said(5, None, 2)), "{last}");
     }
 }
 
@@ -76,8 +127,8 @@ fn data_over_several_lines_is_one_event() {
     let usage = "event: message\ndata: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":5}}\n\n";
     let seen = chat(&[TEXT, STOP, usage, DONE]);
     assert_eq!(seen.reported, said(5, None, None));
-    let expected =
-        "event: message\ndata: {\"choices\":[],\ndata:  \"usage\":{\"cost_micro_usd\":7,\"prompt_tokens\":5}}\n\n";
+    let expected = "event: message\ndata: {\"choices\":[],\ndata:  \"usage\":{\"cost_micro_usd\":7,\
+        \"completion_tokens\":2,\"total_tokens\":7,\"prompt_tokens\":5}}\n\n";
     assert_eq!(seen.last, [expected, DONE].concat());
 }
 
@@ -100,7 +151,7 @@ fn comments_and_pings_are_no_progress() {
 fn usage_after_the_finish_is_the_last_even_with_choices() {
     let usage = "data: {\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":null}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":0}}\n\n";
     let seen = chat(&[TEXT, STOP, usage, DONE]);
-    assert_eq!(seen.reported, said(5, None, 0), "an explicit zero at the end is meant");
+    assert_eq!(seen.reported, said(5, None, None), "a zero for what was delivered says nothing");
     assert_eq!(seen.forward, [TEXT, STOP].concat());
     assert!(seen.last.contains(COST));
     let unasked = check(Chat, false, [TEXT, STOP, usage, DONE].concat().as_bytes());
@@ -113,7 +164,7 @@ fn a_count_that_output_has_overtaken_is_none() {
     let mut meter = StreamMeter::new(Chat, true);
     let mut push = |events: &str| {
         meter.push(Bytes::copy_from_slice(events.as_bytes()));
-        meter.reported()
+        meter.judged().believed
     };
     assert_eq!(push(first), said(5, None, 1));
     assert_eq!(push(TEXT), said(5, None, None));
@@ -123,7 +174,7 @@ fn a_count_that_output_has_overtaken_is_none() {
     let mut meter = StreamMeter::new(Messages, true);
     let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n";
     meter.push(Bytes::from_static(start.as_bytes()));
-    assert_eq!(meter.reported(), said(5, None, None), "its output_tokens is a placeholder");
+    assert_eq!(meter.judged().believed, said(5, None, None), "its output_tokens is a placeholder");
 }
 
 #[test]
@@ -197,8 +248,8 @@ fn the_bytes_are_not_copied_and_an_end_is_final() {
     let mut meter = StreamMeter::new(Chat, true);
     let pushed = meter.push(body.clone());
     assert_eq!((pushed.forward.as_ptr(), pushed.forward.len()), (body.as_ptr(), body.len()));
-    let ended = meter.push(Bytes::from_static(DONE.as_bytes()));
-    assert_eq!(ended, Pushed { forward: Bytes::new(), data_events: 1, state: State::Ended });
+    let ended = meter.push(Bytes::from([USAGE, DONE].concat()));
+    assert_eq!(ended, Pushed { forward: Bytes::new(), data_events: 2, state: State::Ended });
     let after = meter.push(Bytes::from([TEXT, "data: {\"error\":1}\n\n"].concat()));
     assert_eq!(after, Pushed { forward: Bytes::new(), data_events: 0, state: State::Ended });
     assert_eq!(meter.end_of_input(), State::Ended);

@@ -97,7 +97,7 @@ fn output_of_a_known_shape_outdates_a_count() {
         let body = [event, usage, &event.replace("TEXT", text)].concat();
         let mut meter = StreamMeter::new(Chat, true);
         meter.push(Bytes::from(body));
-        assert_eq!(meter.reported(), said(5, None, completion), "{text:?}");
+        assert_eq!(meter.judged().believed, said(5, None, completion), "{text:?}");
     }
 }
 

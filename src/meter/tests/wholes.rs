@@ -36,9 +36,9 @@ fn every_answer_reports_and_takes_the_receipt() {
     for (name, endpoint, reported, estimate) in rows {
         let body = fixture(name);
         let answer = WholeAnswer::read(endpoint, body.clone().into()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(answer.reported(), reported, "{name}");
+        assert_eq!(answer.judged().believed, reported, "{name}");
         assert!(estimate.contains(&answer.estimate_completion()), "{name}: {}", answer.estimate_completion());
-        let with_receipt = String::from_utf8(answer.with_receipt(&RECEIPT)).expect("text");
+        let with_receipt = String::from_utf8(answer.with_receipt(&receipt(reported))).expect("text");
         assert_eq!(with_receipt.replace(COST, "").as_bytes(), body, "{name}");
         let value: serde_json::Value = serde_json::from_str(&with_receipt).expect("JSON");
         assert_eq!(value["usage"]["cost_micro_usd"], 7, "{name}");
@@ -55,12 +55,12 @@ fn timings_fill_what_usage_leaves_open() {
         ),
         (
             r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0},"timings":{"predicted_n":3}}"#,
-            said(0, None, 0),
+            said(None, None, 0),
         ),
         (r#"{"choices":[],"usage":null}"#, said(None, None, None)),
     ];
     for (body, reported) in rows {
-        assert_eq!(WholeAnswer::read(Chat, body.into()).map(|a| a.reported()), Ok(reported), "{body}");
+        assert_eq!(WholeAnswer::read(Chat, body.into()).map(|a| a.judged().believed), Ok(reported), "{body}");
     }
 }
 
