@@ -2,7 +2,9 @@
 -- per 1,000,000 tokens, times are milliseconds since 1970 UTC, ids are 63-bit and ordered by time.
 -- An upgrade is a numbered step in src/store/schema.rs; a test proves that old + steps = this file.
 
--- Who owns money. `withdrawable` is the part of the balance that was earned as a provider.
+-- Who owns money. `withdrawable` is the part of the balance that was earned as a provider, `debt` what the
+-- account owes the house of earnings that were refunded when they had left it, `fee_carry` what the fee on its
+-- earnings has not reached yet of the next micro-USD, in ten-thousandths of one.
 -- Account 1 is the house: it gets the fee, and exists once there is one.
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
@@ -12,7 +14,9 @@ CREATE TABLE accounts (
   withdrawable_micro_usd INTEGER NOT NULL DEFAULT 0
     CHECK (withdrawable_micro_usd BETWEEN 0 AND balance_micro_usd),
   suspended_at INTEGER,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  debt_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (debt_micro_usd >= 0),
+  fee_carry INTEGER NOT NULL DEFAULT 0 CHECK (fee_carry BETWEEN 0 AND 9999)
 ) STRICT;
 
 -- Who may add credit. Without a password an admin has only keys.
@@ -34,18 +38,20 @@ CREATE INDEX sessions_expiry ON sessions (expires_at);
 
 -- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string.
 -- `window_spent_micro_usd` is what the key was charged since `window_started_at`, for its spend limit.
+-- (Of NULL, `json_valid` said 0 before SQLite 3.41: its tools would call the rows damaged.)
 CREATE TABLE keys (
   id INTEGER PRIMARY KEY,
   account_id INTEGER REFERENCES accounts (id),
   admin_id INTEGER REFERENCES admins (id),
   name TEXT NOT NULL CHECK (length(name) <= 200),
   hash TEXT NOT NULL,
-  scopes TEXT NOT NULL CHECK (scopes IN ('inference', 'manage', 'inference manage', 'admin')),
+  scopes TEXT NOT NULL CHECK (scopes IN ('inference', 'manage', 'inference manage', 'provide', 'inference provide',
+    'manage provide', 'inference manage provide', 'admin')),
   limit_micro_usd INTEGER CHECK (limit_micro_usd >= 0),
   limit_reset TEXT NOT NULL DEFAULT 'none' CHECK (limit_reset IN ('none', 'daily', 'weekly', 'monthly')),
   rpm_limit INTEGER CHECK (rpm_limit > 0),
   max_concurrent INTEGER CHECK (max_concurrent > 0),
-  allowed_models TEXT CHECK (json_valid(allowed_models)),
+  allowed_models TEXT CHECK (allowed_models IS NULL OR json_valid(allowed_models)),
   expires_at INTEGER,
   window_started_at INTEGER NOT NULL DEFAULT 0,
   window_spent_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (window_spent_micro_usd >= 0),
@@ -122,7 +128,8 @@ CREATE TABLE provider_endpoints (
 ) STRICT, WITHOUT ROWID;
 
 -- One row per request that was metered. What the payer is charged is what the provider earns, less the
--- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings.
+-- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings. What comes back to
+-- the payer itself (its own provider's earning, the house's own fee) is no withdrawable money.
 CREATE TABLE usage (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -151,7 +158,8 @@ CREATE TABLE usage (
 CREATE INDEX usage_account ON usage (account_id);
 CREATE INDEX usage_provider_account ON usage (provider_account_id);
 
--- Every movement of money that is not a usage charge. Both amounts are signed.
+-- Every movement of money that is not a usage charge. The amounts are signed; `debt_micro_usd` is by how much it
+-- changed what the account owes.
 CREATE TABLE ledger (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -163,7 +171,8 @@ CREATE TABLE ledger (
   request_id INTEGER REFERENCES usage (id),
   actor TEXT NOT NULL,
   note TEXT NOT NULL CHECK (length(note) <= 1000),
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  debt_micro_usd INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX ledger_account ON ledger (account_id);
 -- A charge is refunded once.
@@ -205,7 +214,8 @@ CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT raise(ABORT
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT raise(ABORT, 'events are append-only'); END;
 
 -- Earnings that an account asked to be paid out. The money left its balance at once (`ledger_id`); a rejected
--- one came back (`returned_ledger_id`). `reference` is what the admin notes of the payment.
+-- one came back (`returned_ledger_id`). `reduced_micro_usd` is what refunds took back before it was decided; the
+-- amount is what is left. `reference` is what the admin notes of the payment.
 CREATE TABLE withdrawals (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -219,6 +229,7 @@ CREATE TABLE withdrawals (
   decided_by TEXT,
   reason TEXT CHECK (length(reason) <= 1000),
   reference TEXT CHECK (length(reference) <= 1000),
+  reduced_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (reduced_micro_usd >= 0),
   CHECK ((status = 'pending') = (decided_at IS NULL)),
   CHECK ((status = 'pending') = (decided_by IS NULL)),
   CHECK ((status = 'rejected') = (returned_ledger_id IS NOT NULL))

@@ -1,16 +1,19 @@
 //! Random operations and crashes against the real store and a small model, by seed.
 //!
-//! The model is the first half of this file: balances in a map, and what each operation does to them, in its
-//! own words. The second half does the same to the store, tears the last commit now and then, and compares.
+//! The model is in `books`: balances in a map, and what each operation does to them, in its own words. This file
+//! does the same to the store, tears the last commit now and then, and compares.
 //! `MODEL_RUNS` and `MODEL_SEED` set how many runs and where they begin; a failure names its seed.
 //! `MODEL_PLANT` plants a fault: `double-charge` settles twice, `lost-commit` tears a commit that was answered.
+
+mod books;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
+use books::{Bill, Model};
+use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId, WithdrawalId};
 use coordinator::domain::keys::{KeyId, Scopes};
 use coordinator::domain::money::MicroUsd;
 use coordinator::domain::request::Endpoint;
@@ -20,74 +23,8 @@ use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
 use coordinator::store::idempotency::{self, Answer};
 use coordinator::store::providers::NewProvider;
 use coordinator::store::usage::{self as rows, Settlement};
-use coordinator::store::{Store, StoreError, Writer, accounts, audit, keys, ledger, providers};
-
-// The model.
-
-/// (total, withdrawable) of every account, the number of usage rows, and the answers given under keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Model {
-    money: BTreeMap<i64, (i64, i64)>,
-    rows: u64,
-    answered: BTreeMap<u64, (i64, i64)>,
-}
-
-impl Model {
-    fn credit(&mut self, account: i64, amount: i64) -> bool {
-        let Some(total) = self.money[&account].0.checked_add(amount).filter(|_| amount > 0) else { return false };
-        self.money.entry(account).and_modify(|m| m.0 = total);
-        true
-    }
-
-    /// A key answers once: the same request again changes nothing, another one is refused.
-    fn credit_once(&mut self, key: u64, account: i64, amount: i64) -> bool {
-        match self.answered.get(&key) {
-            Some(before) => *before == (account, amount),
-            None => {
-                let done = self.credit(account, amount);
-                if done {
-                    self.answered.insert(key, (account, amount));
-                }
-                done
-            }
-        }
-    }
-
-    fn settle(&mut self, s: &Bill) {
-        // 100,000 and 780,000 micro-dollars a million tokens, rounded up once.
-        let cost = if s.failed { 0 } else { (s.prompt * 100_000 + s.output * 780_000 + 999_999) / 1_000_000 };
-        let (total, earned) = self.money[&s.payer];
-        let charged = cost.min((total - s.held).max(0));
-        let fee = charged * s.fee_bps / 10_000;
-        let mut pay = |account: i64, amount: i64| {
-            let m = self.money.entry(account).or_insert((0, 0));
-            *m = (m.0 + amount, m.1 + amount);
-        };
-        if charged > 0 {
-            pay(s.provider, charged - fee);
-            if fee > 0 {
-                pay(1, fee);
-            }
-            // Credit is spent before earnings; what the payer earns from itself it earned after paying.
-            let own = if s.payer == s.provider { charged - fee } else { 0 };
-            let left = total - charged;
-            self.money.insert(s.payer, (left + own, earned.min(left) + own));
-        }
-        self.rows += 1;
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Bill {
-    payer: i64,
-    provider: i64,
-    key: i64,
-    prompt: i64,
-    output: i64,
-    held: i64,
-    fee_bps: i64,
-    failed: bool,
-}
+use coordinator::store::withdrawals::{self, Decision, Wanted};
+use coordinator::store::{Store, StoreError, Writer, accounts, audit, keys, ledger, providers, refund};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -101,6 +38,25 @@ enum Step {
         amount: i64,
     },
     Settle(Bill),
+    Debit {
+        account: i64,
+        amount: i64,
+        held: i64,
+    },
+    Withdraw {
+        account: i64,
+        amount: i64,
+    },
+    /// The n-th withdrawal is paid or rejected.
+    Decide {
+        which: usize,
+        paid: bool,
+    },
+    /// The n-th charge.
+    Refund {
+        which: usize,
+        held: i64,
+    },
     /// Writes, and then fails: nothing of it may stay.
     Fail(Bill),
 }
@@ -114,6 +70,10 @@ impl Step {
                 model.settle(bill);
                 true
             }
+            Self::Debit { account, amount, held } => model.debit(*account, *amount, *held),
+            Self::Withdraw { account, amount } => model.withdraw(*account, *amount),
+            Self::Decide { which, paid } => model.decide(*which, *paid),
+            Self::Refund { which, held } => model.refund(*which, *held),
             Self::Fail(_) => false,
         }
     }
@@ -154,6 +114,12 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
     if settled.balance == stored { Ok(()) } else { Err(StoreError::Invalid(format!("told {settled:?} of {stored}"))) }
 }
 
+/// The id of the n-th row of a table.
+fn nth(conn: &coordinator::store::Connection, table: &str, n: usize) -> Result<i64, StoreError> {
+    let sql = format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {n}");
+    Ok(conn.query_row(&sql, [], |row| row.get(0))?)
+}
+
 fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), StoreError> {
     let credit = |account: i64, amount: i64| {
         ledger::credit(conn, AccountId::from_i64(account), MicroUsd::new(amount), "", "model", now())
@@ -175,6 +141,25 @@ fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), St
                 settle(conn, bill)?;
             }
             settle(conn, bill)
+        }
+        Step::Debit { account, amount, held } => {
+            let (account, amount) = (AccountId::from_i64(*account), MicroUsd::new(*amount));
+            let debit = ledger::Debit { account, amount, note: String::new() };
+            ledger::debit(conn, &debit, amount, MicroUsd::new(*held), "model", now()).map(drop)
+        }
+        Step::Withdraw { account, amount } => {
+            let (account, amount) = (AccountId::from_i64(*account), MicroUsd::new(*amount));
+            let wanted = Wanted { account, amount, note: String::new() };
+            withdrawals::request(conn, &wanted, amount, MicroUsd::ZERO, "model", now()).map(drop)
+        }
+        Step::Decide { which, paid } => {
+            let id = WithdrawalId::from_i64(nth(conn, "withdrawals", *which)?);
+            let decision = if *paid { Decision::Paid(None) } else { Decision::Rejected(None) };
+            withdrawals::decide(conn, id, &decision, "model", now()).map(drop)
+        }
+        Step::Refund { which, held } => {
+            let id = RequestId::from_i64(nth(conn, "usage", *which)?);
+            refund::refund(conn, id, "", |_| MicroUsd::new(*held), "model", now()).map(drop)
         }
         Step::Fail(bill) => {
             settle(conn, bill)?;
@@ -276,6 +261,11 @@ impl World {
         let pair = |a: accounts::Account| (a.id.to_i64(), (a.balance.total.micro(), a.balance.withdrawable.micro()));
         accounts.into_iter().map(pair).collect()
     }
+
+    fn debts(&self) -> BTreeMap<i64, i64> {
+        let accounts = self.store.read(|conn| accounts::list(conn, 100)).unwrap();
+        accounts.into_iter().map(|a| (a.id.to_i64(), a.debt.micro())).filter(|(_, debt)| *debt > 0).collect()
+    }
 }
 
 impl Drop for World {
@@ -310,7 +300,7 @@ fn open_account(conn: &coordinator::store::Connection, n: u32) -> Result<(i64, i
     Ok((id.to_i64(), key.id.to_i64()))
 }
 
-fn random_step(dice: &mut Dice, world: &World, alone: bool) -> Step {
+fn random_step(dice: &mut Dice, world: &World, model: &Model, alone: bool) -> Step {
     let pick = |dice: &mut Dice| usize::try_from(dice.below(4)).unwrap();
     let account = world.accounts[pick(dice)];
     let amount = match dice.below(10) {
@@ -320,8 +310,19 @@ fn random_step(dice: &mut Dice, world: &World, alone: bool) -> Step {
         2 if alone && world.money()[&account].0 > 0 => i64::MAX,
         _ => 1 + dice.below(300_000),
     };
-    match dice.below(10) {
+    let one_of = |dice: &mut Dice, rows: usize| usize::try_from(dice.below(i64::try_from(rows).unwrap() + 1)).unwrap();
+    match dice.below(18) {
         0 | 1 => Step::Credit { account, amount },
+        10 => Step::Debit { account, amount: amount.min(100_000), held: dice.below(2) * dice.below(100_000) },
+        11 | 12 => Step::Withdraw { account, amount: amount.min(1 + dice.below(100_000)) },
+        13 | 14 => {
+            let which = one_of(dice, model.withdrawals.len());
+            Step::Decide { which, paid: dice.below(2) == 0 }
+        }
+        15..=17 => {
+            let which = one_of(dice, model.charges.len());
+            Step::Refund { which, held: dice.below(2) * dice.below(100_000) }
+        }
         2 => Step::CreditOnce { key: dice.roll() % 6, account, amount: 1 + dice.below(3) },
         n => {
             let payer = pick(dice);
@@ -349,11 +350,13 @@ fn run(seed: u64, operations: u32) {
     while left > 0 {
         let together = u32::try_from(1 + dice.below(8)).unwrap().min(left);
         left -= together;
-        let steps: Vec<Step> = (0..together).map(|_| random_step(&mut dice, &world, together == 1)).collect();
+        let steps: Vec<Step> = (0..together).map(|_| random_step(&mut dice, &world, &model, together == 1)).collect();
         let (before, log_before) = (model.clone(), world.wal());
         let expected: Vec<bool> = steps.iter().map(|step| step.on_model(&mut model)).collect();
         assert_eq!(world.apply(&steps), expected, "seed {seed}: answers to {steps:?}");
         assert_eq!(world.money(), model.money, "seed {seed}: after {steps:?}");
+        let owing = |(account, debt): (&i64, &i64)| (*debt > 0).then_some((*account, *debt));
+        assert_eq!(world.debts(), model.debts.iter().filter_map(owing).collect(), "seed {seed}: after {steps:?}");
         let log = world.wal();
         if dice.below(8) == 0 && steps.len() == 1 && log > log_before {
             let lost = dice.below(2) == 0;
@@ -368,7 +371,7 @@ fn run(seed: u64, operations: u32) {
     }
     let report = world.store.read(audit::audit).unwrap();
     assert!(report.ok, "seed {seed}: {:?}", report.problems);
-    assert_eq!(report.usage_rows, model.rows, "seed {seed}: usage rows");
+    assert_eq!(report.usage_rows, u64::try_from(model.charges.len()).unwrap(), "seed {seed}: usage rows");
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

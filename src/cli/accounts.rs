@@ -102,12 +102,13 @@ fn show(account: Account, out: Output) -> Result<(), Failed> {
     out.print(&View::from(account), |view| {
         let account = &view.account;
         format!(
-            "id            {}\nname          {}\nemail         {}\nbalance       {}\nwithdrawable  {}\ncreated       {}\nsuspended     {}",
+            "id            {}\nname          {}\nemail         {}\nbalance       {}\nwithdrawable  {}\nowed          {}\ncreated       {}\nsuspended     {}",
             account.id,
             account.name,
             or_dash(account.email.as_ref()),
             account.balance.total,
             account.balance.withdrawable,
+            account.debt,
             account.created_at,
             or_dash(account.suspended_at)
         )

@@ -51,10 +51,35 @@ impl FeeBps {
         if bps <= 10_000 { Some(Self(bps)) } else { None }
     }
 
-    /// The fee on `charged`, rounded down: the provider never gets less than its share.
-    fn of(self, charged: MicroUsd) -> MicroUsd {
-        let fee = i128::from(charged.micro()) * i128::from(self.0) / 10_000;
-        MicroUsd::new(i64::try_from(fee).unwrap_or(i64::MAX))
+    /// No fee at all.
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The fee on `charged` and on what was carried, in whole micro-USD, and what is carried on: rounded down, so
+    /// the provider never gets less than its share, and the sum over many charges is exact. At most `charged`:
+    /// what is carried is less than a micro-USD.
+    fn of(self, charged: MicroUsd, carried: FeeCarry) -> (MicroUsd, FeeCarry) {
+        let parts = i128::from(charged.micro()) * i128::from(self.0) + i128::from(carried.0);
+        let fee = i64::try_from(parts / 10_000).unwrap_or(i64::MAX);
+        (MicroUsd::new(fee), FeeCarry(u16::try_from(parts % 10_000).unwrap_or_default()))
+    }
+}
+
+/// What the fee on a provider account's earnings has not reached yet of the next micro-USD: ten-thousandths of
+/// one, 9,999 at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeeCarry(u16);
+
+impl FeeCarry {
+    /// So many ten-thousandths of a micro-USD, or `None` from a whole one on.
+    pub const fn new(parts: u16) -> Option<Self> {
+        if parts < 10_000 { Some(Self(parts)) } else { None }
+    }
+
+    /// Ten-thousandths of a micro-USD.
+    pub const fn parts(self) -> u16 {
+        self.0
     }
 }
 
@@ -69,17 +94,19 @@ pub struct Split {
     pub fee: MicroUsd,
     /// What goes to the provider's account.
     pub earned: MicroUsd,
+    /// What is carried to the fee on the provider account's next earning.
+    pub carry: FeeCarry,
 }
 
 impl Split {
     /// Splits `cost` for a payer with `balance`, of which other requests hold `held_by_others`.
     ///
     /// `charged = min(cost, balance − held_by_others)`, never below zero: a request never spends what
-    /// another one was promised.
-    pub fn of(cost: MicroUsd, balance: MicroUsd, held_by_others: MicroUsd, fee: FeeBps) -> Self {
+    /// another one was promised. `carried` is what the provider account's fee was carried from before.
+    pub fn of(cost: MicroUsd, balance: MicroUsd, held_by_others: MicroUsd, fee: FeeBps, carried: FeeCarry) -> Self {
         let charged = cost.min(balance.less(held_by_others));
-        let fee = fee.of(charged);
-        Self { charged, shortfall: cost.less(charged), fee, earned: charged.less(fee) }
+        let (fee, carry) = fee.of(charged, carried);
+        Self { charged, shortfall: cost.less(charged), fee, earned: charged.less(fee), carry }
     }
 }
 
@@ -93,26 +120,45 @@ mod tests {
 
     #[test]
     fn a_charge_is_split_exactly() {
-        // cost, balance, held by others, fee bps → charged, shortfall, fee, earned
+        // cost, balance, held by others, fee bps, carried → charged, shortfall, fee, earned, carried on
         let rows = [
-            (188, 5_000_000, 0, 0, 188, 0, 0, 188),
-            (188, 188, 0, 0, 188, 0, 0, 188),
-            (188, 100, 0, 0, 100, 88, 0, 100),
-            (188, 0, 0, 0, 0, 188, 0, 0),
-            (188, 300, 200, 0, 100, 88, 0, 100),
-            (188, 300, 400, 0, 0, 188, 0, 0),
-            (0, 0, 0, 0, 0, 0, 0, 0),
-            (1_000, 1_000, 0, 250, 1_000, 0, 25, 975),
-            (39, 1_000, 0, 250, 39, 0, 0, 39), // 0.975 of a micro-USD rounds down
-            (1_000, 1_000, 0, 10_000, 1_000, 0, 1_000, 0),
+            (188, 5_000_000, 0, 0, 0, 188, 0, 0, 188, 0),
+            (188, 188, 0, 0, 0, 188, 0, 0, 188, 0),
+            (188, 100, 0, 0, 0, 100, 88, 0, 100, 0),
+            (188, 0, 0, 0, 0, 0, 188, 0, 0, 0),
+            (188, 300, 200, 0, 0, 100, 88, 0, 100, 0),
+            (188, 300, 400, 0, 0, 0, 188, 0, 0, 0),
+            (0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+            (0, 0, 0, 250, 9_999, 0, 0, 0, 0, 9_999),
+            (1_000, 1_000, 0, 250, 0, 1_000, 0, 25, 975, 0),
+            (39, 1_000, 0, 250, 0, 39, 0, 0, 39, 9_750), // 0.975 of a micro-USD
+            (39, 1_000, 0, 250, 249, 39, 0, 0, 39, 9_999),
+            (39, 1_000, 0, 250, 250, 39, 0, 1, 38, 0),
+            (1_000, 1_000, 0, 10_000, 9_999, 1_000, 0, 1_000, 0, 9_999),
+            (i64::MAX, i64::MAX, 0, 10_000, 9_999, i64::MAX, 0, i64::MAX, 0, 9_999),
         ];
-        for (cost, balance, held, bps, charged, shortfall, fee, earned) in rows {
-            let Some(bps) = FeeBps::new(bps) else { panic!("{bps} bps") };
-            let split = Split::of(m(cost), m(balance), m(held), bps);
-            let expected = Split { charged: m(charged), shortfall: m(shortfall), fee: m(fee), earned: m(earned) };
+        for (cost, balance, held, bps, carried, charged, shortfall, fee, earned, carry) in rows {
+            let (Some(bps), Some(carried)) = (FeeBps::new(bps), FeeCarry::new(carried)) else { panic!("{bps} bps") };
+            let split = Split::of(m(cost), m(balance), m(held), bps, carried);
+            let carry = FeeCarry::new(carry).unwrap_or_default();
+            let expected =
+                Split { charged: m(charged), shortfall: m(shortfall), fee: m(fee), earned: m(earned), carry };
             assert_eq!(split, expected, "{cost} of {balance}, {held} held");
         }
-        assert_eq!(FeeBps::new(10_001), None);
+        assert_eq!((FeeBps::new(10_001), FeeCarry::new(10_000)), (None, None));
+    }
+
+    #[test]
+    fn many_small_charges_pay_the_fee_that_one_large_one_pays() {
+        for bps in [1, 250, 333, 9_999, 10_000] {
+            let Some(fee) = FeeBps::new(bps) else { panic!("{bps} bps") };
+            let (mut charged, mut paid, mut carry) = (0, 0, FeeCarry::default());
+            for cost in (0..10_000).map(|n| n * 7 % 40) {
+                let split = Split::of(m(cost), m(1_000), m(0), fee, carry);
+                (charged, paid, carry) = (charged + cost, paid + split.fee.micro(), split.carry);
+            }
+            assert_eq!(paid * 10_000 + i64::from(carry.parts()), charged * i64::from(bps), "{bps} bps");
+        }
     }
 
     #[test]
@@ -141,8 +187,10 @@ mod tests {
         #[test]
         fn nothing_is_made_or_lost(
             cost in 0..=i64::MAX, balance in 0..=i64::MAX, held in 0..=i64::MAX, bps in 0..=10_000u16,
+            carried in 0..10_000u16,
         ) {
-            let split = Split::of(m(cost), m(balance), m(held), FeeBps::new(bps).unwrap_or_default());
+            let split = Split::of(m(cost), m(balance), m(held), FeeBps::new(bps).unwrap_or_default(),
+                FeeCarry::new(carried).unwrap_or_default());
             proptest::prop_assert_eq!(split.charged.checked_add(split.shortfall), Some(m(cost)));
             proptest::prop_assert_eq!(split.earned.checked_add(split.fee), Some(split.charged));
             proptest::prop_assert!(split.charged <= m(balance) && !split.charged.is_negative());

@@ -3,16 +3,19 @@
 use actix_web::web::{Bytes, Data, Path, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::idempotent::answer;
+use super::openapi::types;
 use super::query::Query;
 use super::world::World;
 use super::{admin, auth, body, paging, resource, withdrawals as own};
 use crate::domain::ids::WithdrawalId;
-use crate::store::Connection;
+use crate::domain::money::MicroUsd;
 use crate::store::withdrawals::{self, Decision};
+use crate::store::{Connection, StoreError};
 
 /// `/v1/admin/withdrawals…`
 pub fn routes(app: &mut ServiceConfig) {
@@ -26,6 +29,9 @@ pub fn routes(app: &mut ServiceConfig) {
 #[serde(deny_unknown_fields)]
 pub struct Paid {
     reference: Option<String>,
+    /// What was sent: refused if the withdrawal is of another amount by now, because a refund reduced it.
+    #[schema(value_type = Option<types::AmountUsd>)]
+    amount_usd: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -51,7 +57,7 @@ pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpRespon
 /// `POST /v1/admin/withdrawals/{id}/paid`: the money was sent.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 if it was decided already.
+/// 400 for a field, 401, 403, 404, 409 if it was decided already, or is of another amount.
 pub async fn paid(
     request: HttpRequest,
     payload: Payload,
@@ -61,7 +67,8 @@ pub async fn paid(
     let admin = auth::admin(&world, &request).await?;
     let bytes = body::read(&world, &request, payload).await?;
     let body: Paid = parse_or_default(&bytes)?;
-    decide(&request, &world, admin, &id, &bytes, Decision::Paid(body.reference)).await
+    let sent = body.amount_usd.as_deref().map(admin::amount).transpose()?;
+    decide(&request, &world, admin, &id, &bytes, Decision::Paid(body.reference), sent).await
 }
 
 /// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
@@ -77,7 +84,7 @@ pub async fn reject(
     let admin = auth::admin(&world, &request).await?;
     let bytes = body::read(&world, &request, payload).await?;
     let body: Reject = parse_or_default(&bytes)?;
-    decide(&request, &world, admin, &id, &bytes, Decision::Rejected(body.reason)).await
+    decide(&request, &world, admin, &id, &bytes, Decision::Rejected(body.reason), None).await
 }
 
 fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
@@ -91,9 +98,15 @@ async fn decide(
     id: &str,
     body: &Bytes,
     decision: Decision,
+    sent: Option<MicroUsd>,
 ) -> Result<HttpResponse, ApiError> {
     let id = WithdrawalId::parse(id).ok_or_else(|| ApiError::not_found("there is no such withdrawal"))?;
-    let write =
-        move |conn: &Connection, actor: &str, now| answer(200, &withdrawals::decide(conn, id, &decision, actor, now)?);
+    let write = move |conn: &Connection, actor: &str, now| {
+        let amount = withdrawals::get(conn, id)?.amount_micro_usd;
+        if sent.is_some_and(|sent| sent != amount) {
+            return Err(StoreError::Conflict(format!("{id} is of {amount} now")));
+        }
+        answer(200, &withdrawals::decide(conn, id, &decision, actor, now)?)
+    };
     admin::money_write(request, world, admin, body, write).await
 }

@@ -32,6 +32,8 @@ pub struct Earnings {
     earned_usd: Usd,
     /// What refunds took back of it, ever.
     reversed_micro_usd: MicroUsd,
+    /// What it owes of them: refunded when they had been spent or paid out. Its next earnings pay it off.
+    debt_micro_usd: MicroUsd,
     /// What can be withdrawn now.
     withdrawable_micro_usd: MicroUsd,
     withdrawable_usd: Usd,
@@ -76,12 +78,13 @@ pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Earnin
     let until = query.parsed("until", A_TIME, Timestamp::parse)?;
     let held = world.relay.holds.of_account(account).total;
     let read = move |conn: &Connection| {
-        let withdrawable = withdrawals::available(accounts::balance(conn, account)?, held);
+        let withdrawable = withdrawals::available(conn, account, held)?;
+        let debt = accounts::debt(conn, account)?;
         let (_, pending) = withdrawals::pending(conn, Some(account))?;
         let reversed = earnings::reversed(conn, account)?;
-        Ok((earnings::earned(conn, account, since, until)?, withdrawable, pending, reversed))
+        Ok((earnings::earned(conn, account, since, until)?, withdrawable, pending, (reversed, debt)))
     };
-    let (rows, withdrawable, pending, reversed) = world.relay.store.read_later(read).await?;
+    let (rows, withdrawable, pending, (reversed, debt)) = world.relay.store.read_later(read).await?;
     let all = sums(&rows, |_| (), |_| Sum::default()).pop().unwrap_or_default();
     let by_provider = sums(
         &rows,
@@ -98,6 +101,7 @@ pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Earnin
         earned_micro_usd: all.earned_micro_usd,
         earned_usd: Usd(all.earned_micro_usd),
         reversed_micro_usd: reversed,
+        debt_micro_usd: debt,
         withdrawable_micro_usd: withdrawable,
         withdrawable_usd: Usd(withdrawable),
         withdrawals_pending_micro_usd: pending,

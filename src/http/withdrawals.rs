@@ -40,6 +40,8 @@ pub struct OwnWithdrawal {
     id: WithdrawalId,
     amount_micro_usd: MicroUsd,
     amount_usd: Usd,
+    /// What refunds took back of it while it was pending.
+    reduced_micro_usd: MicroUsd,
     status: String,
     note: Option<String>,
     created_at: Timestamp,
@@ -57,6 +59,7 @@ impl From<Withdrawal> for OwnWithdrawal {
             id: w.id,
             amount_micro_usd: w.amount_micro_usd,
             amount_usd: w.amount_usd,
+            reduced_micro_usd: w.reduced_micro_usd,
             status: w.status,
             note: Some(w.note).filter(|note| !note.is_empty()),
             created_at: w.created_at,
@@ -132,8 +135,8 @@ pub async fn request(request: HttpRequest, payload: Payload, world: Data<World>)
 fn reserve(world: &World, account: AccountId, amount: MicroUsd) -> Result<OpenHold, StoreError> {
     let relay = &world.relay;
     let opened = relay.holds.open(account, None, |held| {
-        let balance = relay.store.read_one(|conn| accounts::balance(conn, account))?;
-        Ok::<_, StoreError>((amount.min(withdrawals::available(balance, held.account.total)), ()))
+        let available = relay.store.read(|conn| withdrawals::available(conn, account, held.account.total))?;
+        Ok::<_, StoreError>((amount.min(available), ()))
     });
     opened.map(|(hold, ())| hold)
 }

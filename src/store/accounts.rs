@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{StoreError, events};
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
-use crate::domain::settle::Balance;
+use crate::domain::settle::{Balance, FeeCarry};
 use crate::domain::time::Timestamp;
 
 /// The account that gets the fee, and bears what a refund cannot take back.
@@ -24,13 +24,17 @@ pub struct Account {
     /// Its money.
     #[serde(skip)]
     pub balance: Balance,
+    /// What it owes of earnings that were refunded when they had left it.
+    #[serde(rename = "debt_micro_usd")]
+    pub debt: MicroUsd,
     /// Since when its keys are refused.
     pub suspended_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
-pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at";
+pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at, \
+     debt_micro_usd";
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
@@ -40,6 +44,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
         balance: Balance { total: MicroUsd::new(row.get(3)?), withdrawable: MicroUsd::new(row.get(4)?) },
         suspended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
         created_at: Timestamp::from_millis(row.get(6)?),
+        debt: MicroUsd::new(row.get(7)?),
     })
 }
 
@@ -150,6 +155,24 @@ pub fn balance(conn: &Connection, id: AccountId) -> Result<Balance, StoreError> 
         })
         .optional()?
         .ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
+}
+
+/// What an account owes of earnings that were refunded when they had left it.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn debt(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> {
+    let sql = "SELECT debt_micro_usd FROM accounts WHERE id = ?1";
+    let debt = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0).map(MicroUsd::new)).optional()?;
+    debt.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
+}
+
+/// What the fee on an account's earnings carries from before.
+pub(super) fn fee_carry(conn: &Connection, id: AccountId) -> Result<FeeCarry, StoreError> {
+    let sql = "SELECT fee_carry FROM accounts WHERE id = ?1";
+    let parts: Option<u16> = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
+    let parts = parts.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
+    FeeCarry::new(parts).ok_or_else(|| StoreError::Invalid(format!("{id} carries a fee of {parts} parts")))
 }
 
 /// Stores a balance that the settlement arithmetic worked out.

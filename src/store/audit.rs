@@ -46,16 +46,17 @@ pub(super) enum Kind {
 }
 
 /// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
-/// moves it from the payer to the provider and the house.
+/// moves it from the payer to the provider and the house. What a payer pays to itself is not withdrawable.
 const REPLAY: &str = "
   WITH movements (account_id, amount, withdrawable) AS (
     SELECT account_id, amount_micro_usd, withdrawable_micro_usd FROM ledger
     UNION ALL
     SELECT account_id, -sum(charged_micro_usd), -sum(charged_withdrawable_micro_usd) FROM usage GROUP BY account_id
     UNION ALL
-    SELECT provider_account_id, sum(earned_micro_usd), sum(earned_micro_usd) FROM usage GROUP BY provider_account_id
+    SELECT provider_account_id, sum(earned_micro_usd), sum(earned_micro_usd * (provider_account_id <> account_id))
+    FROM usage GROUP BY provider_account_id
     UNION ALL
-    SELECT 1, sum(fee_micro_usd), sum(fee_micro_usd) FROM usage WHERE fee_micro_usd > 0
+    SELECT 1, sum(fee_micro_usd), sum(fee_micro_usd * (account_id <> 1)) FROM usage WHERE fee_micro_usd > 0
   ), replayed AS (
     SELECT account_id, sum(amount) AS amount, sum(withdrawable) AS withdrawable FROM movements GROUP BY account_id
   )
@@ -151,7 +152,8 @@ fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), Sto
     if balances != entered {
         problems.push(format!("all balances: {balances}, all credits less withdrawals: {entered}"));
     }
-    // What left the balances for a withdrawal is pending or paid, to the cent.
+    // What left the balances for a withdrawal is pending or paid, to the cent. (A refund that reduced one brought
+    // that part back first.)
     let given = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger \
                      WHERE kind NOT IN ('withdrawal', 'withdrawal_rejected')")?;
     let leaving = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM withdrawals WHERE status <> 'rejected'")?;

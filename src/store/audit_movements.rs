@@ -1,16 +1,17 @@
-//! What the audit asks of withdrawals, refunds and invite codes: each has its ledger entries, and each such
-//! entry its withdrawal, charge or redemption.
+//! What the audit asks of withdrawals, refunds, debts and invite codes: each has its ledger entries, and each such
+//! entry its withdrawal, charge, debt or redemption.
 
 use super::audit::{Kind, Rule};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Withdrawal,
-        sql: "SELECT w.id, w.amount_micro_usd || ' asked for, the ledger took ' || coalesce(-l.amount_micro_usd, 'nothing')
+        sql: "SELECT w.id, w.amount_micro_usd || ' asked for, ' || w.reduced_micro_usd || ' taken back, the ledger took '
+                || coalesce(-l.amount_micro_usd, 'nothing')
               FROM withdrawals w LEFT JOIN ledger l
                 ON l.id = w.ledger_id AND l.kind = 'withdrawal' AND l.account_id = w.account_id
-              WHERE coalesce(l.amount_micro_usd <> -w.amount_micro_usd
-                OR l.withdrawable_micro_usd <> -w.amount_micro_usd, true) LIMIT ?1",
+              WHERE coalesce(l.amount_micro_usd <> -w.amount_micro_usd - w.reduced_micro_usd
+                OR l.withdrawable_micro_usd <> -w.amount_micro_usd - w.reduced_micro_usd, true) LIMIT ?1",
         says: "withdrawal differs from its ledger entry",
     },
     Rule {
@@ -32,12 +33,53 @@ pub(super) const RULES: &[Rule] = &[
         kind: Kind::Ledger,
         sql: "SELECT id, kind FROM ledger l WHERE
                 (kind = 'withdrawal' AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.ledger_id = l.id))
-                OR (kind = 'withdrawal_rejected'
+                OR (kind = 'withdrawal_rejected' AND request_id IS NULL
                     AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.returned_ledger_id = l.id))
                 OR (kind = 'invite_credit'
                     AND NOT EXISTS (SELECT 1 FROM invite_redemptions r WHERE r.ledger_id = l.id))
               LIMIT ?1",
         says: "entry without its withdrawal or redemption",
+    },
+    Rule {
+        // With the rule before: what came back is what was rejected, and what refunds took out of pending ones.
+        kind: Kind::Account,
+        sql: "SELECT a.id, coalesce(l.back, 0) || ' came back, ' || coalesce(w.back, 0) || ' rejected or taken back'
+              FROM accounts a
+              LEFT JOIN (SELECT account_id, sum(amount_micro_usd) AS back FROM ledger
+                         WHERE kind = 'withdrawal_rejected' GROUP BY account_id) l ON l.account_id = a.id
+              LEFT JOIN (SELECT account_id, sum(reduced_micro_usd
+                           + CASE status WHEN 'rejected' THEN amount_micro_usd ELSE 0 END) AS back
+                         FROM withdrawals GROUP BY account_id) w ON w.account_id = a.id
+              WHERE coalesce(l.back, 0) <> coalesce(w.back, 0) LIMIT ?1",
+        says: "withdrawals that came back differ from their ledger entries",
+    },
+    Rule {
+        kind: Kind::Account,
+        sql: "SELECT a.id, a.debt_micro_usd || ' stored, ' || coalesce(l.debt, 0) || ' by its rows' FROM accounts a
+              LEFT JOIN (SELECT account_id, sum(debt_micro_usd) AS debt FROM ledger WHERE debt_micro_usd <> 0
+                         GROUP BY account_id) l ON l.account_id = a.id
+              WHERE a.debt_micro_usd <> coalesce(l.debt, 0) OR a.debt_micro_usd < 0 LIMIT ?1",
+        says: "debt differs from its rows",
+    },
+    Rule {
+        // What pays a debt off goes to the house; what makes one is what a refund did not get of an earning.
+        kind: Kind::Ledger,
+        sql: "SELECT l.id, l.debt_micro_usd || ' of debt with ' || l.amount_micro_usd
+              FROM ledger l LEFT JOIN usage u ON u.id = l.request_id
+              WHERE (l.debt_micro_usd < 0 AND (l.kind <> 'refund_reversal' OR l.request_id IS NOT NULL
+                  OR l.amount_micro_usd <> l.debt_micro_usd OR l.withdrawable_micro_usd <> l.debt_micro_usd))
+                OR (l.debt_micro_usd > 0 AND (l.kind <> 'refund_reversal'
+                  OR coalesce(l.account_id <> u.provider_account_id
+                    OR l.debt_micro_usd - l.amount_micro_usd <> u.earned_micro_usd, true)))
+              LIMIT ?1",
+        says: "debt differs from the earning that was refunded, or from what paid it off",
+    },
+    Rule {
+        kind: Kind::Ledger,
+        sql: "SELECT max(id), sum(amount_micro_usd) || ' over' FROM ledger
+              WHERE kind = 'refund_reversal' AND request_id IS NULL
+              GROUP BY created_at HAVING sum(amount_micro_usd) <> 0 LIMIT ?1",
+        says: "a debt was paid off to nobody",
     },
     Rule {
         kind: Kind::Usage,

@@ -58,6 +58,16 @@ pub(super) struct Movement<'a> {
 
 /// Moves an account from one balance to another, and says why.
 pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Result<LedgerId, StoreError> {
+    write_owing(conn, m, MicroUsd::ZERO, now)
+}
+
+/// The same, and what the account owes changes by `debt`, which is negative where it pays something off.
+pub(super) fn write_owing(
+    conn: &Connection,
+    m: &Movement<'_>,
+    debt: MicroUsd,
+    now: Timestamp,
+) -> Result<LedgerId, StoreError> {
     let difference = |after: MicroUsd, before| {
         after.checked_sub(before).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))
     };
@@ -66,10 +76,14 @@ pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Resu
         return Err(StoreError::InvalidField { field: "note", message });
     }
     accounts::set_balance(conn, m.account_id, m.after)?;
+    if debt != MicroUsd::ZERO {
+        conn.prepare_cached("UPDATE accounts SET debt_micro_usd = debt_micro_usd + ?2 WHERE id = ?1")?
+            .execute([m.account_id.to_i64(), debt.micro()])?;
+    }
     let id = LedgerId::generate(now);
     conn.prepare_cached(
         "INSERT INTO ledger (id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, \
-         request_id, actor, note, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         request_id, actor, note, created_at, debt_micro_usd) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         id.to_i64(),
@@ -82,6 +96,7 @@ pub(super) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Resu
         m.actor,
         m.note,
         now.millis(),
+        debt.micro(),
     ])?;
     Ok(id)
 }
@@ -121,6 +136,59 @@ pub fn credit(
     let detail = serde_json::json!({"amount_micro_usd": amount, "ledger_id": ledger_id, "note": note});
     events::record(conn, actor, "credit.add", &account.to_string(), &detail, now)?;
     Ok(Credited { account_id: account, credited_micro_usd: amount, balance_micro_usd: after.total, ledger_id })
+}
+
+/// Credit to be taken back.
+#[derive(Debug, Clone)]
+pub struct Debit {
+    /// From whom.
+    pub account: AccountId,
+    /// How much.
+    pub amount: MicroUsd,
+    /// Why.
+    pub note: String,
+}
+
+/// Credit that was taken back.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Debited {
+    /// From whom.
+    pub account_id: AccountId,
+    /// How much.
+    pub debited_micro_usd: MicroUsd,
+    /// The balance right after.
+    pub balance_micro_usd: MicroUsd,
+    /// `led_…`
+    pub ledger_id: LedgerId,
+}
+
+/// Takes credit back that was added by mistake: what is withdrawable last. At most `reserved` of it, which was on
+/// hold for this until now; `held_by_others` is what the account's requests hold, read now.
+///
+/// # Errors
+/// [`StoreError::InvalidField`] for an amount of zero or more than is there and not held, or a long note.
+pub fn debit(
+    conn: &Connection,
+    debit: &Debit,
+    reserved: MicroUsd,
+    held_by_others: MicroUsd,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Debited, StoreError> {
+    let refused = |message: String| StoreError::InvalidField { field: "amount_usd", message };
+    let (account_id, amount, note) = (debit.account, debit.amount, &debit.note);
+    if amount <= MicroUsd::ZERO {
+        return Err(refused("the amount must be more than zero".into()));
+    }
+    let before = accounts::balance(conn, account_id)?;
+    let most = before.total.less(held_by_others).min(reserved);
+    let spent = before.spend(amount).filter(|_| amount <= most);
+    let after = spent.ok_or_else(|| refused(format!("at most {most} can be taken back now")))?.left;
+    let movement = Movement { account_id, kind: "adjustment", before, after, request_id: None, actor, note };
+    let ledger_id = write(conn, &movement, now)?;
+    let detail = serde_json::json!({"amount_micro_usd": amount, "ledger_id": ledger_id, "note": note});
+    events::record(conn, actor, "credit.debit", &account_id.to_string(), &detail, now)?;
+    Ok(Debited { account_id, debited_micro_usd: amount, balance_micro_usd: after.total, ledger_id })
 }
 
 /// Which entries. All of an account by default.

@@ -29,6 +29,7 @@ pub mod summary;
 pub mod earnings;
 pub mod stats;
 pub mod ledger;
+mod debts;
 pub mod refund;
 pub mod withdrawals;
 pub mod invites;

@@ -1,12 +1,13 @@
-//! Refunds: one charge reversed, once. The payer gets all of it back; the provider gives back what it has
-//! not spent or withdrawn since, and the house gives back its fee and bears the rest.
+//! Refunds: one charge reversed, once. The payer gets all of it back at once. The provider gives its earning back
+//! out of what is withdrawable, then out of its pending withdrawals; what has left the account it owes, and pays
+//! off with what it earns next ([`super::debts`]). The house gives back its fee, and advances what is owed.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ledger::{self, Movement};
-use super::{StoreError, accounts, events};
+use super::{StoreError, accounts, debts, events, withdrawals};
 use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::Balance;
@@ -19,8 +20,16 @@ pub struct Refunded {
     pub request_id: RequestId,
     /// Who got it back.
     pub account_id: AccountId,
-    /// All of it.
+    /// All of it: the sum of the next two.
     pub refunded_micro_usd: MicroUsd,
+    /// What the provider's account gave: withdrawable money, and what was in pending withdrawals.
+    pub from_provider_micro_usd: MicroUsd,
+    /// What the house gave: its fee, and what the provider no longer had.
+    pub from_house_micro_usd: MicroUsd,
+    /// The part of what the provider gave that was in pending withdrawals: they are that much smaller now.
+    pub from_withdrawals_micro_usd: MicroUsd,
+    /// The part of what the house gave that the provider owes it now: its next earnings pay it off.
+    pub debt_micro_usd: MicroUsd,
     /// The payer's balance right after.
     pub balance_micro_usd: MicroUsd,
     /// The payer's entry.
@@ -34,6 +43,17 @@ struct Charge {
     charged: MicroUsd,
     from_earned: MicroUsd,
     earned: MicroUsd,
+}
+
+/// What the provider of a refunded charge gave.
+#[derive(Debug, Clone, Copy)]
+struct Recovered {
+    /// All of it.
+    total: MicroUsd,
+    /// The part that was in pending withdrawals.
+    from_withdrawals: MicroUsd,
+    /// What it owes.
+    debt: MicroUsd,
 }
 
 /// Who refunds, and why.
@@ -69,26 +89,30 @@ pub fn refund(
     }
     let refunding = Refunding { conn, request, actor, now };
     // In this order, each balance read when its turn comes: the three may be one account.
-    let (ledger_id, balance) = refunding.pay_back(&charge, reason)?;
+    let ledger_id = refunding.pay_back(&charge, reason)?;
     let recovered = refunding.take_from_provider(&charge, promised(charge.provider))?;
-    let rest = charge.charged.less(recovered);
-    let lost = refunding.take_from_house(rest, charge.earned.less(recovered), promised(accounts::HOUSE))?;
+    let rest = charge.charged.less(recovered.total);
+    let lost = refunding.take_from_house(rest, recovered.debt, promised(accounts::HOUSE))?;
+    // Earnings that came back are earnings: who owes some pays them off. (Its own provider has given them again.)
+    if charge.payer != charge.provider {
+        debts::pay_off(conn, charge.payer, charge.from_earned, actor, now)?;
+    }
     let detail = serde_json::json!({
-        "account": charge.payer, "refunded_micro_usd": charge.charged, "from_provider_micro_usd": recovered,
-        "from_house_micro_usd": rest, "created_micro_usd": lost, "reason": reason,
+        "account": charge.payer, "refunded_micro_usd": charge.charged, "from_provider_micro_usd": recovered.total,
+        "from_withdrawals_micro_usd": recovered.from_withdrawals, "from_house_micro_usd": rest,
+        "debt_micro_usd": recovered.debt, "created_micro_usd": lost, "reason": reason,
     });
     events::record(conn, actor, "charge.refund", &request.to_string(), &detail, now)?;
-    // The payer may be the provider too.
-    let balance = if charge.payer == charge.provider || charge.payer == accounts::HOUSE {
-        accounts::balance(conn, charge.payer)?.total
-    } else {
-        balance
-    };
     Ok(Refunded {
         request_id: request,
         account_id: charge.payer,
         refunded_micro_usd: charge.charged,
-        balance_micro_usd: balance,
+        from_provider_micro_usd: recovered.total,
+        from_house_micro_usd: rest,
+        from_withdrawals_micro_usd: recovered.from_withdrawals,
+        debt_micro_usd: recovered.debt,
+        // Read again: the payer may be the provider, or the house, or have paid something off.
+        balance_micro_usd: accounts::balance(conn, charge.payer)?.total,
         ledger_id,
     })
 }
@@ -128,28 +152,45 @@ fn charge(conn: &Connection, request: RequestId) -> Result<Charge, StoreError> {
 
 impl Refunding<'_> {
     /// Credits the payer, as the money was: what came out of its earnings can be withdrawn again.
-    fn pay_back(&self, charge: &Charge, reason: &str) -> Result<(LedgerId, MicroUsd), StoreError> {
+    fn pay_back(&self, charge: &Charge, reason: &str) -> Result<LedgerId, StoreError> {
         let before = accounts::balance(self.conn, charge.payer)?;
         let credit = charge.charged.less(charge.from_earned);
         let after = before.add_earnings(charge.from_earned).and_then(|b| b.add_credit(credit)).ok_or_else(too_large)?;
-        let id = self.write(charge.payer, "refund", before, after, reason)?;
-        Ok((id, after.total))
+        self.write(charge.payer, "refund", before, after, reason)
     }
 
-    /// Takes the earning back as far as it is still there: what is withdrawable, and not promised.
-    fn take_from_provider(&self, charge: &Charge, promised: MicroUsd) -> Result<MicroUsd, StoreError> {
-        let before = accounts::balance(self.conn, charge.provider)?;
-        let taken = charge.earned.min(before.withdrawable).min(before.total.less(promised));
-        if taken == MicroUsd::ZERO {
-            return Ok(MicroUsd::ZERO);
+    /// Takes the earning back: first what is withdrawable and not promised, then what is in pending withdrawals.
+    /// What there is less of, the account owes; the house never owes itself.
+    fn take_from_provider(&self, charge: &Charge, promised: MicroUsd) -> Result<Recovered, StoreError> {
+        let (conn, account, earned) = (self.conn, charge.provider, charge.earned);
+        let is_own = account == charge.payer;
+        let at_first = accounts::balance(conn, account)?;
+        // What the payer paid to itself it has just got back, as the credit it was.
+        let most = if is_own { at_first.total } else { at_first.withdrawable };
+        let free = earned.min(most).min(at_first.total.less(promised));
+        let from_withdrawals =
+            withdrawals::take_back(conn, account, earned.less(free), self.request, self.actor, self.now)?;
+        let total = free.checked_add(from_withdrawals).ok_or_else(too_large)?;
+        let debt = if account == accounts::HOUSE { MicroUsd::ZERO } else { earned.less(total) };
+        if total != MicroUsd::ZERO || debt != MicroUsd::ZERO {
+            let before = accounts::balance(conn, account)?;
+            let after = if is_own {
+                before.spend(total).ok_or_else(too_large)?.left
+            } else {
+                Balance { total: before.total.less(total), withdrawable: before.withdrawable.less(total) }
+            };
+            let note = if debt == MicroUsd::ZERO {
+                "an earning was taken back".to_owned()
+            } else {
+                format!("an earning was taken back; {debt} of it is owed")
+            };
+            self.write_owing(account, before, after, debt, &note)?;
         }
-        let after = Balance { total: before.total.less(taken), withdrawable: before.withdrawable.less(taken) };
-        self.write(charge.provider, "refund_reversal", before, after, "an earning was taken back")?;
-        Ok(taken)
+        Ok(Recovered { total, from_withdrawals, debt })
     }
 
-    /// The house gives `rest`, of which the provider should have given `owed`. What the house does not have
-    /// the operator brings in: an adjustment, so that the loss is on the ledger. Returns how much that was.
+    /// The house gives `rest`, of which the provider owes it `owed`. What the house does not have the operator
+    /// brings in: an adjustment, so that it is on the ledger. Returns how much that was.
     fn take_from_house(&self, rest: MicroUsd, owed: MicroUsd, promised: MicroUsd) -> Result<MicroUsd, StoreError> {
         if rest == MicroUsd::ZERO {
             return Ok(MicroUsd::ZERO);
@@ -166,7 +207,7 @@ impl Refunding<'_> {
         let note = if owed == MicroUsd::ZERO {
             "the fee was given back".to_owned()
         } else {
-            format!("a refund of which the provider no longer had {owed}")
+            format!("a refund of which the provider owes {owed}")
         };
         self.write(accounts::HOUSE, "refund_reversal", covered, after, &note)?;
         Ok(missing)
@@ -183,6 +224,19 @@ impl Refunding<'_> {
         let request_id = Some(self.request);
         let movement = Movement { account_id, kind, before, after, request_id, actor: self.actor, note };
         ledger::write(self.conn, &movement, self.now)
+    }
+
+    fn write_owing(
+        &self,
+        account_id: AccountId,
+        before: Balance,
+        after: Balance,
+        debt: MicroUsd,
+        note: &str,
+    ) -> Result<LedgerId, StoreError> {
+        let (kind, request_id) = ("refund_reversal", Some(self.request));
+        let movement = Movement { account_id, kind, before, after, request_id, actor: self.actor, note };
+        ledger::write_owing(self.conn, &movement, debt, self.now)
     }
 }
 

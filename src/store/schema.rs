@@ -8,7 +8,7 @@ use super::StoreError;
 const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// Step `n` brings a database of version `n + 1` to `n + 2`. Steps are never edited once released.
-const STEPS: &[&str] = &[];
+const STEPS: &[&str] = &[include_str!("steps/1.sql")];
 
 /// The version of [`SCHEMA`], kept in `user_version`.
 fn current() -> i64 {
@@ -16,6 +16,9 @@ fn current() -> i64 {
 }
 
 /// Makes an empty database, or upgrades an older one, in one transaction.
+///
+/// Foreign keys are not enforced meanwhile, and all checked before it commits: a step may make a table anew, and
+/// with them a `DROP TABLE` would look for each of its rows in the tables that point to it.
 ///
 /// # Errors
 /// The database is newer than this program, or SQLite fails.
@@ -27,6 +30,15 @@ fn upgrade_with(conn: &mut Connection, schema: &str, steps: &[&str], current: i6
     if version(conn)? == current {
         return Ok(());
     }
+    // Inside a transaction the setting could not be changed.
+    let enforced: bool = conn.pragma_query_value(None, "foreign_keys", |row| row.get(0))?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    let done = apply(conn, schema, steps, current);
+    conn.pragma_update(None, "foreign_keys", enforced)?;
+    done
+}
+
+fn apply(conn: &mut Connection, schema: &str, steps: &[&str], current: i64) -> Result<(), StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match version(&tx)? {
         0 => tx.execute_batch(schema)?,
@@ -39,6 +51,11 @@ fn upgrade_with(conn: &mut Connection, schema: &str, steps: &[&str], current: i6
             let done = usize::try_from(old - 1).unwrap_or(0);
             for step in steps.iter().skip(done) {
                 tx.execute_batch(step)?;
+            }
+            if tx.prepare("PRAGMA foreign_key_check")?.exists([])? {
+                return Err(StoreError::Invalid(
+                    "the database has rows that point to nothing: it was not upgraded".into(),
+                ));
             }
         }
     }
@@ -62,13 +79,14 @@ mod tests {
         }
     }
 
-    /// Every table, index and trigger, with its text folded to single blanks.
+    /// Every table, index and trigger, with its text folded to single blanks, none of them beside a bracket.
     fn shape(conn: &Connection) -> Vec<(String, String)> {
         let read = || -> rusqlite::Result<Vec<(String, String)>> {
             conn.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?
                 .query_map([], |row| {
                     let sql: String = row.get(1)?;
-                    Ok((row.get(0)?, sql.split_whitespace().collect::<Vec<_>>().join(" ")))
+                    let folded = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+                    Ok((row.get(0)?, folded.replace("( ", "(").replace(" )", ")").replace(" ,", ",")))
                 })?
                 .collect()
         };
@@ -88,6 +106,60 @@ mod tests {
         }
         assert!(shape(&new).len() > 10);
         assert_eq!(shape(&old), shape(&new));
+    }
+
+    /// A database of the first version with rows in every table, as that version wrote them.
+    fn first_version() -> Connection {
+        let conn = memory();
+        for text in [
+            include_str!("../../tests/fixtures/schema-1.sql"),
+            include_str!("../../tests/fixtures/rows-1.sql"),
+            "PRAGMA user_version = 1; PRAGMA foreign_keys = ON",
+        ] {
+            assert!(conn.execute_batch(text).is_ok());
+        }
+        conn
+    }
+
+    fn counts(conn: &Connection) -> Result<Vec<(String, i64)>, StoreError> {
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+        let names: Vec<String> = conn.prepare(tables)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let count = |name: &String| conn.query_row(&format!("SELECT count(*) FROM {name}"), [], |row| row.get(0));
+        names.iter().map(|name| Ok((name.clone(), count(name)?))).collect()
+    }
+
+    #[test]
+    fn an_upgrade_keeps_every_row_and_the_books() -> Result<(), StoreError> {
+        let mut conn = first_version();
+        let before = counts(&conn)?;
+        assert!(before.len() > 15 && before.iter().all(|(_, count)| *count > 0), "{before:?}");
+        let money =
+            "SELECT group_concat(id || ':' || balance_micro_usd || '/' || withdrawable_micro_usd) FROM accounts";
+        let keys = "SELECT group_concat(id || name || hash || scopes || coalesce(allowed_models, '-')) FROM keys";
+        let read = |conn: &Connection, sql: &str| conn.query_row(sql, [], |row| row.get::<_, String>(0));
+        let (rich, held) = (read(&conn, money)?, read(&conn, keys)?);
+        upgrade(&mut conn)?;
+        assert_eq!((read(&conn, money)?, read(&conn, keys)?), (rich, held));
+        assert!(conn.pragma_query_value(None, "foreign_keys", |row| row.get::<_, bool>(0))?, "still enforced");
+        for (name, count) in before {
+            // What an account had paid to itself is written down once.
+            let more = i64::from(name == "ledger");
+            assert!(counts(&conn)?.contains(&(name.clone(), count + more)), "{name}");
+        }
+        assert_eq!(crate::store::audit::audit(&conn)?.problems, Vec::<String>::new());
+        let whole: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+        assert_eq!(whole, "ok");
+        Ok(())
+    }
+
+    #[test]
+    fn an_upgrade_that_would_leave_a_row_pointing_to_nothing_changes_nothing() -> Result<(), StoreError> {
+        let mut conn = first_version();
+        let step = "DELETE FROM keys";
+        assert!(upgrade_with(&mut conn, SCHEMA, &[step], 2).is_err());
+        assert_eq!(version(&conn)?, 1);
+        assert!(conn.query_row("SELECT count(*) > 0 FROM keys", [], |row| row.get::<_, bool>(0))?);
+        Ok(())
     }
 
     #[test]

@@ -5,12 +5,12 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{StoreError, accounts, csv_text, keys, providers, request_keys};
+use super::{StoreError, accounts, csv_text, debts, keys, providers, request_keys};
 use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::request::Endpoint;
-use crate::domain::settle::{FeeBps, Split};
+use crate::domain::settle::{FeeBps, FeeCarry, Split};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{MeteredBy, Outcome, Usage};
 
@@ -63,18 +63,22 @@ pub struct Settled {
 /// Settles a request: debits the payer, credits the provider (and the house, if there is a fee) and
 /// writes the usage row. `held_by_others` is what other requests of the payer hold, read now.
 ///
+/// What comes back to the payer itself is no earning: it is not withdrawable, and pays off no debt.
+///
 /// # Errors
 /// SQLite fails, or an account is gone; then nothing is written.
 pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: FeeBps) -> Result<Settled, StoreError> {
     let payer = accounts::balance(conn, s.account_id)?;
-    let split = Split::of(s.cost, payer.total, held_by_others, fee);
+    let carried = if fee.is_zero() { FeeCarry::default() } else { accounts::fee_carry(conn, s.provider_account_id)? };
+    let split = Split::of(s.cost, payer.total, held_by_others, fee, carried);
     let spent = payer.spend(split.charged).ok_or_else(|| StoreError::Invalid("charged above the balance".into()))?;
     if split.charged != MicroUsd::ZERO {
         accounts::set_balance(conn, s.account_id, spent.left)?;
-        earn(conn, s.provider_account_id, split.earned)?;
+        let carry = (!fee.is_zero()).then_some(split.carry);
+        earn(conn, s, s.provider_account_id, split.earned, carry)?;
         if split.fee != MicroUsd::ZERO {
             accounts::ensure_house(conn, s.now)?;
-            earn(conn, accounts::HOUSE, split.fee)?;
+            earn(conn, s, accounts::HOUSE, split.fee, None)?;
         }
     }
     insert(conn, s, &split, spent.from_earned)?;
@@ -96,15 +100,40 @@ pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: 
     Ok(Settled { charged: split.charged, balance: balance.total })
 }
 
-/// Adds earnings. A sum beyond what fits is refused by the table: its columns hold integers only.
-fn earn(conn: &Connection, account: AccountId, amount: MicroUsd) -> Result<(), StoreError> {
+/// Gives an account its part of a charge. A sum beyond what fits is refused by the table: its columns hold
+/// integers only.
+fn earn(
+    conn: &Connection,
+    s: &Settlement,
+    account: AccountId,
+    amount: MicroUsd,
+    carry: Option<FeeCarry>,
+) -> Result<(), StoreError> {
+    let is_own = account == s.account_id;
+    let withdrawable = if is_own { MicroUsd::ZERO } else { amount };
+    let carry = carry.map(FeeCarry::parts);
+    let values = params![account.to_i64(), amount.micro(), withdrawable.micro(), carry];
+    // Hardly anybody owes anything: those who do are found by the row that is not changed.
     let changed = conn
         .prepare_cached(
             "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
-             withdrawable_micro_usd = withdrawable_micro_usd + ?2 WHERE id = ?1",
+             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) \
+             WHERE id = ?1 AND debt_micro_usd = 0",
         )?
-        .execute([account.to_i64(), amount.micro()])?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {account}"))) }
+        .execute(values)?;
+    if changed == 1 {
+        return Ok(());
+    }
+    let changed = conn
+        .prepare_cached(
+            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
+             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) WHERE id = ?1",
+        )?
+        .execute(values)?;
+    if changed != 1 {
+        return Err(StoreError::NotFound(format!("no account {account}")));
+    }
+    debts::pay_off(conn, account, withdrawable, debts::ACTOR, s.now).map(drop)
 }
 
 fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {

@@ -6,8 +6,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ledger::{self, Movement, some_text};
-use super::{StoreError, accounts, events};
-use crate::domain::ids::{AccountId, LedgerId, WithdrawalId};
+use super::{StoreError, accounts, debts, events};
+use crate::domain::ids::{AccountId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
@@ -21,10 +21,12 @@ pub struct Withdrawal {
     pub account_id: AccountId,
     /// Its name.
     pub account_name: String,
-    /// How much.
+    /// How much is to be paid.
     pub amount_micro_usd: MicroUsd,
     /// The same, for people.
     pub amount_usd: Usd,
+    /// What refunds took back of it while it was pending: so much more was asked for.
+    pub reduced_micro_usd: MicroUsd,
     /// `pending`, `paid`, `rejected`.
     pub status: String,
     /// What the account said of it.
@@ -48,7 +50,7 @@ pub struct Withdrawal {
 }
 
 const COLUMNS: &str = "w.id, w.account_id, a.name, w.amount_micro_usd, w.status, w.note, w.created_at, w.decided_at, \
-     w.decided_by, w.reason, w.reference, w.ledger_id, w.returned_ledger_id";
+     w.decided_by, w.reason, w.reference, w.ledger_id, w.returned_ledger_id, w.reduced_micro_usd";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
     let amount = MicroUsd::new(row.get(3)?);
@@ -58,6 +60,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
         account_name: row.get(2)?,
         amount_micro_usd: amount,
         amount_usd: Usd(amount),
+        reduced_micro_usd: MicroUsd::new(row.get(13)?),
         status: row.get(4)?,
         note: row.get(5)?,
         created_at: Timestamp::from_millis(row.get(6)?),
@@ -70,9 +73,14 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
     })
 }
 
-/// What an account can withdraw: its earnings, less what its other requests may still need of them.
-pub fn available(balance: Balance, held_by_others: MicroUsd) -> MicroUsd {
-    balance.withdrawable.min(balance.total.less(held_by_others))
+/// What an account can withdraw: its earnings, less what its other requests may still need of them, and less
+/// what it owes.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn available(conn: &Connection, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
+    let balance = accounts::balance(conn, account)?;
+    Ok(balance.withdrawable.min(balance.total.less(held_by_others)).less(accounts::debt(conn, account)?))
 }
 
 /// A withdrawal to be asked for.
@@ -105,7 +113,7 @@ pub fn request(
         return Err(refused("the amount must be more than zero".into()));
     }
     let before = accounts::balance(conn, account_id)?;
-    let most = available(before, held_by_others).min(reserved);
+    let most = available(conn, account_id, held_by_others)?.min(reserved);
     let taken = |part: MicroUsd| part.checked_sub(amount).filter(|left| amount <= most && !left.is_negative());
     let (Some(total), Some(withdrawable)) = (taken(before.total), taken(before.withdrawable)) else {
         return Err(refused(format!("at most {most} can be withdrawn now")));
@@ -206,36 +214,102 @@ pub fn decide(
     let (status, reference, reason, returned) = match decision {
         Decision::Paid(reference) => ("paid", reference.as_deref(), None, None),
         Decision::Rejected(reason) => {
-            let returned = give_back(conn, &pending, reason.as_deref().unwrap_or_default(), actor, now)?;
-            ("rejected", None, reason.as_deref(), Some(returned.to_i64()))
+            let text = reason.as_deref().unwrap_or_default();
+            let returned = give_back(conn, &pending, pending.amount_micro_usd, None, text, actor, now)?;
+            debts::pay_off(conn, pending.account_id, pending.amount_micro_usd, actor, now)?;
+            ("rejected", None, reason.as_deref(), Some(returned))
         }
     };
+    close(conn, &pending, &Closed { status, reference, reason, returned }, actor, now)?;
+    get(conn, id)
+}
+
+/// How a withdrawal ended.
+struct Closed<'a> {
+    status: &'a str,
+    reference: Option<&'a str>,
+    reason: Option<&'a str>,
+    returned: Option<LedgerId>,
+}
+
+fn close(
+    conn: &Connection,
+    pending: &Withdrawal,
+    closed: &Closed<'_>,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let &Closed { status, reference, reason, returned } = closed;
+    let id = pending.id;
     conn.prepare_cached(
         "UPDATE withdrawals SET status = ?2, decided_at = ?3, decided_by = ?4, reason = ?5, reference = ?6, \
          returned_ledger_id = ?7 WHERE id = ?1",
     )?
-    .execute(params![id.to_i64(), status, now.millis(), actor, reason, reference, returned])?;
+    .execute(params![
+        id.to_i64(),
+        status,
+        now.millis(),
+        actor,
+        reason,
+        reference,
+        returned.map(LedgerId::to_i64)
+    ])?;
     let detail = json!({
         "withdrawal_id": id, "amount_micro_usd": pending.amount_micro_usd, "reference": reference, "reason": reason,
     });
-    events::record(conn, actor, &format!("withdrawal.{status}"), &pending.account_id.to_string(), &detail, now)?;
-    get(conn, id)
+    events::record(conn, actor, &format!("withdrawal.{status}"), &pending.account_id.to_string(), &detail, now)
 }
 
+/// Takes up to `most` back out of an account's pending withdrawals, for the refund of `request`: the newest
+/// first, because an admin may be paying the oldest just now. It lies in the account's balance afterwards.
+/// Returns how much that was.
+pub(super) fn take_back(
+    conn: &Connection,
+    account: AccountId,
+    most: MicroUsd,
+    request: RequestId,
+    actor: &str,
+    now: Timestamp,
+) -> Result<MicroUsd, StoreError> {
+    let mut taken = MicroUsd::ZERO;
+    let filter = Filter { account: Some(account), status: Some("pending".into()), before: None };
+    let reason = format!("an earning was refunded: {request}");
+    while taken < most {
+        let Some(pending) = list(conn, &filter, 1)?.pop() else { break };
+        let part = pending.amount_micro_usd.min(most.less(taken));
+        let returned = give_back(conn, &pending, part, Some(request), &reason, actor, now)?;
+        if part == pending.amount_micro_usd {
+            let (reason, returned) = (Some(reason.as_str()), Some(returned));
+            close(conn, &pending, &Closed { status: "rejected", reference: None, reason, returned }, actor, now)?;
+        } else {
+            conn.prepare_cached(
+                "UPDATE withdrawals SET amount_micro_usd = amount_micro_usd - ?2, \
+                 reduced_micro_usd = reduced_micro_usd + ?2 WHERE id = ?1",
+            )?
+            .execute([pending.id.to_i64(), part.micro()])?;
+            let detail = json!({"withdrawal_id": pending.id, "reduced_micro_usd": part, "request_id": request});
+            events::record(conn, actor, "withdrawal.reduced", &account.to_string(), &detail, now)?;
+        }
+        taken = taken.checked_add(part).unwrap_or(most);
+    }
+    Ok(taken)
+}
+
+/// Brings `amount` of a pending withdrawal back into the balance.
 fn give_back(
     conn: &Connection,
     pending: &Withdrawal,
+    amount: MicroUsd,
+    request_id: Option<RequestId>,
     reason: &str,
     actor: &str,
     now: Timestamp,
 ) -> Result<LedgerId, StoreError> {
     let account_id = pending.account_id;
     let before = accounts::balance(conn, account_id)?;
-    let after = before
-        .add_earnings(pending.amount_micro_usd)
-        .ok_or_else(|| StoreError::Invalid("the amount is too large".into()))?;
+    let after = before.add_earnings(amount).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))?;
     let kind = "withdrawal_rejected";
-    let movement = Movement { account_id, kind, before, after, request_id: None, actor, note: reason };
+    let movement = Movement { account_id, kind, before, after, request_id, actor, note: reason };
     ledger::write(conn, &movement, now)
 }
 

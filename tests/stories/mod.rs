@@ -14,6 +14,7 @@ mod credit;
 mod idempotency;
 mod caps;
 mod withdrawals;
+mod refunds;
 mod auth;
 mod bad_input;
 mod bad_framing;

@@ -102,13 +102,37 @@ BROKEN_ROWS = (
         SELECT request_id, count(*) FROM ledger WHERE kind = 'refund' GROUP BY request_id HAVING count(*) > 1""",
     ),
     (
+        "a refund that is not what the provider, the house and a debt gave",
+        """
+        SELECT u.id, u.charged_micro_usd, sum(l.amount_micro_usd) FROM ledger l JOIN usage u ON u.id = l.request_id
+        WHERE l.kind IN ('refund', 'refund_reversal') GROUP BY u.id
+        HAVING sum(l.amount_micro_usd) <> 0
+            OR sum(CASE l.kind WHEN 'refund' THEN l.amount_micro_usd ELSE 0 END) <> u.charged_micro_usd""",
+    ),
+    (
+        "a debt that is not what refunds left less what earnings paid off",
+        """
+        SELECT a.id, a.debt_micro_usd, coalesce(sum(l.debt_micro_usd), 0) FROM accounts a
+        LEFT JOIN ledger l ON l.account_id = a.id GROUP BY a.id
+        HAVING a.debt_micro_usd <> coalesce(sum(l.debt_micro_usd), 0) OR a.debt_micro_usd < 0""",
+    ),
+    (
+        "a withdrawal whose entry took another amount",
+        """
+        SELECT w.id, w.amount_micro_usd, w.reduced_micro_usd, l.amount_micro_usd FROM withdrawals w
+        LEFT JOIN ledger l ON l.id = w.ledger_id
+        WHERE coalesce(w.amount_micro_usd + w.reduced_micro_usd + l.amount_micro_usd, -1) <> 0""",
+    ),
+    (
         "I5 balance is not the replay of the rows",
         """
         WITH moves (account, total, earned) AS (
             SELECT account_id, amount_micro_usd, withdrawable_micro_usd FROM ledger
             UNION ALL SELECT account_id, -charged_micro_usd, -charged_withdrawable_micro_usd FROM usage
-            UNION ALL SELECT provider_account_id, earned_micro_usd, earned_micro_usd FROM usage
-            UNION ALL SELECT 1, fee_micro_usd, fee_micro_usd FROM usage WHERE fee_micro_usd > 0),
+            UNION ALL SELECT provider_account_id, earned_micro_usd,
+                CASE provider_account_id WHEN account_id THEN 0 ELSE earned_micro_usd END FROM usage
+            UNION ALL SELECT 1, fee_micro_usd, CASE account_id WHEN 1 THEN 0 ELSE fee_micro_usd END FROM usage
+                WHERE fee_micro_usd > 0),
         sums AS (SELECT account, sum(total) AS total, sum(earned) AS earned FROM moves GROUP BY account)
         SELECT a.id, a.balance_micro_usd, coalesce(s.total, 0), a.withdrawable_micro_usd, coalesce(s.earned, 0)
         FROM accounts a LEFT JOIN sums s ON s.account = a.id
@@ -133,6 +157,13 @@ def audit_rows(db: sqlite3.Connection) -> Findings:
     ((balances, accounts),) = db.execute("SELECT coalesce(sum(balance_micro_usd), 0), count(*) FROM accounts")
     if credits != balances:
         lost.append(f"I1 credits less withdrawals are {credits}, balances {balances}")
+    # What went out and did not come back is pending or paid.
+    ((gone,),) = db.execute(
+        "SELECT coalesce(-sum(amount_micro_usd), 0) FROM ledger WHERE kind IN ('withdrawal', 'withdrawal_rejected')"
+    )
+    ((leaving,),) = db.execute("SELECT coalesce(sum(amount_micro_usd), 0) FROM withdrawals WHERE status <> 'rejected'")
+    if gone != leaving:
+        lost.append(f"I1 {gone} left for withdrawals, {leaving} are pending or paid")
     ((rows,),) = db.execute("SELECT count(*) FROM usage")
     return Findings(lost, rows, accounts)
 

@@ -34,6 +34,8 @@ pub struct AccountView {
     balance_usd: Usd,
     /// The part of the balance that was earned as a provider.
     withdrawable_micro_usd: MicroUsd,
+    /// What it owes of earnings that were refunded when they had left it.
+    debt_micro_usd: MicroUsd,
     /// What requests in flight have reserved.
     held_micro_usd: MicroUsd,
     available_micro_usd: MicroUsd,
@@ -88,6 +90,7 @@ impl AccountView {
             balance_micro_usd: balance.total,
             balance_usd: Usd(balance.total),
             withdrawable_micro_usd: balance.withdrawable,
+            debt_micro_usd: account.debt,
             held_micro_usd: held,
             available_micro_usd: balance.total.less(held),
             earned_micro_usd: None,

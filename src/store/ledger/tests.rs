@@ -66,6 +66,48 @@ fn credit_is_more_than_zero_and_fits_the_balance() {
 }
 
 #[test]
+fn a_debit_takes_what_is_there_and_not_held_and_earnings_last() {
+    // amount, reserved, held by others, of 100 with 30 withdrawable → what is left
+    let rows = [
+        (0, 100, 0, None),
+        (-5, 100, 0, None),
+        (i64::MAX, i64::MAX, 0, None),
+        (101, 200, 0, None),
+        (70, 70, 0, Some((30, 30))),
+        (80, 80, 0, Some((20, 20))),
+        (100, 100, 0, Some((0, 0))),
+        (70, 69, 0, None),
+        (70, 100, 31, None),
+        (70, 100, 30, Some((30, 30))),
+        (1, 100, 500, None),
+    ];
+    for (amount, reserved, held, left) in rows {
+        let (conn, [ada, _]) = database();
+        let before = Balance::default();
+        let after = Balance { total: MicroUsd::new(100), withdrawable: MicroUsd::new(30) };
+        let kind = "adjustment";
+        let movement = Movement { account_id: ada, kind, before, after, request_id: None, actor: "test", note: "" };
+        write(&conn, &movement, NOW).unwrap();
+        let wanted = Debit { account: ada, amount: MicroUsd::new(amount), note: "a slip".into() };
+        let done = debit(&conn, &wanted, MicroUsd::new(reserved), MicroUsd::new(held), "admin:eve", NOW);
+        let balance = accounts::balance(&conn, ada).unwrap();
+        assert_eq!((balance.total.micro(), balance.withdrawable.micro()), left.unwrap_or((100, 30)), "{amount}");
+        let Some((total, _)) = left else {
+            assert!(matches!(done, Err(StoreError::InvalidField { field: "amount_usd", .. })), "{amount}: {done:?}");
+            continue;
+        };
+        assert_eq!(done.unwrap().balance_micro_usd.micro(), total);
+        let entry = &list(&conn, ada, None, 1).unwrap()[0];
+        assert_eq!(
+            (entry.kind.as_str(), entry.amount_micro_usd.micro(), &*entry.note),
+            ("adjustment", -amount, "a slip")
+        );
+        assert_eq!(events::list(&conn, Some("credit.debit"), None, 10).unwrap().len(), 1);
+        assert!(crate::store::audit::audit(&conn).unwrap().ok);
+    }
+}
+
+#[test]
 fn entries_are_filtered_and_paged_newest_first() {
     let (conn, [ada, bob]) = database();
     // Ada's entries are of 1 to 4 micro-dollars, a second apart.
