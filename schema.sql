@@ -178,6 +178,18 @@ CREATE INDEX ledger_account ON ledger (account_id);
 -- A charge is refunded once.
 CREATE UNIQUE INDEX ledger_refund ON ledger (request_id) WHERE kind = 'refund';
 
+-- Debits that the command line asks a running server for, since only that one knows what its requests hold.
+-- The server writes the `answer` in the debit's transaction; who asked takes the row away.
+CREATE TABLE debit_requests (
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts (id),
+  amount_micro_usd INTEGER NOT NULL CHECK (amount_micro_usd > 0),
+  note TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  answer TEXT CHECK (answer IS NULL OR json_valid(answer)),
+  created_at INTEGER NOT NULL
+) STRICT;
+
 -- Answers to money writes that carried an Idempotency-Key: written in the same transaction as the money.
 CREATE TABLE idempotency (
   actor TEXT NOT NULL,

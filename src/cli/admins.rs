@@ -25,6 +25,17 @@ pub enum Command {
     },
     /// Make a key for an admin; it is shown once
     Key { name: String },
+    /// All admins, by name
+    List,
+    /// Remove an admin, its sessions and its keys; not the last one
+    Remove { name: String },
+    /// Give an admin another password, read from standard input: ends its sessions and keys
+    Password {
+        name: String,
+        /// From standard input: there is no other way, so this may be left out
+        #[arg(long)]
+        password_stdin: bool,
+    },
 }
 
 /// Shorter passwords are not taken: NIST SP 800-63B wants 8 at the least, and asks for more.
@@ -54,6 +65,36 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             })?;
             let view = json!({"id": key.id(), "key": key.expose()});
             out.print(&view, |_| format!("{}\nThis is the only time the key is shown.", key.expose()))
+        }
+        Command::List => {
+            let rows = store.read(|conn| admins::list(conn, now))?;
+            out.table(&rows, ["ID", "NAME", "PASSWORD", "KEYS", "SESSIONS", "CREATED"], |admin| {
+                [
+                    admin.id.to_string(),
+                    admin.name.clone(),
+                    if admin.has_password { "yes" } else { "no" }.to_owned(),
+                    admin.keys.to_string(),
+                    admin.sessions.to_string(),
+                    admin.created_at.to_string(),
+                ]
+            })
+        }
+        Command::Remove { name } => {
+            let admin = store.write_now(|conn| {
+                let admin = admins::find_any(conn, &name)?;
+                admins::remove(conn, admin.id, ACTOR, now)?;
+                Ok(admin)
+            })?;
+            let view = json!({"id": admin.id, "name": admin.name});
+            out.print(&view, |_| format!("removed admin {}, with its sessions and keys", admin.name))
+        }
+        Command::Password { name, password_stdin: _ } => {
+            // Looked for first: a password that is typed for nobody would be annoying.
+            let admin = store.read(|conn| admins::find_any(conn, &name))?;
+            let hash = hash(&read_password()?)?;
+            store.write_now(|conn| admins::set_password(conn, admin.id, &hash, ACTOR, now))?;
+            let view = json!({"id": admin.id, "name": admin.name});
+            out.print(&view, |_| format!("{} has another password; its sessions and keys are ended", admin.name))
         }
     }
 }

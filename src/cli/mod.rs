@@ -5,6 +5,7 @@
 
 mod accounts;
 mod admins;
+mod debit;
 mod demo;
 mod keys;
 mod json_line;
@@ -56,6 +57,8 @@ enum Command {
     Key(keys::Command),
     /// Add credit to an account
     Credit(money::CreditArgs),
+    /// Take credit back that was added by mistake
+    Debit(debit::DebitArgs),
     /// Prices of models
     #[command(subcommand)]
     Price(prices::Command),
@@ -124,6 +127,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
         Command::Account(command) => accounts::run(command, &store, out),
         Command::Key(command) => keys::run(command, &store, out),
         Command::Credit(args) => money::credit(args, &store, out),
+        Command::Debit(args) => debit::debit(args, &store, out),
         Command::Price(command) => prices::run(command, &store, out),
         Command::Provider(command) => providers::run(command, &store, out),
         Command::Usage(args) => money::usage(args, &store, out),

@@ -124,7 +124,10 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let world = World { relay: Arc::clone(&relay), verifier, door, settings: Arc::new(settings(&args)) };
     let server = http::start(world, listener)?;
     announce(address, demo.as_ref(), setup.as_deref(), out)?;
-    run_until_stopped(server, &relay).await?;
+    let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
+    let stopped = run_until_stopped(server, &relay).await;
+    debits.abort();
+    stopped?;
     relay.flush().await?;
     drop(relay);
     if let Some(demo) = demo {

@@ -85,6 +85,8 @@ pub struct DayView {
     requests: u64,
     charged_micro_usd: MicroUsd,
     fee_micro_usd: MicroUsd,
+    /// What refunds gave back on that day, of whichever day's requests.
+    refunded_micro_usd: MicroUsd,
 }
 
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -190,7 +192,7 @@ fn days(
     let found: Vec<_> = found.into_iter().collect();
     remembered.remember(&found, yesterday);
     known.extend(found);
-    known.retain(|day, totals| (first..=today).contains(day) && totals.requests > 0);
+    known.retain(|day, totals| (first..=today).contains(day) && *totals != DayTotals::default());
     Ok(known)
 }
 
@@ -217,6 +219,7 @@ impl DayView {
             requests: totals.requests,
             charged_micro_usd: totals.charged,
             fee_micro_usd: totals.fee,
+            refunded_micro_usd: totals.refunded,
         }
     }
 }

@@ -60,6 +60,7 @@ const SOURCES: &[Source] = sources![
     "js/usage.js",
     "js/admin/account.js",
     "js/admin/accounts.js",
+    "js/admin/admins.js",
     "js/admin/credit.js",
     "js/admin/events.js",
     "js/admin/gate.js",

@@ -111,12 +111,7 @@ pub async fn setup(request: HttpRequest, payload: Payload, world: Data<World>) -
     if !world.door.setup.is(token.expose()) {
         return Err(ApiError::wrong_setup_token());
     }
-    if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&password.expose().len()) {
-        let text = format!("a password is {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters");
-        return Err(ApiError::invalid(Some("password"), text));
-    }
-    let hashed = tokio::task::spawn_blocking(move || hash_password(&password)).await;
-    let hashed = hashed.ok().and_then(Result::ok).ok_or_else(ApiError::internal)?;
+    let hashed = hash_new_password(password).await?;
     let made =
         begin(&world, &request, StatusCode::CREATED, move |conn, now| admins::create_first(conn, &name, &hashed, now));
     match made.await {
@@ -128,6 +123,19 @@ pub async fn setup(request: HttpRequest, payload: Payload, world: Data<World>) -
             Ok(made)
         }
     }
+}
+
+/// The PHC text of a password that somebody chose.
+///
+/// # Errors
+/// 400 if it is too short or too long.
+pub async fn hash_new_password(password: Secret) -> Result<String, ApiError> {
+    if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&password.expose().len()) {
+        let text = format!("a password is {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters");
+        return Err(ApiError::invalid(Some("password"), text));
+    }
+    let hashed = tokio::task::spawn_blocking(move || hash_password(&password)).await;
+    hashed.ok().and_then(Result::ok).ok_or_else(ApiError::internal)
 }
 
 /// The admin whose session the request carries.

@@ -6,6 +6,7 @@ mod arrival;
 mod bill;
 mod capped;
 mod count;
+mod debits;
 mod probe;
 mod quote;
 mod rate;

@@ -29,6 +29,7 @@ pub mod summary;
 pub mod earnings;
 pub mod stats;
 pub mod ledger;
+pub mod debit_requests;
 mod debts;
 pub mod refund;
 pub mod withdrawals;

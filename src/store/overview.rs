@@ -1,5 +1,7 @@
 //! What the admin's first page counts: money held, and what happened by day.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 
 use super::StoreError;
@@ -43,6 +45,8 @@ pub struct DayTotals {
     pub charged: MicroUsd,
     /// The house's part of it.
     pub fee: MicroUsd,
+    /// What refunds gave back on that day, of whichever day's requests.
+    pub refunded: MicroUsd,
     /// Requests whose tokens no provider reported.
     pub estimated: u64,
     /// Requests that failed at the provider.
@@ -65,7 +69,7 @@ pub fn totals(conn: &Connection) -> Result<Totals, StoreError> {
     })?)
 }
 
-/// The days from `first` until before `end` that had requests, oldest first. Reads only their rows:
+/// The days from `first` until before `end` that had requests or refunds, oldest first. Reads only their rows:
 /// ids are ordered by time.
 ///
 /// # Errors
@@ -84,12 +88,22 @@ pub fn days(conn: &Connection, first: Day, end: Day) -> Result<Vec<(Day, DayTota
                 requests: row.get(1)?,
                 charged: MicroUsd::new(row.get(2)?),
                 fee: MicroUsd::new(row.get(3)?),
+                refunded: MicroUsd::ZERO,
                 estimated: row.get(4)?,
                 failed: row.get(5)?,
             },
         ))
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut days = rows.collect::<rusqlite::Result<BTreeMap<Day, DayTotals>>>()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT (id >> 20) / 86400000 AS day, sum(amount_micro_usd) FROM ledger \
+         WHERE id >= ?1 AND id < ?2 AND kind = 'refund' GROUP BY day",
+    )?;
+    let mut rows = statement.query(params![bound(first), bound(end)])?;
+    while let Some(row) = rows.next()? {
+        days.entry(row.get(0)?).or_default().refunded = MicroUsd::new(row.get(1)?);
+    }
+    Ok(days.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -134,10 +148,19 @@ mod tests {
             requests,
             charged: MicroUsd::new(charged),
             fee: MicroUsd::new(fee),
+            refunded: MicroUsd::ZERO,
             estimated,
             failed,
         };
         assert_eq!(found, [(19_999, day(1, 100, 10, 0, 0)), (20_000, day(2, 20, 2, 1, 1))]);
+        // Given back a day later, on which nothing was asked for.
+        conn.execute(
+            "INSERT INTO ledger (id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, \
+             balance_after_micro_usd, request_id, actor, note, created_at) VALUES (?1, 5, 'refund', 20, 0, 20, ?2, 'a', '', 0)",
+            [RequestId::first_at(start_of(20_001)).to_i64(), RequestId::first_at(midnight).to_i64() + 1],
+        )?;
+        let refunded = DayTotals { refunded: MicroUsd::new(20), ..DayTotals::default() };
+        assert_eq!(days(&conn, 20_001, 20_002)?, [(20_001, refunded)]);
         assert_eq!(totals(&conn)?, Totals { accounts: 0, balance: MicroUsd::ZERO, withdrawable: MicroUsd::ZERO });
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Totals of usage rows, for charts.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -87,6 +90,8 @@ pub struct Total {
     pub cost_micro_usd: MicroUsd,
     /// What was debited.
     pub charged_micro_usd: MicroUsd,
+    /// The part of it that was given back since.
+    pub refunded_micro_usd: MicroUsd,
 }
 
 /// The totals of an account's rows that match. Reads them all: for the blocking pool.
@@ -96,6 +101,7 @@ pub struct Total {
 pub fn summary(conn: &Connection, account: AccountId, filter: &Filter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
     let (condition, values) = filter.condition(account);
     let (group, order) = by.sql();
+    let refunded = refunded(conn, account, (&condition, &values), group)?;
     let name = match by {
         GroupBy::Key => "(SELECT name FROM keys WHERE id = key_id)",
         GroupBy::Day | GroupBy::Model => "''",
@@ -106,6 +112,7 @@ pub fn summary(conn: &Connection, account: AccountId, filter: &Filter, by: Group
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+        let refunded_micro_usd = refunded.get(&format!("{:?}", row.get_ref(0)?)).copied().unwrap_or_default();
         let group = match by {
             GroupBy::Day => Group::Day { day: day_text(row.get(0)?) },
             GroupBy::Model => Group::Model { model: row.get(0)? },
@@ -119,7 +126,27 @@ pub fn summary(conn: &Connection, account: AccountId, filter: &Filter, by: Group
             cached_tokens: row.get(4)?,
             cost_micro_usd: MicroUsd::new(row.get(5)?),
             charged_micro_usd: MicroUsd::new(row.get(6)?),
+            refunded_micro_usd,
         })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What was given back of each group's rows. By the refunds, of which there are few, not by the rows.
+fn refunded(
+    conn: &Connection,
+    account: AccountId,
+    (condition, values): (&str, &[Value]),
+    group: &str,
+) -> Result<HashMap<String, MicroUsd>, StoreError> {
+    let sql = format!(
+        "SELECT {group}, sum(charged_micro_usd) FROM usage NOT INDEXED WHERE {condition} AND id IN \
+         (SELECT request_id FROM ledger WHERE account_id = ? AND kind = 'refund') GROUP BY 1"
+    );
+    let values = values.iter().cloned().chain([Value::Integer(account.to_i64())]);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+        Ok((format!("{:?}", row.get_ref(0)?), MicroUsd::new(row.get(1)?)))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

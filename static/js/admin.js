@@ -13,6 +13,7 @@ const views = [
   ['providers', 'Providers', () => import('./admin/providers.js')],
   ['withdrawals', 'Withdrawals', () => import('./admin/withdrawals.js')],
   ['invites', 'Invite codes', () => import('./admin/invites.js')],
+  ['admins', 'Admins', () => import('./admin/admins.js')],
   ['events', 'Events', () => import('./admin/events.js')],
 ];
 const account = ['accounts', 'Account', () => import('./admin/account.js')];

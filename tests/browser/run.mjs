@@ -243,6 +243,20 @@ test('a charge is refunded once', async () => {
   assert.equal((await json('GET', `/v1/admin/accounts/${account}`)).balance_micro_usd, 11_500_000);
 });
 
+test('credit added by mistake is taken back, but no more than is there', async () => {
+  await press('Take credit back');
+  await dialog().getByLabel('Amount in USD').fill('12');
+  await dialog().getByLabel('Note').fill('a slip');
+  await press('Take back', dialog());
+  await dialog().getByText(/at most \$11\.50 can be taken back/).waitFor();
+  await dialog().getByLabel('Amount in USD').fill('1.5');
+  await press('Take back', dialog());
+  await page.getByRole('cell', { name: /Adjustment.*a slip/ }).waitFor();
+  assert.equal((await json('GET', `/v1/admin/accounts/${account}`)).balance_micro_usd, 10_000_000);
+  assert.equal((await api('POST', '/v1/admin/credit', { account, amount_usd: '1.50' })).status, 200);
+  await page.getByText('$11.50').first().waitFor();
+});
+
 test('suspend refuses the keys, resume lets them in again', async () => {
   await press('Suspend');
   await press('Suspend', dialog());
@@ -497,6 +511,38 @@ test('each page weighs at most 150 kB over the wire', async () => {
   });
 });
 
+test('an admin is made, signs in, and is out at once with a new password', async () => {
+  await view('admins');
+  await press('New admin');
+  await dialog().getByLabel('Name', { exact: true }).fill('bob');
+  await dialog().getByLabel('Password', { exact: true }).fill('first password of bob');
+  await dialog().getByLabel('Password again').fill('first password of bob');
+  await press('Create admin', dialog());
+  const row = page.getByRole('row').filter({ hasText: 'bob' });
+  await row.waitFor();
+  const other = await browser.newContext();
+  const his = await open('/admin#/admins', other);
+  await signIn(his, 'bob', 'first password of bob');
+  await his.getByRole('row').filter({ hasText: 'bobyou' }).or(his.getByRole('row').filter({ hasText: /bob\s*you/ })).first().waitFor();
+  await press('New password for bob');
+  await dialog().getByLabel('Password', { exact: true }).fill('second password of bob');
+  await dialog().getByLabel('Password again').fill('second password of bob');
+  await press('Set password', dialog());
+  await page.getByText('bob has another password.').waitFor();
+  const cookies = await other.cookies(server.url);
+  const { name, value } = cookies.find((one) => one.name.includes('coordinator'));
+  const replayed = await fetch(`${server.url}/v1/admin/overview`, { headers: { cookie: `${name}=${value}` } });
+  assert.equal(replayed.status, 401, 'the session ended with the old password');
+  await other.close();
+  await press('Remove bob');
+  await press('Remove admin', dialog());
+  await page.getByText('bob is no admin any more.').waitFor();
+  await press('Remove ada');
+  await press('Remove admin', dialog());
+  await dialog().getByText(/last admin/).waitFor();
+  await page.keyboard.press('Escape');
+});
+
 const views = {
   overview: ['/admin#/overview'],
   accounts: ['/admin#/accounts'],
@@ -507,6 +553,8 @@ const views = {
     await at.getByLabel('Note').fill('Invoice 115');
     await press('Continue', at);
   }],
+  debit: [() => `/admin#/accounts/${account}`, (at) => press('Take credit back', at)],
+  admins: ['/admin#/admins'],
   'new-key': [() => `/admin#/accounts/${account}`, (at) => press('New key', at)],
   prices: ['/admin#/prices'],
   'price-edit': ['/admin#/prices', (at) => press('Edit the price of Gemma 4 26B', at)],

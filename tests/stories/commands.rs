@@ -198,9 +198,10 @@ fn help_and_version_are_for_people() {
         assert!(!said.stdout.is_empty());
     }
     let help = Coordinator::new().cli_plain(&["--help"]).stdout;
-    for command in
-        ["serve", "admin", "account", "key", "credit", "price", "provider", "usage", "ledger", "audit", "backup"]
-    {
+    for command in [
+        "serve", "admin", "account", "key", "credit", "debit", "price", "provider", "usage", "ledger", "audit",
+        "backup",
+    ] {
         assert!(help.contains(command), "{command} in {help}");
     }
 }

@@ -15,6 +15,8 @@ mod idempotency;
 mod caps;
 mod withdrawals;
 mod refunds;
+mod debits;
+mod admins;
 mod auth;
 mod bad_input;
 mod bad_framing;

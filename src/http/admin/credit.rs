@@ -1,4 +1,4 @@
-//! What admins do: adding credit.
+//! What admins do: adding credit, and taking it back.
 
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,7 +18,7 @@ use crate::http::world::World;
 use crate::store::idempotency::Answer;
 use crate::store::{Connection, StoreError, accounts, ledger};
 
-/// The body of `POST /v1/admin/credit`: either account or email.
+/// The body of `POST /v1/admin/credit` and `/v1/admin/debit`: either account or email.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditBody {
@@ -36,19 +36,48 @@ pub struct CreditBody {
 pub async fn credit(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
     let admin = auth::admin(&world, &request).await?;
     let bytes = body::read(&world, &request, payload).await?;
-    let credit: CreditBody = body::parse(&bytes)?;
-    let who = match (credit.account, credit.email) {
-        (Some(who), None) | (None, Some(who)) => who,
-        _ => return Err(ApiError::invalid(Some("account"), "give either account or email")),
-    };
-    let amount = amount(&credit.amount_usd)?;
-    let note = credit.note.unwrap_or_default();
+    let Wanted { who, amount, note } = wanted(&bytes)?;
     money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
         let account = accounts::find(conn, &who)?;
         let credited = ledger::credit(conn, account.id, amount, &note, actor, now)?;
         answer(200, &credited)
     })
     .await
+}
+
+/// `POST /v1/admin/debit`: takes credit back that was added by mistake.
+///
+/// # Errors
+/// 400 for a field, or for more than is there and not on hold; 401, 403, 404 for the account, 422 for a reused
+/// idempotency key.
+pub async fn debit(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let Wanted { who, amount, note } = wanted(&bytes)?;
+    let account = world.relay.store.read(|conn| accounts::find(conn, &who))?.id;
+    let mut hold = world.relay.reserve_debit(account, amount)?;
+    let debit = ledger::Debit { account, amount, note };
+    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+        let others = hold.settling();
+        answer(200, &ledger::debit(conn, &debit, hold.amount(), others, actor, now)?)
+    })
+    .await
+}
+
+/// What the two bodies say.
+struct Wanted {
+    who: String,
+    amount: MicroUsd,
+    note: String,
+}
+
+fn wanted(bytes: &Bytes) -> Result<Wanted, ApiError> {
+    let body: CreditBody = body::parse(bytes)?;
+    let who = match (body.account, body.email) {
+        (Some(who), None) | (None, Some(who)) => who,
+        _ => return Err(ApiError::invalid(Some("account"), "give either account or email")),
+    };
+    Ok(Wanted { who, amount: amount(&body.amount_usd)?, note: body.note.unwrap_or_default() })
 }
 
 /// An amount in USD, as a string or a number: read from its text, never through a float.

@@ -1,6 +1,7 @@
 //! What admins do below `/v1/admin`, a file for each thing.
 
 pub mod accounts;
+pub mod admins;
 pub mod credit;
 mod earnings;
 pub mod events;
@@ -19,7 +20,9 @@ use super::resource;
 /// The routes of this room.
 pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/admin/credit").route(web::post().to(credit::credit)))
+        .service(resource("/v1/admin/debit").route(web::post().to(credit::debit)))
         .configure(accounts::routes)
+        .configure(admins::routes)
         .configure(keys::routes)
         .configure(refund::routes)
         .configure(pricing::routes)

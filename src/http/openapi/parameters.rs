@@ -32,6 +32,7 @@ fn in_path(name: &str) -> Value {
     let reference = |schema: &str| json!({"$ref": format!("#/components/schemas/{schema}")});
     let schema = match name {
         "account_id" => reference("AccountId"),
+        "admin_id" => reference("AdminId"),
         "key_id" => reference("KeyId"),
         "provider_id" => reference("ProviderId"),
         "withdrawal_id" => reference("WithdrawalId"),

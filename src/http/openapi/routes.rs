@@ -221,6 +221,29 @@ pub const ROUTES: &[Route] = &[
     get("/v1/admin/accounts/{account_id}/ledger", "Its ledger, newest first", Admin, LEDGER, Rows("LedgerEntry")),
     post("/v1/admin/credit", "Add credit", Admin, Json("CreditBody"), One(200, "Credited"), &[404, 409, 422]),
     post(
+        "/v1/admin/debit",
+        "Take credit back that was added by mistake: never what requests hold, earnings last",
+        Admin,
+        Json("CreditBody"),
+        One(200, "Debited"),
+        &[404, 409, 422],
+    ),
+    get("/v1/admin/admins", "Admins, by name", Admin, "", Many("Admin")),
+    post("/v1/admin/admins", "Make an admin", Admin, Json("NewAdminBody"), One(201, "Admin"), &[409]),
+    send(
+        "patch",
+        "/v1/admin/admins/{admin_id}",
+        "Give an admin another password: ends its sessions and keys",
+        Admin,
+        Json("AdminPatch"),
+        One(200, "Admin"),
+        &[],
+    ),
+    Route {
+        errors: &[409],
+        ..delete("/v1/admin/admins/{admin_id}", "Remove an admin, its sessions and its keys", Admin, Empty(204))
+    },
+    post(
         "/v1/admin/refund",
         "Reverse a charge, once, and the earning with it",
         Admin,

@@ -7,7 +7,7 @@ import { createKey, keyTable } from '../keys.js';
 import { micro } from '../money.js';
 import { badge, button, confirm, copyButton, dialog, field, figures, form, into, money, say, section, when } from '../ui.js';
 import { ledgerTable, usageChart, usageTable } from '../usage.js';
-import { addCredit, refund } from './credit.js';
+import { addCredit, refund, takeBack } from './credit.js';
 
 function rename(account, done) {
   dialog('Name and email', (close) => form({
@@ -63,6 +63,11 @@ export function view({ signal, params, heading, tools, entitle, poll }) {
     draw(true);
     refresh();
   }), 'primary');
+  const debit = button('Take back', () => takeBack(account, (result) => {
+    account = { ...account, balance_micro_usd: result.balance_micro_usd };
+    draw(true);
+    refresh();
+  }), 'quiet', { 'aria-label': 'Take credit back' });
   const status = button('Suspend', () => suspend(account, changed), 'quiet');
 
   function draw(lit = false) {
@@ -75,6 +80,7 @@ export function view({ signal, params, heading, tools, entitle, poll }) {
       ['On hold', money(account.held_micro_usd), 'for requests in flight'],
       ['Available', money(micro(account.balance_micro_usd) - micro(account.held_micro_usd))],
       earned && ['Earned', money(account.earned_micro_usd ?? account.withdrawable_micro_usd), h('span', {}, money(account.withdrawable_micro_usd), ' withdrawable')],
+      micro(account.debt_micro_usd ?? 0) > 0n && ['Owed', money(account.debt_micro_usd), 'of refunded earnings'],
     ], 'big');
     numbers.firstChild.classList.toggle('fresh', lit);
     fill(top,
@@ -100,7 +106,7 @@ export function view({ signal, params, heading, tools, entitle, poll }) {
   into(top, async () => {
     account = await get(path, { signal });
     if (signal.aborted) return [];
-    fill(actions, button('Edit', () => rename(account, changed), 'quiet'), status, credit);
+    fill(actions, button('Edit', () => rename(account, changed), 'quiet'), status, debit, credit);
     tools.append(actions);
     draw();
     rest.hidden = false;

@@ -1,4 +1,4 @@
-// Adding credit and giving a charge back: money moves once, however often a button is pressed.
+// Adding credit, taking it back, and giving a charge back: money moves once, however often a button is pressed.
 
 import { call, idempotencyKey } from '../api.js';
 import { h } from '../dom.js';
@@ -52,11 +52,46 @@ export function addCredit(account, done) {
   });
 }
 
+/**
+ * Takes credit back that was added by mistake. The server knows what requests hold, so it has the last word on how much
+ * there is. One idempotency key for the form, as above.
+ */
+export function takeBack(account, done) {
+  const free = micro(account.balance_micro_usd) - micro(account.held_micro_usd);
+  let key = idempotencyKey();
+  let unsure = false;
+  dialog(`Take credit back from ${account.name}`, (close) => [
+    h('p', {}, 'For a top-up that was a mistake. At most ', h('strong', {}, money(free)), ' is there and not on hold; what was earned goes last.'),
+    form({
+      fields: [
+        field({ label: 'Amount in USD', name: 'amount_usd', prefix: '$', inputmode: 'decimal', required: true, placeholder: '10.00' }),
+        field({ label: 'Note', name: 'note', required: true, maxlength: 500, hint: 'Kept in the ledger: what was wrong.' }),
+      ],
+      submit: 'Take back', kind: 'danger', cancel: close,
+      async save({ amount_usd, note }) {
+        const sum = parseUsd(amount_usd);
+        if (!sum) throw new FieldError('amount_usd', 'An amount above zero such as 10 or 10.50, six decimals at most.');
+        try {
+          const result = await call('POST', '/v1/admin/debit', { body: { account: account.id, amount_usd: decimal(sum), note }, idempotencyKey: key });
+          close();
+          say(`${usd(result.debited_micro_usd)} taken back from ${account.name}. The balance is ${usd(result.balance_micro_usd)}.`);
+          done(result);
+        } catch (error) {
+          unsure ||= error.unknown;
+          if (unsure) error.message += ' It is not known whether it was taken. Pressing again is safe: it is taken once.';
+          else key = idempotencyKey();
+          throw error;
+        }
+      },
+    }),
+  ]);
+}
+
 /** Gives back what one request was charged. */
 export function refund(row, done) {
   const key = idempotencyKey();
   dialog('Refund this request?', (close) => [
-    h('p', {}, 'The account gets ', h('strong', {}, money(row.charged_micro_usd ?? row.cost_micro_usd)), ' back, and the provider’s earning for it is taken back. This can be done once.'),
+    h('p', {}, 'The account gets ', h('strong', {}, money(row.charged_micro_usd ?? row.cost_micro_usd)), ' back, and the provider’s earning for it is taken back: out of its balance, its pending withdrawals, or what it earns next. This can be done once.'),
     h('p.mono', {}, row.request_id),
     form({
       fields: [field({ label: 'Reason', name: 'reason', required: true, maxlength: 500 })],
@@ -64,7 +99,8 @@ export function refund(row, done) {
       async save({ reason }) {
         const result = await call('POST', '/v1/admin/refund', { body: { request_id: row.request_id, reason }, idempotencyKey: key });
         close();
-        say(`${usd(result.refunded_micro_usd)} refunded. The balance is ${usd(result.balance_micro_usd)}.`);
+        const owed = micro(result.debt_micro_usd) > 0n ? ` The provider owes ${usd(result.debt_micro_usd)} of it.` : '';
+        say(`${usd(result.refunded_micro_usd)} refunded. The balance is ${usd(result.balance_micro_usd)}.${owed}`);
         done(result);
       },
     }),

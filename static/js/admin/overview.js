@@ -56,7 +56,7 @@ export function view({ signal, poll }) {
     const all = providers.up + (providers.down ?? []).length;
     fill(top, figures([
       ['Credit held by accounts', money(found.balance_micro_usd), `${plural(found.accounts, 'account')}, ${usd(found.held_micro_usd)} on hold`],
-      ['Charged today', money(today.charged_micro_usd), `of it ${usd(today.fee_micro_usd)} fee`],
+      ['Charged today', money(today.charged_micro_usd), `of it ${usd(today.fee_micro_usd)} fee; ${usd(today.refunded_micro_usd ?? 0)} refunded`],
       ['Requests today', number(today.requests), 'since 00:00 UTC'],
       ['Providers up', `${providers.up} of ${all}`, providers.disabled ? `${providers.disabled} disabled` : null],
     ], 'big'));

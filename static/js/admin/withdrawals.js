@@ -2,7 +2,7 @@
 
 import { call, query } from '../api.js';
 import { h } from '../dom.js';
-import { usd } from '../money.js';
+import { decimal, micro, usd } from '../money.js';
 import { paged } from '../table.js';
 import { badge, button, dialog, field, form, money, say, segmented, when, who } from '../ui.js';
 
@@ -15,7 +15,7 @@ function decide(row, verb, done) {
       fields: [paying ? field({ label: 'Reference', name: 'reference', maxlength: 200, hint: 'Of the transfer.' }) : field({ label: 'Reason', name: 'reason', required: true, maxlength: 500 })],
       submit: paying ? 'Mark as paid' : 'Reject', kind: paying ? 'primary' : 'danger', cancel: close,
       async save(values) {
-        const body = paying ? { reference: values.reference || null } : { reason: values.reason };
+        const body = paying ? { reference: values.reference || null, amount_usd: decimal(micro(row.amount_micro_usd)) } : { reason: values.reason };
         await call('POST', `/v1/admin/withdrawals/${encodeURIComponent(row.id)}/${verb}`, { body });
         close();
         say(paying ? 'Marked as paid.' : 'Rejected; the amount is back in the balance.');
@@ -36,7 +36,7 @@ export function view({ signal, poll }) {
       { name: 'Account', kind: 'main', cell: (row) => [h('a.strong', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id), row.note && h('small', {}, row.note)] },
       { name: 'Asked', cell: (row) => when(row.created_at) },
       { name: 'State', cell: (row) => [badge(row.status, kinds[row.status]), row.decided_by && h('small', {}, 'by ', who(row.decided_by)), row.reason && h('small', {}, row.reason)] },
-      { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true }) },
+      { name: 'Amount', kind: 'num sum lead', cell: (row) => [money(row.amount_micro_usd, { aligned: true }), micro(row.reduced_micro_usd ?? 0) > 0n && h('small', {}, `${usd(row.reduced_micro_usd)} less: refunded`)] },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => row.status === 'pending' && [
         button('Paid', () => decide(row, 'paid', load), 'small', { 'aria-label': `Mark the withdrawal of ${row.account_name} as paid` }),
         button('Reject', () => decide(row, 'reject', load), 'quiet small', { 'aria-label': `Reject the withdrawal of ${row.account_name}` }),
