@@ -3,7 +3,8 @@
 //! The coordinator uses it over a socket like any other provider. It speaks every dialect, streams at a
 //! model's pace, counts its tokens honestly, and can take on the habits of real servers ([`Imitate`]).
 //! Beside the fields of the dialects it knows `ignore_eos`, and for tests `demo_tokens` (exactly so many),
-//! `demo_delay_ms` (a token, 0 to 1000) and `demo_cached_tokens` (so many of the prompt from a cache).
+//! `demo_delay_ms` (a token, 0 to 1000) and `demo_cached_tokens` (so many of the prompt from a cache). A user who
+//! writes `Call the tool NAME {"its":"arguments"}` gets that call.
 
 mod tokens;
 mod synth;

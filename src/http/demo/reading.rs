@@ -1,12 +1,13 @@
 //! Reads a conversation and what is wanted of it, whatever the dialect: their shapes differ little.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::ask::Fault;
 use super::generate::Want;
 use super::prompt::{Prompt, Turn};
 
-/// A user who says this has a tool called without `tool_choice`: the one whose name follows, else the first.
+/// A user who says this has a tool called without `tool_choice`: the one whose name follows, else the first; with
+/// the JSON object behind the name as its arguments, if there is one.
 const CALL_PHRASE: &str = "call the tool";
 
 /// A conversation: what stands before it in `system_field`, and its messages in `field` (for the
@@ -51,14 +52,16 @@ fn last_request(turns: &[Turn]) -> Option<&str> {
     (last.role == "user").then_some(&last.text)
 }
 
-/// The tool that `text` asks to call.
-fn asked_tool<'a>(text: &str, tools: &'a [Value]) -> Option<&'a Value> {
-    let text = text.to_lowercase();
-    let (_, rest) = text.split_once(CALL_PHRASE)?;
-    let name =
-        rest.trim_start().split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).find(|w| !w.is_empty());
-    let named = tools.iter().find(|tool| tool_name(tool).map(str::to_lowercase).as_deref() == name);
-    named.or_else(|| tools.first())
+/// The tool that `text` asks to call, and the arguments if it gives them: a JSON object behind the name.
+fn asked_tool<'a>(text: &str, tools: &'a [Value]) -> Option<(&'a Value, Option<Value>)> {
+    let at = text.to_ascii_lowercase().find(CALL_PHRASE)?.checked_add(CALL_PHRASE.len())?;
+    let rest = text.get(at..)?;
+    let (before, arguments) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
+    let mut words = before.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).filter(|w| !w.is_empty());
+    let name = words.next().map(str::to_lowercase);
+    let given = words.next().is_none().then(|| serde_json::Deserializer::from_str(arguments).into_iter().next());
+    let named = tools.iter().find(|tool| tool_name(tool).map(str::to_lowercase) == name);
+    Some((named.or_else(|| tools.first())?, given.flatten().and_then(Result::ok)))
 }
 
 /// The conversation counted, tools included.
@@ -107,16 +110,21 @@ pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -
     let tool = match (named, kind) {
         (Some(name), _) => {
             let tool = tools.iter().find(|t| tool_name(t) == Some(name));
-            Some(tool.ok_or_else(|| Fault::field("tool_choice", format!("no tool is named {name}")))?)
+            Some((tool.ok_or_else(|| Fault::field("tool_choice", format!("no tool is named {name}")))?, None))
         }
         (None, "required" | "any") => {
-            Some(tools.first().ok_or_else(|| Fault::field("tools", "tool_choice asks for a tool, and there is none"))?)
+            let first = tools.first();
+            Some((first.ok_or_else(|| Fault::field("tools", "tool_choice asks for a tool, and there is none"))?, None))
         }
         (None, "none") => None,
         (None, _) => last_request(turns).and_then(|text| asked_tool(text, tools)),
     };
-    if let Some((tool, name)) = tool.and_then(|t| Some((t, tool_name(t)?))) {
-        return Ok(Want::Tool { name: name.to_owned(), schema: tool_schema(tool).clone() });
+    if let Some((tool, given)) = tool
+        && let Some(name) = tool_name(tool)
+    {
+        // A constant is a schema too.
+        let schema = given.map_or_else(|| tool_schema(tool).clone(), |value| json!({"const": value}));
+        return Ok(Want::Tool { name: name.to_owned(), schema });
     }
     let schema = |f: &Value| f.pointer("/json_schema/schema").or_else(|| f.get("schema")).cloned().unwrap_or_default();
     Ok(match format.and_then(|f| Some((f, f.get("type")?.as_str()?))) {
@@ -138,7 +146,6 @@ fn tool_schema(tool: &Value) -> &Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
@@ -226,6 +233,25 @@ mod tests {
             let got = want(&body, None, &turns(&body, None, "messages").unwrap()).unwrap();
             let got = if let Want::Tool { name, .. } = &got { Some(name.as_str()) } else { None };
             assert_eq!(got, wanted, "{messages}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_a_call_can_be_given() {
+        let tools = json!([{"name": "Agent"}, {"name": "Bash", "input_schema": {"type": "object", "required": ["x"]}}]);
+        let given = json!({"const": {"command": "touch {a}"}});
+        let schema = &tools[1]["input_schema"];
+        let cases = [
+            (r#"İ: Call the TOOL Bash {"command": "touch {a}"} now {"b": 1}"#, "Bash", &given),
+            ("call the tool `bash`: {\"command\":\"touch {a}\"}", "Bash", &given),
+            ("call the tool {\"command\":\"touch {a}\"}", "Agent", &given),
+            (r#"Call the tool Bash, as in {"command": "touch {a}"}"#, "Bash", schema),
+            (r#"Call the tool Bash {"command": "#, "Bash", schema),
+        ];
+        for (said, wanted, arguments) in cases {
+            let body = map(json!({"messages": [{"role": "user", "content": said}], "tools": tools}));
+            let got = want(&body, None, &turns(&body, None, "messages").unwrap()).unwrap();
+            assert_eq!(got, Want::Tool { name: wanted.into(), schema: arguments.clone() }, "{said}");
         }
     }
 }
