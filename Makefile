@@ -1,6 +1,6 @@
 # The ways to work on this project. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture clean
+.PHONY: help run test check bench torture agents clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,10 @@ bench: ## billed requests against nginx with no billing: speed, rows, memory, st
 torture: ## kill, cut, starve and flood the real binary, then audit it
 	cargo build --release
 	python3 tests/torture/run.py --binary target/release/coordinator
+
+agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the demo: what they send, are told and pay
+	cargo build
+	python3 tests/agents/run.py --binary target/debug/coordinator
 
 clean: ## remove what was built and the demo's data
 	cargo clean

@@ -52,13 +52,14 @@ impl Dialect for Messages {
             head.push(named("ping", json!({})));
         }
         let (reason, stop) = stop_reason(&job);
+        // Anthropic's repeats the input, and there are clients that read it nowhere else.
+        let mut used = usage(&job, job.answer.tokens);
+        if job.style == Imitate::LlamaCpp {
+            used = json!({"output_tokens": job.answer.tokens});
+        }
         let tail = vec![
             named("content_block_stop", json!({"index": 0})),
-            named(
-                "message_delta",
-                json!({"delta": {"stop_reason": reason, "stop_sequence": stop},
-                    "usage": {"output_tokens": job.answer.tokens}}),
-            ),
+            named("message_delta", json!({"delta": {"stop_reason": reason, "stop_sequence": stop}, "usage": used})),
             named("message_stop", json!({})),
         ];
         let tool = job.answer.tool.is_some();
@@ -104,13 +105,17 @@ fn stop_reason(job: &Job) -> (Option<&'static str>, Option<&str>) {
 }
 
 fn message(job: &Job, content: &Value, reason: Option<&str>, stop: Option<&str>, output: usize) -> Value {
-    // `input_tokens` is without the cached part: unlike OpenAI's, the two add up to the prompt.
     json!({
         "id": format!("msg_{}", job.id), "type": "message", "role": "assistant", "model": job.ask.model,
         "content": content, "stop_reason": reason, "stop_sequence": stop,
-        "usage": {"input_tokens": job.prompt.saturating_sub(job.cached), "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": job.cached, "output_tokens": output},
+        "usage": usage(job, output),
     })
+}
+
+fn usage(job: &Job, output: usize) -> Value {
+    // `input_tokens` is without the cached part: unlike OpenAI's, the two add up to the prompt.
+    json!({"input_tokens": job.prompt.saturating_sub(job.cached), "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": job.cached, "output_tokens": output})
 }
 
 #[cfg(test)]
@@ -146,6 +151,7 @@ mod tests {
         let counted = count_tokens(&counted).unwrap()["input_tokens"].as_u64().unwrap();
         assert_eq!(input["input_tokens"].as_u64().unwrap() + 2, counted);
         assert_eq!(docs[7]["usage"]["output_tokens"], 3);
+        assert_eq!(docs[7]["usage"]["input_tokens"], input["input_tokens"]);
         assert_eq!(docs[7]["delta"]["stop_reason"], "max_tokens");
     }
 
