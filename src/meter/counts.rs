@@ -93,19 +93,19 @@ impl Counts {
     }
 
     /// Prompt tokens read from the cache.
-    pub fn from_cache(&self) -> Option<u64> {
+    pub fn cache_read(&self) -> Option<u64> {
         let not_missed = || self.prompt?.checked_sub(self.missed?);
         later(self.cache_read, self.cached).or_else(not_missed)
     }
 
     /// The prompt without what came from the cache or went into it.
     pub fn apart(&self) -> Option<u64> {
-        self.input.or_else(|| self.prompt?.checked_sub(self.from_cache().unwrap_or(0)))
+        self.input.or_else(|| self.prompt?.checked_sub(self.cache_read().unwrap_or(0)))
     }
 
     /// What the counts add up to, where `input_tokens` counts the whole prompt unless the total says otherwise.
     pub fn reported(&self, endpoint: Endpoint) -> Reported {
-        let cached_tokens = self.from_cache();
+        let cached_tokens = self.cache_read();
         let mut prompt = later(self.input.and_then(|n| self.with_cache(n)), self.prompt);
         prompt = prompt.and_then(|n| n.checked_add(self.tool_prompt.unwrap_or(0)));
         prompt = prompt.or_else(|| self.cached?.checked_add(self.missed?));
@@ -142,7 +142,7 @@ impl Counts {
         match (prompt.filter(|n| *n > 0), completion) {
             (Some(p), Some(c)) => {
                 let Some(left_out) = p.checked_add(c).and_then(more) else { return (prompt, completion) };
-                let cache = self.from_cache().unwrap_or(0).saturating_add(self.cache_written.unwrap_or(0));
+                let cache = self.cache_read().unwrap_or(0).saturating_add(self.cache_written.unwrap_or(0));
                 if left_out == cache && self.reasoning != Some(left_out) {
                     return (p.checked_add(left_out), completion);
                 }

@@ -47,7 +47,7 @@ fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
         _ => ["prompt_tokens", "completion_tokens", "total_tokens"],
     };
     let mut edited = usage.to_owned();
-    if Counts::read(usage).from_cache().unwrap_or(0) != cached {
+    if Counts::read(usage).cache_read().unwrap_or(0) != cached {
         let name = if endpoint == Endpoint::Responses { "input_tokens_details" } else { "prompt_tokens_details" };
         let [details] = pick_from(Some(usage), [name]);
         let details = with_field(object(details).unwrap_or("{}"), "cached_tokens", &cached.to_string());

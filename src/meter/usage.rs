@@ -77,7 +77,7 @@ impl Pieces {
     /// Reads one usage object.
     pub fn read(usage: &str) -> Self {
         let counts = Counts::read(usage);
-        let (cache_read, cache_creation) = (counts.from_cache(), counts.cache_written);
+        let (cache_read, cache_creation) = (counts.cache_read(), counts.cache_written);
         Self { input: counts.apart(), cache_read, cache_creation, output: counts.completion }
     }
 

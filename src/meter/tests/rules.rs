@@ -85,7 +85,7 @@ fn usage_is_found_wherever_servers_put_it() {
         format!("{{{finish},\"meta\":{{\"billed_units\":{{\"input_tokens\":5,\"output_tokens\":2}}}}}}"),
         format!("{{{finish},\"metadata\":{{\"usage\":{{\"inputTokens\":5,\"outputTokens\":2}}}}}}"),
         format!("{{{finish},\"amazon-bedrock-invocationMetrics\":{{\"inputTokenCount\":5,\"outputTokenCount\":2}}}}"),
-        format!("{{\"choices\":[],\"usageMetadata\":{{\"promptTokenCount\":5,\"candidatesTokenCount\":2}}}}"),
+        r#"{"choices":[],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2}}"#.to_owned(),
     ];
     for last in rows {
         let event = format!("data: {last}\n\n");
