@@ -60,6 +60,17 @@ fn a_pending_withdrawal_shelters_nothing_of_a_refunded_earning() {
     assert_eq!(case.post(&format!("{path}/reject"), &case.admin, &json!({})).status, 409, "it is decided");
     assert_eq!(case.world.earned(), 0);
     assert_eq!(case.world.money()["balance_micro_usd"], 5_000_000);
+    // What charts are made of tells it too: a third request stays charged.
+    case.charge();
+    let http = case.world.server.http();
+    for by in ["day", "model", "key"] {
+        let path = format!("/v1/payments/usage/summary?group_by={by}");
+        let sums = http.get(&path, &case.world.payer.key).expect(200).json();
+        let told = (&sums[0]["charged_micro_usd"], &sums[0]["refunded_micro_usd"]);
+        assert_eq!(told, (&json!(3 * charged), &json!(2 * charged)), "{by}");
+    }
+    let today = http.get("/v1/admin/overview", &case.admin).expect(200).json()["today"]["refunded_micro_usd"].clone();
+    assert_eq!(today, 2 * charged);
     assert_eq!(case.world.server.audit()["ok"], true);
 }
 

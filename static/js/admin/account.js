@@ -63,11 +63,11 @@ export function view({ signal, params, heading, tools, entitle, poll }) {
     draw(true);
     refresh();
   }), 'primary');
-  const debit = button('Take back', () => takeBack(account, (result) => {
+  const debit = button('Take credit back', () => takeBack(account, (result) => {
     account = { ...account, balance_micro_usd: result.balance_micro_usd };
     draw(true);
     refresh();
-  }), 'quiet', { 'aria-label': 'Take credit back' });
+  }), 'quiet');
   const status = button('Suspend', () => suspend(account, changed), 'quiet');
 
   function draw(lit = false) {
