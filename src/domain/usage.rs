@@ -51,6 +51,8 @@ pub struct Judged {
     no_prompt: bool,
     /// It said that the output it delivered had no tokens.
     no_output: bool,
+    /// Its output went beyond what was bought, and was stopped there.
+    stopped: bool,
 }
 
 impl Judged {
@@ -63,7 +65,19 @@ impl Judged {
             cached_tokens: said.cached_tokens.filter(|_| !no_prompt),
             completion_tokens: said.completion_tokens.filter(|_| !no_output),
         };
-        Self { believed, no_prompt, no_output }
+        Self { believed, no_prompt, no_output, stopped: false }
+    }
+
+    /// This report, of an answer that was stopped when it cannot have had fewer than `bound` tokens.
+    pub const fn stopped_at(mut self, bound: u64) -> Self {
+        self.believed.completion_tokens = Some(bound);
+        self.stopped = true;
+        self
+    }
+
+    /// Its output went beyond what was bought.
+    pub const fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// This report, with what cannot be believed or was not said taken from `other`.
@@ -71,9 +85,9 @@ impl Judged {
         Self { believed: self.believed.or(other.believed), ..self }
     }
 
-    /// It said zero where tokens are billed.
+    /// It said zero where tokens are billed, or delivered more than was bought.
     pub const fn denies(&self, billed: Usage) -> bool {
-        (self.no_prompt && billed.prompt_tokens > 0) || (self.no_output && billed.completion_tokens > 0)
+        self.stopped || (self.no_prompt && billed.prompt_tokens > 0) || (self.no_output && billed.completion_tokens > 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The endpoints that run a model.
 
+use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -113,7 +114,16 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, wor
         Answer::Whole { body, cost, balance, .. } => {
             header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
             header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
-            response.content_type("application/json").body(body)
+            response.content_type("application/json");
+            let size = body.iter().map(Bytes::len).sum::<usize>();
+            match <[Bytes; 1]>::try_from(body) {
+                Ok([body]) => response.body(body),
+                Err(pieces) => {
+                    let pieces = pieces.into_iter().flat_map(slices);
+                    let pieces = stream::iter(pieces.map(Ok::<_, std::convert::Infallible>));
+                    response.body(SizedStream::new(u64::try_from(size).unwrap_or(u64::MAX), pieces))
+                }
+            }
         }
         Answer::Again(saved) => {
             header(&mut response, "x-cost-micro-usd", &saved.cost.micro().to_string());
@@ -134,6 +144,15 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, wor
     }
 }
 
+/// Bytes in small slices: what is handed over for writing is copied.
+fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    const SLICE: usize = 64 << 10;
+    std::iter::from_fn(move || {
+        let slice = bytes.split_to(bytes.len().min(SLICE));
+        (!slice.is_empty()).then_some(slice)
+    })
+}
+
 fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
     response.insert_header((HeaderName::from_static(name), value));
 }
@@ -148,7 +167,9 @@ fn events(
         match answer.next().await? {
             Part::Bytes(bytes) => Some((Ok(bytes), Some(answer))),
             Part::Failed(refusal) => {
-                let event = error_event(answer.endpoint(), &refusal.into(), request_id);
+                let e = ApiError::from(refusal);
+                let broken = answer.broken("server_error", e.message());
+                let event = broken.unwrap_or_else(|| error_event(answer.endpoint(), &e, request_id));
                 Some((Ok(event), None))
             }
         }

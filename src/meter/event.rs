@@ -21,8 +21,8 @@ pub struct Sight<'a> {
     pub pieces: Option<Pieces>,
     /// llama.cpp's own counters.
     pub timings: Option<Reported>,
-    /// `"id":…,"created":…,"model":…` of a chunk, for one that has to be made up.
-    pub identity: Option<String>,
+    /// What an event is part of, for one that has to be made up.
+    pub identity: Option<Identity<'a>>,
     /// The event keeps a connection up and is no progress.
     pub is_ping: bool,
     /// A finish reason, a stop reason, or a terminal event.
@@ -31,6 +31,15 @@ pub struct Sight<'a> {
     pub hold: Hold,
     /// The last event of the stream.
     pub is_last: bool,
+}
+
+/// What all events of an answer say of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// `"id":…,"created":…,` or `"id":…,"created_at":…,`.
+    pub others: String,
+    /// The raw name of the model.
+    pub model: &'a str,
 }
 
 impl Sight<'_> {
@@ -103,22 +112,16 @@ fn read_chunk(endpoint: Endpoint, data: &[u8], finished: bool) -> Result<Sight<'
     Ok(Sight {
         usage: usage.map(|raw| usage::read(endpoint, raw)),
         timings: object(timings).map(usage::read_timings),
-        identity: identity(id, created, model),
+        identity: identity([("id", id), ("created", created)], model),
         finishes,
         hold,
         ..Sight::default()
     })
 }
 
-fn identity(id: Option<&str>, created: Option<&str>, model: Option<&str>) -> Option<String> {
-    let fields = [("id", id), ("created", created), ("model", model)];
-    Some(
-        fields
-            .iter()
-            .map(|(key, raw)| raw.map(|raw| format!("\"{key}\":{raw},")))
-            .collect::<Option<Vec<_>>>()?
-            .concat(),
-    )
+fn identity<'a>(others: [(&str, Option<&str>); 2], model: Option<&'a str>) -> Option<Identity<'a>> {
+    let others = others.iter().map(|(key, raw)| raw.map(|raw| format!("\"{key}\":{raw},")));
+    Some(Identity { others: others.collect::<Option<Vec<_>>>()?.concat(), model: model? })
 }
 
 fn read_response_event<'a>(kind: &'a [u8], data: &'a [u8]) -> Result<Sight<'a>, Failure> {
@@ -126,6 +129,12 @@ fn read_response_event<'a>(kind: &'a [u8], data: &'a [u8]) -> Result<Sight<'a>, 
         b"response.completed" | b"response.incomplete" | b"response.failed" => {}
         b"error" => return Err(error_event(data)),
         b"" => return read_untyped(data),
+        b"response.created" => {
+            let [response] = fields(data, ["response"])?;
+            let [id, created, model] = pick_from(object(response), ["id", "created_at", "model"]);
+            let identity = identity([("id", id), ("created_at", created)], model);
+            return Ok(Sight { kind, identity, ..Sight::default() });
+        }
         _ => return Ok(Sight { kind, ..Sight::default() }),
     }
     let [response, timings] = fields(data, ["response", "timings"])?;

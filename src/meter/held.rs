@@ -1,14 +1,19 @@
 //! The end of a stream, held back until there is a receipt to put in it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::receipt::{self, Receipt};
+use super::rename::replaced_at;
 use super::sse::LONGEST_BLOCK;
-use super::state::Failure;
 use crate::domain::request::Endpoint;
 
-/// The most that is held back, in bytes.
+/// The most that is held back of one stream, in bytes.
 const MOST_HELD: usize = 2 * LONGEST_BLOCK;
+
+/// Blocks up to this size are copied, in bytes.
+const SMALL: usize = 4 << 10;
 
 /// The blocks held back, in order.
 #[derive(Debug, Default)]
@@ -25,7 +30,7 @@ struct Held {
 }
 
 /// What a block is that is held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeldKind {
     /// Goes out as it is.
     Plain,
@@ -38,6 +43,11 @@ pub enum HeldKind {
     },
     /// The last event.
     Last,
+    /// The end of an event that was too long to be kept.
+    End {
+        /// Where in it the usage object stands that takes the receipt.
+        usage: Option<Range<usize>>,
+    },
 }
 
 /// What the end of a stream has to be made of, besides what was held back.
@@ -51,6 +61,10 @@ pub struct Ending<'a> {
     pub identity: &'a str,
     /// What goes into the usage.
     pub receipt: &'a Receipt,
+    /// The answer went beyond what was bought; in the middle of an event?
+    pub stopped: Option<bool>,
+    /// The running number of an event that has to be made up.
+    pub sequence: u64,
 }
 
 impl HeldBack {
@@ -59,25 +73,47 @@ impl HeldBack {
         self.blocks.is_empty()
     }
 
+    /// With so many bytes more it would be too much.
+    pub const fn is_full_with(&self, more: usize) -> bool {
+        !self.is_empty() && self.bytes + more > MOST_HELD
+    }
+
     /// Holds one more block back.
-    ///
-    /// # Errors
-    /// That is too much.
-    pub fn push(&mut self, bytes: Bytes, kind: HeldKind) -> Result<(), Failure> {
+    pub fn push(&mut self, bytes: Bytes, kind: HeldKind) {
+        // A small block shall not keep all that came with it.
+        let bytes = if bytes.len() <= SMALL { Bytes::copy_from_slice(&bytes) } else { bytes };
         self.bytes += bytes.len();
         self.blocks.push(Held { bytes, kind });
-        if self.bytes > MOST_HELD { Err(Failure::TooLong) } else { Ok(()) }
+    }
+
+    /// Holds back what comes before all that is.
+    pub fn push_first(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            self.blocks.insert(0, Held { bytes, kind: HeldKind::Plain });
+        }
+    }
+
+    /// Gives up what is held back, as it is.
+    pub fn release(&mut self, shows_usage: bool) -> Bytes {
+        let held = std::mem::take(self);
+        let shown = held.blocks.iter().filter(|held| shows_usage || held.kind != HeldKind::Usage { alone: true });
+        shown.flat_map(|held| held.bytes.iter().copied()).collect::<Vec<_>>().into()
     }
 
     /// All of it, with the receipt in it, up to the last byte of the stream.
     pub fn with(self, ending: Ending<'_>) -> Bytes {
-        let is_usage = |held: &Held| matches!(held.kind, HeldKind::Usage { .. });
+        let is_usage = |held: &Held| matches!(held.kind, HeldKind::Usage { .. } | HeldKind::End { usage: Some(_) });
         let target = self.blocks.iter().rposition(is_usage);
         let mut out = Vec::with_capacity(self.bytes + 256);
         let mut blank_follows = true;
+        if let Some(in_event) = ending.stopped {
+            out.extend_from_slice(if in_event { b"\n\n" } else { b"" });
+            out.extend_from_slice(ending.cut().as_bytes());
+        }
         let mut closing = Some(ending.closing(target.is_some()));
         for (place, held) in self.blocks.iter().enumerate() {
-            match held.kind {
+            match &held.kind {
                 HeldKind::Blank if !blank_follows => continue,
                 HeldKind::Usage { alone: true } if !ending.shows_usage() => {
                     blank_follows = false;
@@ -93,7 +129,14 @@ impl HeldBack {
                     let (usage_chunk, _) = closing.take().unwrap_or_default();
                     out.extend_from_slice(usage_chunk.as_bytes());
                 }
-                HeldKind::Plain | HeldKind::Blank | HeldKind::Usage { .. } => {}
+                HeldKind::End { usage: Some(usage) } if Some(place) == target && ending.shows_usage() => {
+                    let text = held.bytes.get(usage.clone()).and_then(|raw| std::str::from_utf8(raw).ok());
+                    let billed = receipt::as_billed(ending.endpoint, text.unwrap_or("{}"), ending.receipt);
+                    out.extend_from_slice(&replaced_at(&held.bytes, std::slice::from_ref(usage), billed.as_bytes()));
+                    blank_follows = true;
+                    continue;
+                }
+                HeldKind::Plain | HeldKind::Blank | HeldKind::Usage { .. } | HeldKind::End { .. } => {}
             }
             out.extend_from_slice(&held.bytes);
             blank_follows = true;
@@ -110,6 +153,31 @@ impl Ending<'_> {
     /// The client gets to see usage that stands alone.
     const fn shows_usage(&self) -> bool {
         self.client_wants_usage || matches!(self.endpoint, Endpoint::Responses | Endpoint::Messages)
+    }
+
+    /// What says that the answer was cut at the bound, as a server that minds it says it.
+    fn cut(&self) -> String {
+        let Self { endpoint, identity, receipt, sequence, .. } = self;
+        let chunk = |object: &str, choice: &str| {
+            format!(
+                "data: {{{identity}\"object\":\"{object}\",\"choices\":[{{\"index\":0,{choice},\"finish_reason\":\"length\"}}]}}\n\n"
+            )
+        };
+        match endpoint {
+            Endpoint::Completions => chunk("text_completion", "\"text\":\"\""),
+            Endpoint::ChatCompletions | Endpoint::Embeddings => chunk("chat.completion.chunk", "\"delta\":{}"),
+            Endpoint::Responses => format!(
+                "event: response.incomplete\ndata: {{\"type\":\"response.incomplete\",\"sequence_number\":{sequence},\
+                 \"response\":{{{identity}\"object\":\"response\",\"status\":\"incomplete\",\
+                 \"incomplete_details\":{{\"reason\":\"max_output_tokens\"}},\"error\":null,\"output\":[],\"usage\":{}}}}}\n\n",
+                receipt::usage_object(*endpoint, receipt)
+            ),
+            Endpoint::Messages => format!(
+                "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"max_tokens\",\
+                 \"stop_sequence\":null}},\"usage\":{}}}\n\n",
+                receipt::usage_object(*endpoint, receipt)
+            ),
+        }
     }
 
     /// The usage chunk that the provider owes the client, and the last event, should it be missing:

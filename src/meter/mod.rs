@@ -8,6 +8,9 @@
 //! | [`receipt`] | the cost, written into an answer |
 //! | `held` | the end of a stream, which waits for the receipt |
 //! | `shape` | what the events of a stream have in common, so that most need not be read |
+//! | `long` | an event that is too long to be kept |
+//! | `skeleton` | what is left of one |
+//! | `rename` | the public name of a model, in place of the server's own |
 //! | `event` | what one event of a stream means for the bill |
 //! | [`usage`] | where usage stands, in all dialects, and llama.cpp's `timings` |
 //! | `counts` | the counts in a usage object, under all their names |
@@ -24,6 +27,9 @@ pub mod whole;
 pub mod receipt;
 mod held;
 mod shape;
+mod long;
+mod skeleton;
+mod rename;
 mod event;
 mod counts;
 pub mod usage;

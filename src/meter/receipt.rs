@@ -1,6 +1,7 @@
 //! The cost, written into an answer.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::counts::Counts;
 use super::fields::{count, object, pick_from, place_of, replaced, with_field};
@@ -26,19 +27,41 @@ const COST: &str = "cost_micro_usd";
 
 /// An object with the cost in its `usage`. An answer without one gets one, in its dialect's words.
 pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
+    let (place, by) = edit(endpoint, json, receipt);
+    replaced(json, place, &by)
+}
+
+/// What is to be put where in an object for [`in_object`].
+pub fn edit(endpoint: Endpoint, json: &str, receipt: &Receipt) -> (Range<usize>, String) {
     let [usage] = pick_from(Some(json), ["usage"]);
-    match object(usage) {
-        Some(usage) => {
-            let billed = as_billed(endpoint, usage, receipt);
-            replaced(json, place_of(json.as_bytes(), usage.as_bytes()), &billed)
+    match (usage, object(usage)) {
+        (_, Some(usage)) => (place_of(json.as_bytes(), usage.as_bytes()), as_billed(endpoint, usage, receipt)),
+        (Some(other), None) => (place_of(json.as_bytes(), other.as_bytes()), usage_object(endpoint, receipt)),
+        (None, None) => {
+            let open = json.find('{').map_or(0, |at| at + 1);
+            let is_empty = json.get(open..).is_some_and(|rest| rest.trim_ascii_start().starts_with('}'));
+            let comma = if is_empty { "" } else { "," };
+            (open..open, format!("\"usage\":{}{comma}", usage_object(endpoint, receipt)))
         }
-        None => with_field(json, "usage", &usage_object(endpoint, receipt)),
     }
+}
+
+/// The usage object of an event that ends an answer.
+pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
+    let holder = match endpoint {
+        Endpoint::Responses => {
+            let [response] = pick_from(Some(json), ["response"]);
+            object(response)?
+        }
+        _ => json,
+    };
+    let [usage] = pick_from(Some(holder), ["usage"]);
+    object(usage)
 }
 
 /// A usage object with the cost in it. What it says is left as it is where that was billed, and set right where
 /// something else was.
-fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
+pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
     let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
     let total = prompt.saturating_add(completion);
     let names = match endpoint {
@@ -132,7 +155,8 @@ pub fn usage_chunk(endpoint: Endpoint, identity: &str, receipt: &Receipt) -> Str
     format!("data: {{{identity}\"object\":\"{object}\",\"choices\":[],\"usage\":{usage}}}\n\n")
 }
 
-fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
+/// A usage object in the words of a dialect.
+pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
     let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
     let total = prompt.saturating_add(completion);
     let cost = receipt.cost.micro();

@@ -64,6 +64,11 @@ impl<'a> Parts<'a> {
         self.at
     }
 
+    /// How many objects and arrays the last part is in.
+    pub const fn depth(&self) -> usize {
+        self.depth
+    }
+
     fn string(&mut self) -> Part<'a> {
         let start = self.at + 1;
         let mut end = start;

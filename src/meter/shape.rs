@@ -18,6 +18,8 @@ pub struct Shape {
     block: Vec<u8>,
     number: Range<usize>,
     text: Range<usize>,
+    /// A name of the model that is not to be shown: before or behind all that may differ.
+    model: Option<Range<usize>>,
 }
 
 /// A block of a known shape.
@@ -27,12 +29,16 @@ pub struct Alike<'a> {
     pub length: usize,
     /// The text in it.
     pub text: RawText<'a>,
+    /// The digits of its running number, if it has one.
+    pub number: &'a [u8],
+    /// Where in it a name of the model stands that is not to be shown.
+    pub model: Option<Range<usize>>,
 }
 
 impl Shape {
     /// Learns from a block in which nothing matters but `text`, a string of it. What could be taken
     /// otherwise with another text in it is not learned.
-    pub fn learn(&mut self, block: &[u8], text: RawText<'_>) {
+    pub fn learn(&mut self, block: &[u8], text: RawText<'_>, model: Option<Range<usize>>) {
         let text = place_of(block, text.inner);
         let (Some(before), Some(after)) = (block.get(..text.start), block.get(text.end..)) else { return };
         // The string is a value, and no quote of it can be taken for the start or end of a key.
@@ -43,11 +49,17 @@ impl Shape {
         if !is_value || !stands_alone || block.len() > LONGEST {
             return;
         }
+        let number = MARKS.sequence_number.values(block).next().map(|value| place_of(block, digits(value)));
+        let number = number.filter(|n| n.end <= text.start || n.start >= text.end).unwrap_or_default();
+        let differs =
+            |n: &Range<usize>| if n.is_empty() { text.clone() } else { n.start.min(text.start)..n.end.max(text.end) };
+        let differs = differs(&number);
+        if model.as_ref().is_some_and(|model| model.end > differs.start && model.start < differs.end) {
+            return;
+        }
         self.block.clear();
         self.block.extend_from_slice(block);
-        let number = MARKS.sequence_number.values(block).next().map(|value| place_of(block, digits(value)));
-        self.number = number.filter(|n| n.end <= text.start || n.start >= text.end).unwrap_or_default();
-        self.text = text;
+        (self.number, self.text, self.model) = (number, text, model);
     }
 
     /// Reads a block of this shape at the start of some bytes.
@@ -56,16 +68,22 @@ impl Shape {
         if end == 0 {
             return None;
         }
-        let (rest, text) = if self.number.start < self.text.start {
-            let rest = self.after_number(bytes, 0)?;
+        let (rest, text, number) = if self.number.start < self.text.start {
+            let (rest, number) = self.after_number(bytes, 0)?;
             let (rest, text) = self.after_text(rest, self.number.end)?;
-            (self.same(rest, self.text.end..end)?, text)
+            (self.same(rest, self.text.end..end)?, text, number)
         } else {
             let (rest, text) = self.after_text(bytes, 0)?;
-            let rest = self.after_number(rest, self.text.end)?;
-            (self.same(rest, self.number.end..end)?, text)
+            let (rest, number) = self.after_number(rest, self.text.end)?;
+            (self.same(rest, self.number.end..end)?, text, number)
         };
-        Some(Alike { length: bytes.len() - rest.len(), text })
+        let length = bytes.len() - rest.len();
+        let model = self.model.clone().map(|model| {
+            // What differs is before it or behind it.
+            let moved = if model.start < self.text.start { 0 } else { length.wrapping_sub(end) };
+            model.start.wrapping_add(moved)..model.end.wrapping_add(moved)
+        });
+        Some(Alike { length, text, number, model })
     }
 
     /// What follows the bytes of this block at `place`.
@@ -73,10 +91,11 @@ impl Shape {
         bytes.strip_prefix(self.block.get(place)?)
     }
 
-    /// What follows the number, if all from `start` on is the same.
-    fn after_number<'a>(&self, bytes: &'a [u8], start: usize) -> Option<&'a [u8]> {
+    /// What follows the number, if all from `start` on is the same; and its digits.
+    fn after_number<'a>(&self, bytes: &'a [u8], start: usize) -> Option<(&'a [u8], &'a [u8])> {
         let rest = self.same(bytes, start..self.number.start)?;
-        rest.strip_prefix(digits(rest))
+        let number = digits(rest);
+        Some((rest.strip_prefix(number)?, number))
     }
 
     /// What follows the text, if all from `start` on is the same; and the text.
@@ -116,7 +135,7 @@ mod tests {
     fn learned(block: &str, text: &str) -> Shape {
         let place = block.find(text).map(|start| start..start + text.len()).unwrap_or_default();
         let mut shape = Shape::default();
-        shape.learn(block.as_bytes(), RawText { inner: &block.as_bytes()[place] });
+        shape.learn(block.as_bytes(), RawText { inner: &block.as_bytes()[place] }, None);
         shape
     }
 

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// The longest block in bytes. Terminal events of the responses dialect repeat the whole answer.
-pub const LONGEST_BLOCK: usize = 4 << 20;
+/// The longest block that is read as a whole, in bytes; longer ones pass as they come (see `long`).
+pub const LONGEST_BLOCK: usize = 256 << 10;
 
 /// Cuts a stream into blocks, wherever the network cut it.
 #[derive(Debug, Default)]

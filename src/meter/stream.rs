@@ -3,18 +3,21 @@
 //! The end of the answer is held back until the request is settled, so that a client that has it whole
 //! is in the database.
 
-use std::borrow::Cow;
+mod look;
+mod passing;
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::event::{self, Hold, Sight};
-use super::fields;
 use super::held::{Ending, HeldBack, HeldKind};
+use super::long::LongEvent;
 use super::receipt::Receipt;
+use super::rename::{PublicName, replaced_at};
 use super::shape::Shape;
-use super::sse::{Event, Framer, LONGEST_BLOCK};
+use super::sse::{Framer, LONGEST_BLOCK};
 use super::state::{Failure, Pushed, State};
-use super::text::{OutputText, Taken};
+use super::text::{OutputText, Standing, Words};
 use super::usage::{Pieces, Source};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Judged;
@@ -24,28 +27,53 @@ use crate::domain::usage::Judged;
 pub struct StreamMeter {
     endpoint: Endpoint,
     client_wants_usage: bool,
+    /// What the client calls the model, if it shall see no other name.
+    public_name: Option<PublicName>,
+    /// What the server calls it, once that was seen and is another name.
+    server_name: Vec<u8>,
+    /// The most tokens that were bought.
+    bound: Option<u64>,
     framer: Framer,
     shape: Shape,
+    /// What the text in an event of that shape is.
+    shape_text: Standing,
+    long: Option<Box<LongEvent>>,
     held: HeldBack,
     output: OutputText,
     usage: Source,
     timings: Source,
     pieces: Pieces,
     identity: Option<String>,
+    /// The running number of the last event that had one.
+    sequence: Option<u64>,
     /// A finish reason, a stop reason or the last usage was seen.
     finished: bool,
     /// The last event came.
     done: bool,
+    /// The output went beyond what was bought: in the middle of an event?
+    stopped: Option<bool>,
     events_seen: bool,
     output_started: bool,
+    /// The event that told of a failure, where the client gets it.
+    last_words: Bytes,
     state: State,
 }
 
-/// Where a block goes.
-enum Way {
-    Forward,
-    Held(HeldKind),
-    Nowhere,
+/// What is handed on of one push. Nearly always one piece of what came, and no copy.
+#[derive(Debug, Default)]
+struct Handed {
+    forward: Bytes,
+    data_events: usize,
+}
+
+impl Handed {
+    fn add(&mut self, bytes: Bytes) {
+        if self.forward.is_empty() {
+            self.forward = bytes;
+        } else if !bytes.is_empty() {
+            self.forward = [&*self.forward, &*bytes].concat().into();
+        }
+    }
 }
 
 impl StreamMeter {
@@ -55,66 +83,72 @@ impl StreamMeter {
         Self {
             endpoint,
             client_wants_usage,
+            public_name: None,
+            server_name: Vec::new(),
+            bound: None,
             framer: Framer::default(),
             shape: Shape::default(),
+            shape_text: Standing::Nothing,
+            long: None,
             held: HeldBack::default(),
             output: OutputText::default(),
             usage: Source::default(),
             timings: Source::default(),
             pieces: Pieces::default(),
             identity: None,
+            sequence: None,
             finished: false,
             done: false,
+            stopped: None,
             events_seen: false,
             output_started: false,
+            last_words: Bytes::new(),
             state: State::More,
         }
     }
 
+    /// The client gets to see `model` as the name of the model, whatever the server calls it.
+    #[must_use]
+    pub fn named(self, model: &str) -> Self {
+        Self { public_name: Some(PublicName::new(model)), ..self }
+    }
+
+    /// So many tokens were bought. An answer that cannot be within them any more ends there.
+    pub const fn bound_output(&mut self, tokens: u64) {
+        self.bound = Some(tokens);
+    }
+
     /// Looks at the next bytes from the provider. After [`State::Ended`] they are ignored.
     pub fn push(&mut self, bytes: Bytes) -> Pushed {
-        if matches!(self.state, State::Failed(_)) {
-            return Pushed { forward: Bytes::new(), data_events: 0, state: self.state.clone() };
-        }
-        let mut text = self.framer.open(bytes);
-        let (mut start, mut forward, mut data_events) = (0, 0, 0);
-        while !matches!(self.state, State::Failed(_)) {
-            if let Some(length) = self.pass(text.get(start..).unwrap_or_default()) {
-                start += length;
-                forward = start;
-                data_events += 1;
-                self.framer.skip_to(start);
-                continue;
+        let mut handed = Handed::default();
+        if self.goes_on() {
+            let rest = if self.long.is_some() { self.push_long(bytes, &mut handed) } else { bytes };
+            if !rest.is_empty() {
+                self.push_blocks(rest, &mut handed);
             }
-            let Some(end) = self.framer.next_end(&text, start) else { break };
-            match self.look(text.get(start..end).unwrap_or_default(), &mut data_events) {
-                Ok(Way::Forward) => forward = end,
-                Ok(Way::Held(kind)) => self.hold(text.slice(start..end), kind),
-                Ok(Way::Nowhere) => {}
-                Err(failure) => self.state = State::Failed(failure),
-            }
-            start = end;
         }
-        self.framer.close(&mut text, start);
-        if self.framer.pending() > LONGEST_BLOCK && self.state == State::More {
-            self.state = State::Failed(Failure::TooLong);
-        }
-        let forward = if forward == text.len() { text } else { text.slice(..forward) };
-        Pushed { forward, data_events, state: self.state.clone() }
+        Pushed { forward: handed.forward, data_events: handed.data_events, state: self.state.clone() }
+    }
+
+    const fn goes_on(&self) -> bool {
+        !matches!(self.state, State::Failed(_)) && self.stopped.is_none()
     }
 
     /// The provider closed the body cleanly.
     ///
     /// Some servers leave the last blank line out, or `[DONE]`, so what is complete counts.
     pub fn end_of_input(&mut self) -> State {
+        if self.long.is_some() && self.state == State::More {
+            self.end_cut_long();
+        }
         let tail = self.framer.into_tail();
-        if self.state == State::More && is_complete(&tail) {
-            let block = [&tail, &b"\n\n"[..]].concat();
+        if self.state == State::More && look::is_complete(&tail) {
+            let block = Bytes::from([&tail, &b"\n\n"[..]].concat());
             match self.look(&block, &mut 0) {
-                Ok(Way::Forward) => self.hold(block.into(), HeldKind::Plain),
-                Ok(Way::Held(kind)) => self.hold(block.into(), kind),
-                Ok(Way::Nowhere) => {}
-                Err(failure) => self.state = State::Failed(failure),
+                Ok((look::Way::Forward, name)) => self.held.push(self.renamed(&block, name), HeldKind::Plain),
+                Ok((look::Way::Held(kind), name)) => self.held.push(self.renamed(&block, name), kind),
+                Ok((look::Way::Nowhere, _)) => {}
+                Err(failure) => self.fail(failure, &block),
             }
         }
         if self.state == State::More {
@@ -131,7 +165,11 @@ impl StreamMeter {
     /// completion that more output followed is left out.
     pub fn judged(&self) -> Judged {
         let delivered = self.output.any();
-        Judged::of(self.usage.reported(), delivered).or(Judged::of(self.timings.reported(), delivered))
+        let judged = Judged::of(self.usage.reported(), delivered).or(Judged::of(self.timings.reported(), delivered));
+        match (self.stopped, self.bound) {
+            (Some(_), Some(bound)) => judged.stopped_at(bound),
+            _ => judged,
+        }
     }
 
     /// The provider said its last word, but not what it used. Some servers say that after `[DONE]`, and little
@@ -151,127 +189,31 @@ impl StreamMeter {
         self.output.count()
     }
 
-    /// Lets an event pass that brings only another text than one before it, and tells its length. While
-    /// something is held back, nothing passes.
-    fn pass(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.state != State::More || !self.held.is_empty() {
-            return None;
-        }
-        let event = self.shape.read(bytes).filter(|event| event.length <= LONGEST_BLOCK)?;
-        if self.output.take_text(event.text) {
-            self.usage.outdate();
-            self.timings.outdate();
-        }
-        Some(event.length)
-    }
-
-    /// Looks at one block. `data_events` counts it if it is progress.
-    fn look(&mut self, block: &[u8], data_events: &mut usize) -> Result<Way, Failure> {
-        if block.len() > LONGEST_BLOCK {
-            return Err(Failure::TooLong);
-        }
-        let is_blank = block.iter().all(|b| matches!(b, b'\r' | b'\n'));
-        if self.state == State::Ended && !is_blank {
-            return Ok(Way::Nowhere);
-        }
-        let event = Event::read(block);
-        if self.done && !is_blank {
-            self.look_behind(&event);
-            return Ok(Way::Nowhere);
-        }
-        if event.data.is_empty() {
-            if let Some(error) = event.error {
-                return Err(event::error_event(error));
-            }
-            return Ok(match (self.held.is_empty(), is_blank) {
-                (true, _) => Way::Forward,
-                (false, true) => Way::Held(HeldKind::Blank),
-                (false, false) => Way::Held(HeldKind::Plain),
-            });
-        }
-        let sight = event::read(self.endpoint, &event, self.finished)?;
-        if sight.hold == Hold::Yes && sight.is_last && !self.events_seen {
-            return Err(Failure::Empty);
-        }
-        self.events_seen = true;
-        *data_events += usize::from(!sight.is_ping);
-        let taken = self.note(&sight, &event.data);
-        if sight.is_last {
-            self.finished = true;
-            self.done = self.endpoint.usage_is_asked_for() && !self.judged().believed.is_whole();
-            self.state = if self.done { State::More } else { State::Ended };
-        }
-        Ok(match (sight.hold, self.held.is_empty()) {
-            (Hold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
-            (Hold::Yes, _) if sight.is_last => Way::Held(HeldKind::Last),
-            (Hold::Yes, _) | (Hold::No, false) => Way::Held(HeldKind::Plain),
-            (Hold::No, true) => {
-                self.output_started = true;
-                if let (Taken::One(text), Cow::Borrowed(_)) = (taken, &event.data)
-                    && sight.is_plain(&event)
-                {
-                    self.shape.learn(block, text);
-                }
-                Way::Forward
-            }
-        })
-    }
-
-    /// Looks for usage in what comes after the last event. The client gets none of it.
-    fn look_behind(&mut self, event: &Event<'_>) {
-        if event.data.is_empty() {
-            return;
-        }
-        match event::read(self.endpoint, event, true) {
-            Ok(Sight { usage: Some(usage), .. }) => self.usage.note(usage, true),
-            Ok(sight) if !sight.is_last => return,
-            _ => {}
-        }
-        self.state = State::Ended;
-    }
-
-    /// Notes what an event brings and says.
-    fn note<'a>(&mut self, sight: &Sight<'_>, data: &'a [u8]) -> Taken<'a> {
-        let taken = self.output.take(self.endpoint, sight.kind, data);
-        if taken.any_text() {
-            self.usage.outdate();
-            self.timings.outdate();
-        }
-        let is_final = self.finished || sight.finishes || sight.hold != Hold::No;
-        if let Some(usage) = sight.usage {
-            self.usage.note(usage, is_final);
-            self.finished |= is_final;
-        }
-        if let Some(pieces) = sight.pieces {
-            self.pieces = self.pieces.then(pieces);
-            self.usage.note(self.pieces.reported(), is_final);
-        }
-        if let Some(timings) = sight.timings {
-            self.timings.note(timings, is_final);
-        }
-        if let (None, Some(identity)) = (&self.identity, &sight.identity) {
-            self.identity = Some(identity.clone());
-        }
-        self.finished |= sight.finishes;
-        taken
-    }
-
-    fn hold(&mut self, bytes: Bytes, kind: HeldKind) {
-        if let Err(failure) = self.held.push(bytes, kind) {
-            self.state = State::Failed(failure);
-        }
-    }
-
     /// What was held back, with the receipt in it, up to the last byte of the stream.
     pub fn last_bytes(self, receipt: &Receipt) -> Bytes {
         let identity = self.identity.as_deref().unwrap_or_default();
-        let (endpoint, client_wants_usage) = (self.endpoint, self.client_wants_usage);
-        self.held.with(Ending { endpoint, client_wants_usage, identity, receipt })
+        let (endpoint, client_wants_usage, stopped) = (self.endpoint, self.client_wants_usage, self.stopped);
+        let sequence = self.sequence.map_or(0, |last| last.saturating_add(1));
+        self.held.with(Ending { endpoint, client_wants_usage, identity, receipt, stopped, sequence })
     }
-}
 
-/// A block that lacks only its blank line.
-fn is_complete(tail: &[u8]) -> bool {
-    let data = Event::read(tail).data;
-    &*data == b"[DONE]" || std::str::from_utf8(&data).is_ok_and(|json| fields::pick(json, [""; 0]).is_ok())
+    /// The end of a broken stream, where the dialect has more to say than an error: what the server itself said of
+    /// it, and a `response.failed`. `message` says why, for the client.
+    pub fn broken(&self, code: &str, message: &str) -> Option<Bytes> {
+        if self.endpoint != Endpoint::Responses {
+            return None;
+        }
+        let said = &*self.last_words;
+        if memchr::memmem::find(said, b"response.failed").is_some() {
+            return Some(self.last_words.clone());
+        }
+        let sequence = self.sequence.map_or(0, |last| last.saturating_add(1));
+        let identity = self.identity.as_deref().unwrap_or_default();
+        let error = serde_json::json!({"code": code, "message": message});
+        let failed = format!(
+            "event: response.failed\ndata: {{\"type\":\"response.failed\",\"sequence_number\":{sequence},\"response\":{{{identity}\
+             \"object\":\"response\",\"status\":\"failed\",\"error\":{error},\"output\":[],\"usage\":null}}}}\n\n"
+        );
+        Some([said, failed.as_bytes()].concat().into())
+    }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::fields::{error_text, given, object, pick, place_of};
 use super::receipt::{self, Receipt};
+use super::rename::PublicName;
 use super::text::OutputText;
 use super::usage;
 use crate::domain::request::Endpoint;
@@ -34,7 +35,12 @@ pub struct WholeAnswer {
     /// Where in the body the output lies.
     output: Range<usize>,
     judged: Judged,
+    /// What the client calls the model, if it shall see no other name.
+    public_name: Option<PublicName>,
 }
+
+/// An answer up to this size is copied into one piece, in bytes.
+const SMALL: usize = 64 << 10;
 
 /// The field that an answer cannot be without.
 const fn output_field(endpoint: Endpoint) -> &'static str {
@@ -73,7 +79,13 @@ impl WholeAnswer {
         let delivered = [usage, timings].iter().any(|said| said.completion_tokens == Some(0)) && has_text();
         let judged = Judged::of(usage, delivered).or(Judged::of(timings, delivered));
         let output = place_of(body.as_bytes(), output.as_bytes());
-        Ok(Self { endpoint, output, judged, body: bytes })
+        Ok(Self { endpoint, output, judged, public_name: None, body: bytes })
+    }
+
+    /// The client gets to see `model` as the name of the model, whatever the server calls it.
+    #[must_use]
+    pub fn named(self, model: &str) -> Self {
+        Self { public_name: Some(PublicName::new(model)), ..self }
     }
 
     /// What the provider said.
@@ -88,9 +100,26 @@ impl WholeAnswer {
         text.count()
     }
 
-    /// The body with the receipt in its `usage` object; every other byte is as it came.
-    pub fn with_receipt(&self, receipt: &Receipt) -> Vec<u8> {
-        receipt::in_object(self.endpoint, self.text(), receipt).into_bytes()
+    /// The body with the receipt in its `usage` object and the public name of the model; every other byte is as it
+    /// came. In pieces: nothing of a large body is copied.
+    pub fn with_receipt(&self, receipt: &Receipt) -> Vec<Bytes> {
+        let (place, by) = receipt::edit(self.endpoint, self.text(), receipt);
+        let mut edits = vec![(place, by)];
+        if let Some(public) = &self.public_name
+            && let Some(place) = public.place(&self.body)
+        {
+            edits.push((place, public.quoted().to_owned()));
+        }
+        edits.sort_by_key(|(place, _)| place.start);
+        let (mut pieces, mut at) = (Vec::with_capacity(5), 0);
+        for (place, by) in edits {
+            // They never overlap: one is the model's name, the other one the usage.
+            pieces.push(self.body.slice(at.min(place.start)..place.start));
+            pieces.push(by.into());
+            at = place.end;
+        }
+        pieces.push(self.body.slice(at..));
+        if self.body.len() <= SMALL { vec![pieces.concat().into()] } else { pieces }
     }
 
     /// It was read as text once.

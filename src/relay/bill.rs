@@ -60,7 +60,8 @@ impl Bill {
         let count_prompt =
             || InferenceRequest::read(self.endpoint, &self.request).map_or(0, |r| tokens::prompt_estimate(&r));
         let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
-        Metered { flagged: metered.flagged || judged.denies(metered.usage), ..metered }
+        let metered_by = if judged.is_stopped() { MeteredBy::Estimate } else { metered.metered_by };
+        Metered { flagged: metered.flagged || judged.denies(metered.usage), metered_by, ..metered }
     }
 
     /// Nothing is billed: the provider failed after its answer began.

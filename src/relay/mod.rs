@@ -123,8 +123,8 @@ pub struct Answered {
 pub enum Answer {
     /// Settled, and whole.
     Whole {
-        /// With the receipt in it.
-        body: Vec<u8>,
+        /// With the receipt in it, in pieces.
+        body: Vec<Bytes>,
         /// What was debited.
         cost: MicroUsd,
         /// What is left.
@@ -268,7 +268,11 @@ impl Relay {
             claim,
             times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
         };
-        (bill, sent.begun, sent.slot)
+        let mut begun = sent.begun;
+        if let Begun::Stream { meter, .. } = &mut begun {
+            meter.bound_output(bill.bounds.completion_tokens);
+        }
+        (bill, begun, sent.slot)
     }
 
     /// Waits until all that was settled is durable, for some seconds at the most: what clients left
@@ -307,8 +311,9 @@ async fn settle_whole(bill: Bill, answer: WholeAnswer, record: Option<Record>) -
     let cost = settled.charged;
     let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };
     let body = answer.with_receipt(&receipt);
-    if let Some(record) = record {
-        record.finish(&body, settled);
+    if let Some(mut record) = record {
+        body.iter().for_each(|piece| record.add(piece));
+        record.finish(&[], settled);
     }
     Ok(Answer::Whole { body, cost, balance: settled.balance, usage: metered.usage })
 }

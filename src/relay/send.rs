@@ -149,7 +149,9 @@ async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Be
     }
     let body = answer.body.whole(LARGEST_WHOLE).await?;
     let answer = WholeAnswer::read(request.endpoint, body);
-    answer.map(Begun::Whole).map_err(|e| failed(&e.to_string(), "an unusable answer"))
+    answer
+        .map(|answer| Begun::Whole(answer.named(&request.model)))
+        .map_err(|e| failed(&e.to_string(), "an unusable answer"))
 }
 
 /// Reads until there is something to pass on: up to then the next provider can still take over. Some
@@ -159,7 +161,7 @@ async fn begin_stream(answer: Answer, request: &InferenceRequest<'_>, deadline: 
         return Err(failed("it did not stream", "an unusable answer"));
     }
     let mut body = answer.body;
-    let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage));
+    let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage).named(&request.model));
     loop {
         let (first, events, state) = match body.next(deadline).await? {
             Some(bytes) => {

@@ -75,6 +75,11 @@ impl StreamAnswer {
         self.endpoint
     }
 
+    /// The end of a stream that broke off, where the dialect has more to say than an error.
+    pub fn broken(&self, code: &str, message: &str) -> Option<Bytes> {
+        self.meter.as_ref()?.broken(code, message)
+    }
+
     /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Option<Part> {
         loop {

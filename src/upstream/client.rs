@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
@@ -290,7 +290,14 @@ impl Body {
         Ok(match parts.len() {
             // Nearly always: no copy.
             1 => parts.swap_remove(0),
-            _ => parts.concat().into(),
+            // Each part is let go when it was copied.
+            _ => parts
+                .into_iter()
+                .fold(BytesMut::with_capacity(size), |mut whole, part| {
+                    whole.extend_from_slice(&part);
+                    whole
+                })
+                .freeze(),
         })
     }
 }

@@ -148,7 +148,7 @@ fn a_client_that_stops_in_the_middle_of_its_body_is_nobody() {
 fn a_client_that_reads_nothing_is_cut() {
     // More than the sockets' buffers hold, so that a write must wait for the reader.
     let world = World::with("5.00", &["--write-timeout", "1"], |_| {
-        let word = chunk(&json!({"content": "x".repeat(64 * 1024)}), &Value::Null);
+        let word = chunk(&json!({"content": "x", "audio": "x".repeat(64 * 1024)}), &Value::Null);
         let event = crate::world::answer::http_chunk(&format!("data: {word}\n\n"));
         let mut answer = Answer::raw(crate::world::answer::STREAM_HEAD, crate::world::answer::End::Fin);
         answer.steps.extend((0..2_000).map(|_| Step::Send(event.clone())));

@@ -5,6 +5,7 @@ mod streaming;
 mod pricing;
 mod metering;
 mod outcomes;
+mod answers;
 mod misbehaving;
 mod failover;
 mod headers;

@@ -4,6 +4,9 @@ mod streams;
 mod rules;
 mod shapes;
 mod wholes;
+mod long;
+mod bounds;
+mod names;
 
 use bytes::Bytes;
 

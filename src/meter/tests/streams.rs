@@ -5,11 +5,11 @@ use super::*;
 use Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
 
 /// The provider's numbers: prompt, cached, completion.
-type Numbers = (Option<u64>, Option<u64>, Option<u64>);
+pub(super) type Numbers = (Option<u64>, Option<u64>, Option<u64>);
 
 /// Streams that end well: endpoint, the provider's numbers, events with data, the estimate's range.
 #[rustfmt::skip]
-const GOOD: &[(&str, Endpoint, Numbers, usize, std::ops::RangeInclusive<u64>)] = &[
+pub(super) const GOOD: &[(&str, Endpoint, Numbers, usize, std::ops::RangeInclusive<u64>)] = &[
     ("llama-server/chat-stream.txt", Chat, (Some(22), Some(21), Some(6)), 9, 4..=12),
     ("llama-server/chat-stream-usage.txt", Chat, (Some(22), Some(21), Some(6)), 10, 4..=12),
     ("llama-server/chat-stream-timings.txt", Chat, (Some(22), Some(21), Some(3)), 8, 2..=8),

@@ -38,7 +38,7 @@ fn every_answer_reports_and_takes_the_receipt() {
         let answer = WholeAnswer::read(endpoint, body.clone().into()).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(answer.judged().believed, reported, "{name}");
         assert!(estimate.contains(&answer.estimate_completion()), "{name}: {}", answer.estimate_completion());
-        let with_receipt = String::from_utf8(answer.with_receipt(&receipt(reported))).expect("text");
+        let with_receipt = text(&answer.with_receipt(&receipt(reported)).concat());
         assert_eq!(with_receipt.replace(COST, "").as_bytes(), body, "{name}");
         let value: serde_json::Value = serde_json::from_str(&with_receipt).expect("JSON");
         assert_eq!(value["usage"]["cost_micro_usd"], 7, "{name}");
@@ -71,5 +71,27 @@ fn an_answer_without_usage_gets_one() {
     let expected = "{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":9,\
         \"completion_tokens\":2,\"total_tokens\":11,\"prompt_tokens_details\":{\"cached_tokens\":4},\
         \"cost_micro_usd\":7}}\n";
-    assert_eq!(String::from_utf8_lossy(&answer.with_receipt(&RECEIPT)), expected);
+    assert_eq!(text(&answer.with_receipt(&RECEIPT).concat()), expected);
+}
+
+#[test]
+fn a_large_answer_is_not_copied_and_names_the_model_as_the_client_does() {
+    for size in [10, 100_000] {
+        let text_of = |model: &str| {
+            let content = "x".repeat(size);
+            format!(
+                "{{\"choices\":[{{\"message\":{{\"content\":\"{content}\"}}}}],\"model\":\"{model}\",\
+                 \"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":2,\"cached_tokens\":4}},\"x\":{{\"model\":\"/srv/m\"}}}}"
+            )
+        };
+        let body = Bytes::from(text_of("/srv/m"));
+        let answer = WholeAnswer::read(Chat, body.clone()).expect("an answer").named("public");
+        let pieces = answer.with_receipt(&RECEIPT);
+        assert_eq!(text(&pieces.concat()).replace(COST, ""), text_of("public"));
+        if size > 10 {
+            assert_eq!(pieces[0].as_ptr(), body.as_ptr());
+        }
+        let same = WholeAnswer::read(Chat, body).expect("an answer").named("/srv/m");
+        assert_eq!(text(&same.with_receipt(&RECEIPT).concat()).replace(COST, ""), text_of("/srv/m"));
+    }
 }

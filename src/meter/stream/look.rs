@@ -1,0 +1,158 @@
+//! What one block means for a stream.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::super::event::{self, Hold, Sight};
+use super::super::fields::{self, place_of};
+use super::super::held::HeldKind;
+use super::super::scan::MARKS;
+use super::super::sse::Event;
+use super::super::state::{Failure, State};
+use super::super::text::Taken;
+use super::StreamMeter;
+use crate::domain::request::Endpoint;
+
+/// Where a block goes.
+pub(super) enum Way {
+    Forward,
+    Held(HeldKind),
+    Nowhere,
+}
+
+impl StreamMeter {
+    /// Looks at one block: where it goes, and where in it another name of the model stands. `data_events` counts it
+    /// if it is progress.
+    pub(super) fn look(
+        &mut self,
+        block: &[u8],
+        data_events: &mut usize,
+    ) -> Result<(Way, Option<Range<usize>>), Failure> {
+        let is_blank = block.iter().all(|b| matches!(b, b'\r' | b'\n'));
+        if self.state == State::Ended && !is_blank {
+            return Ok((Way::Nowhere, None));
+        }
+        let event = Event::read(block);
+        if self.done && !is_blank {
+            self.look_behind(&event);
+            return Ok((Way::Nowhere, None));
+        }
+        if event.data.is_empty() {
+            if let Some(error) = event.error {
+                return Err(event::error_event(error));
+            }
+            let way = match (self.held.is_empty(), is_blank) {
+                (true, _) => Way::Forward,
+                (false, true) => Way::Held(HeldKind::Blank),
+                (false, false) => Way::Held(HeldKind::Plain),
+            };
+            return Ok((way, None));
+        }
+        let sight = event::read(self.endpoint, &event, self.finished)?;
+        if sight.hold == Hold::Yes && sight.is_last && !self.events_seen {
+            return Err(Failure::Empty);
+        }
+        self.events_seen = true;
+        *data_events += usize::from(!sight.is_ping);
+        let name = self.name_in(block, &event.data);
+        let taken = self.output.take(self.endpoint, sight.kind, &event.data);
+        if self.endpoint == Endpoint::Responses {
+            self.number(MARKS.sequence_number.values(&event.data).next());
+        }
+        self.note(&sight, taken.any_text());
+        let way = match (sight.hold, self.held.is_empty()) {
+            (Hold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
+            (Hold::Yes, _) if sight.is_last => Way::Held(HeldKind::Last),
+            (Hold::Yes, _) | (Hold::No, false) => Way::Held(HeldKind::Plain),
+            (Hold::No, true) => {
+                self.output_started = true;
+                if let (Taken::One(text), Cow::Borrowed(_)) = (taken, &event.data)
+                    && sight.is_plain(&event)
+                {
+                    self.shape.learn(block, text, name.clone());
+                    self.shape_text = self.output.last();
+                }
+                Way::Forward
+            }
+        };
+        Ok((way, name))
+    }
+
+    /// Where in a block another name of the model stands than the client is to see.
+    pub(super) fn name_in(&mut self, block: &[u8], data: &Cow<'_, [u8]>) -> Option<Range<usize>> {
+        let public = self.public_name.as_ref()?;
+        let place = public.place(data)?;
+        let name = data.get(place.clone())?;
+        if self.server_name.is_empty() {
+            self.server_name = name.to_vec();
+        }
+        match data {
+            Cow::Borrowed(data) => {
+                let start = place_of(block, data).start;
+                Some(place.start + start..place.end + start)
+            }
+            // Data over several lines was joined; a name has no line end in it.
+            Cow::Owned(_) => memmem::find(block, name).map(|at| at..at + name.len()),
+        }
+    }
+
+    /// Notes the running number of an event, which the digits at the start say.
+    pub(super) fn number(&mut self, digits: Option<&[u8]>) {
+        let number = digits.and_then(|raw| {
+            let end = raw.iter().position(|b| !b.is_ascii_digit()).unwrap_or(raw.len());
+            std::str::from_utf8(raw.get(..end)?).ok()?.parse().ok()
+        });
+        self.sequence = number.or(self.sequence);
+    }
+
+    /// Looks for usage in what comes after the last event. The client gets none of it.
+    fn look_behind(&mut self, event: &Event<'_>) {
+        if event.data.is_empty() {
+            return;
+        }
+        match event::read(self.endpoint, event, true) {
+            Ok(Sight { usage: Some(usage), .. }) => self.usage.note(usage, true),
+            Ok(sight) if !sight.is_last => return,
+            _ => {}
+        }
+        self.state = State::Ended;
+    }
+
+    /// Notes what an event says; its output was taken before.
+    pub(super) fn note(&mut self, sight: &Sight<'_>, any_text: bool) {
+        if any_text {
+            self.usage.outdate();
+            self.timings.outdate();
+        }
+        let is_final = self.finished || sight.finishes || sight.hold != Hold::No;
+        if let Some(usage) = sight.usage {
+            self.usage.note(usage, is_final);
+            self.finished |= is_final;
+        }
+        if let Some(pieces) = sight.pieces {
+            self.pieces = self.pieces.then(pieces);
+            self.usage.note(self.pieces.reported(), is_final);
+        }
+        if let Some(timings) = sight.timings {
+            self.timings.note(timings, is_final);
+        }
+        if let (None, Some(identity)) = (&self.identity, &sight.identity) {
+            let model = self.public_name.as_ref().map_or(identity.model, |name| name.quoted());
+            self.identity = Some(format!("{}\"model\":{model},", identity.others));
+        }
+        self.finished |= sight.finishes;
+        if sight.is_last {
+            self.finished = true;
+            self.done = self.endpoint.usage_is_asked_for() && !self.judged().believed.is_whole();
+            self.state = if self.done { State::More } else { State::Ended };
+        }
+    }
+}
+
+/// A block that lacks only its blank line.
+pub(super) fn is_complete(tail: &[u8]) -> bool {
+    let data = Event::read(tail).data;
+    &*data == b"[DONE]" || std::str::from_utf8(&data).is_ok_and(|json| fields::pick(json, [""; 0]).is_ok())
+}
