@@ -71,7 +71,7 @@ impl Endpoint {
         matches!(self, Self::ChatCompletions | Self::Completions)
     }
 
-    /// The fields that a prompt is made of.
+    /// The fields of the dialect that a prompt is made of; others may reach one too.
     pub(super) const fn prompt_fields(self) -> &'static [&'static str] {
         match self {
             Self::ChatCompletions => &["messages", "tools", "functions", "response_format"],
@@ -80,6 +80,11 @@ impl Endpoint {
             Self::Responses => &["input", "instructions", "tools", "text"],
             Self::Messages => &["system", "messages", "tools"],
         }
+    }
+
+    /// A chat template turns the messages of this dialect into one text.
+    pub const fn has_messages(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Responses | Self::Messages)
     }
 
     /// Fields that would make a server do work whose tokens this request cannot bound or meter, with

@@ -15,5 +15,6 @@ pub mod number;
 pub mod lookalike;
 pub mod endpoint;
 pub mod fields;
+mod settings;
 pub mod request;
 pub mod byte_budget;

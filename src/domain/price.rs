@@ -51,6 +51,41 @@ impl Price {
         }
     }
 
+    /// How many prompt tokens fit into `available` beside `completion_tokens`: `None` if not even those fit,
+    /// `u64::MAX` if prompts are free.
+    pub fn affordable_prompt(&self, completion_tokens: u64, available: MicroUsd) -> Option<u64> {
+        let budget = i128::from(available.micro()) * PER_TOKENS;
+        let left = budget - times(completion_tokens, self.output);
+        if left < 0 {
+            return None;
+        }
+        match i128::from(self.dearest_prompt().micro()) {
+            0 => Some(u64::MAX),
+            per_token => Some(u64::try_from(left / per_token).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// `usage`, with as much of its prompt as `most` pays for beside its output; the part that was not cached first.
+    pub fn within(&self, usage: Usage, most: MicroUsd) -> Usage {
+        if self.cost(usage) <= most {
+            return usage;
+        }
+        let mut left = i128::from(most.micro()) * PER_TOKENS - times(usage.completion_tokens, self.output);
+        let mut take = |tokens: u64, price: MicroUsd| {
+            let affordable = match i128::from(price.micro()) {
+                0 => u64::MAX,
+                per_token => u64::try_from((left / per_token).max(0)).unwrap_or(u64::MAX),
+            };
+            let taken = tokens.min(affordable);
+            left -= times(taken, price);
+            taken
+        };
+        let cached = usage.cached_tokens.min(usage.prompt_tokens);
+        let uncached = take(usage.prompt_tokens - cached, self.input);
+        let cached_tokens = take(cached, self.cache_read.unwrap_or(self.input));
+        Usage { prompt_tokens: uncached.saturating_add(cached_tokens), cached_tokens, ..usage }
+    }
+
     /// Nothing is ever charged for this model.
     pub fn is_free(&self) -> bool {
         [self.dearest_prompt(), self.output] == [MicroUsd::ZERO; 2]
@@ -130,6 +165,36 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_a_balance_affords() {
+        let qwen = price(100_000, 780_000, None);
+        let rows = [
+            (qwen, 0, 1, Some(10)),
+            (qwen, 1, 1, Some(2)), // 1 − 0.78 = 0.22
+            (qwen, 2, 1, None),
+            (qwen, 0, 0, Some(0)),
+            (price(0, 780_000, None), 1, 1, Some(u64::MAX)),
+            (price(0, 780_000, None), 1, 0, None),
+        ];
+        for (price, output, micro, tokens) in rows {
+            assert_eq!(price.affordable_prompt(output, MicroUsd::new(micro)), tokens);
+        }
+    }
+
+    #[test]
+    fn a_usage_is_cut_to_what_was_held() {
+        let qwen = price(100_000, 780_000, Some(10_000));
+        let rows = [
+            (usage(412, 0, 187), 188, usage(412, 0, 187)),
+            (usage(100_000, 0, 100), 1_078, usage(10_000, 0, 100)),
+            (usage(100_000, 90_000, 100), 1_178, usage(20_000, 10_000, 100)),
+            (usage(100, 0, 100), 10, usage(0, 0, 100)),
+        ];
+        for (used, micro, cut) in rows {
+            assert_eq!(qwen.within(used, MicroUsd::new(micro)), cut, "{used:?} of {micro}");
+        }
+    }
+
+    #[test]
     fn a_cache_price_above_the_input_price_is_in_the_ceiling() {
         let odd = price(100_000, 0, Some(900_000));
         let bounds = Bounds { prompt_tokens: 10, completion_tokens: 0 };
@@ -160,6 +225,20 @@ mod tests {
                 proptest::prop_assert!(cost(tokens + 1) > balance);
             } else {
                 proptest::prop_assert!(price.cost(usage(prompt, 0, 0)) > balance);
+            }
+        }
+
+        #[test]
+        fn what_is_cut_to_a_hold_costs_no_more_and_nearly_all_of_it(
+            input in 1..10_000_000i64, output in 0..10_000_000i64, cache in proptest::option::of(0..10_000_000i64),
+            prompt in 0..100_000u64, cached in 0..100_000u64, completion in 0..1_000u64, held in 0..1_000_000i64,
+        ) {
+            let (price, held) = (price(input, output, cache), MicroUsd::new(held));
+            let all = usage(prompt, cached.min(prompt), completion);
+            let cut = price.within(all, held);
+            if price.cost(usage(0, 0, completion)) <= held {
+                proptest::prop_assert!(price.cost(cut) <= held);
+                proptest::prop_assert!(cut == all || held.less(price.cost(cut)) <= MicroUsd::new(input.max(cache.unwrap_or(0)) / 1_000_000 + 1));
             }
         }
 

@@ -6,6 +6,7 @@ pub use super::endpoint::Endpoint;
 use super::fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
 use super::json::{BadJson, TopLevel};
 use super::number::{Whole, whole};
+use super::settings::is_setting;
 
 /// Why a request is refused before anything is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,29 +108,9 @@ impl<'a> InferenceRequest<'a> {
         edits.apply().map_or(Cow::Borrowed(self.top.text()), Cow::Owned)
     }
 
-    /// The raw values that a prompt is made of, for counting its tokens.
-    pub fn prompt_parts(&self) -> impl Iterator<Item = &'a str> {
-        self.endpoint.prompt_fields().iter().filter_map(|key| self.top.get(key))
-    }
-
-    /// The prompt refers to an image, a sound, a film or a file, whose tokens its bytes do not bound. A
-    /// letter written as an escape counts as one too: only somebody who hides the word writes it so.
-    pub fn has_media(&self) -> bool {
-        const KINDS: [&str; 12] = [
-            "\"image_url\"",
-            "\"input_image\"",
-            "\"image\"",
-            "\"audio_url\"",
-            "\"input_audio\"",
-            "\"audio\"",
-            "\"video_url\"",
-            "\"input_video\"",
-            "\"video\"",
-            "\"input_file\"",
-            "\"file\"",
-            "\"document\"",
-        ];
-        self.prompt_parts().any(|part| KINDS.iter().any(|kind| part.contains(kind)) || escapes_a_letter(part))
+    /// The fields that may reach a prompt, each with its raw value: all but known settings.
+    pub fn prompt_fields(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.top.iter().filter(|(name, _)| !is_setting(name))
     }
 
     /// The size of the body in bytes.
@@ -211,12 +192,6 @@ fn max_output(top: &TopLevel<'_>) -> Result<Option<u64>, BadRequest> {
         }
     }
     Ok(bound)
-}
-
-/// The JSON text writes an ASCII letter or an underscore as `\u00xx`.
-fn escapes_a_letter(json: &str) -> bool {
-    let code = |rest: &str| rest.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-    json.split("\\u00").skip(1).filter_map(code).any(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }
 
 /// A `stream_options` value that asks for usage, whatever else it says.

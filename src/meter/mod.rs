@@ -19,6 +19,9 @@
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
 //! | [`sse`] | event framing on bytes |
 //! | `fields` | named fields of a provider's object, and the edits made to it |
+//! | [`prompt`] | a prompt taken apart: messages, texts, media |
+//! | [`media`] | kinds of media, and what each may count as |
+//! | `walk` | a walk through JSON with its structure in sight |
 //! | `scan` | a flat look at JSON bytes that validates nothing |
 
 pub mod stream;
@@ -36,6 +39,9 @@ pub mod usage;
 mod text;
 pub mod tokens;
 pub mod vocabulary;
+pub mod prompt;
+pub mod media;
+mod walk;
 pub mod sse;
 mod fields;
 mod scan;

@@ -2,12 +2,17 @@
 //!
 //! It is OpenAI's `cl100k_base`, whatever the model: what it counts is labelled an estimate.
 
-use super::scan::{Part, Parts};
+use super::prompt::{Flow, Piece, take_apart};
 use super::vocabulary::tokenizer;
+use super::walk::{self, Part};
 use crate::domain::request::InferenceRequest;
 
-/// What an image, sound or file inside the request counts as: its base64 is not what a model reads.
-const INLINE_MEDIA_TOKENS: u64 = 1024;
+/// What the chat templates in use put around a message, its role not counted.
+const TOKENS_PER_MESSAGE: u64 = 4;
+/// What they put at the end of the prompt, where the answer begins.
+const TOKENS_PER_CHAT: u64 = 3;
+/// A text is counted in pieces of this many bytes, so that a count can stop and memory is bounded.
+const PIECE: usize = 64 << 10;
 
 /// The tokens of a text. The first call makes the tokenizer, which takes half a second; time is linear in
 /// the text, whatever it is.
@@ -15,38 +20,112 @@ pub fn count(text: &str) -> u64 {
     u64::try_from(tokenizer().count(text)).unwrap_or(u64::MAX)
 }
 
-/// The tokens of a request's prompt: every string of it, its keys included (they stand for the marks
-/// that a chat template puts around each message), and one for every number, so that a prompt of
-/// token numbers is counted exactly.
-pub fn prompt_estimate(request: &InferenceRequest<'_>) -> u64 {
-    request.prompt_parts().map(count_json).sum()
+/// What was counted of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PromptCount {
+    /// Tokens, those of its media as usual for their kinds.
+    pub tokens: u64,
+    /// The bytes of its text.
+    pub text_bytes: u64,
+    /// It has pictures, sounds, films or files.
+    pub has_media: bool,
 }
 
-fn count_json(json: &str) -> u64 {
-    let mut tokens: u64 = 0;
-    let mut text = Vec::new();
-    for part in Parts::of(json.as_bytes()) {
-        text.clear();
-        match part {
-            Part::Key(key) => text.extend_from_slice(key),
-            Part::Text(raw) if is_inline_media(raw.inner) => tokens = tokens.saturating_add(INLINE_MEDIA_TOKENS),
-            Part::Text(raw) => raw.append_to(&mut text),
-            Part::Bare(bare) => {
-                let is_number = bare.first().is_some_and(|b| matches!(b, b'-' | b'0'..=b'9'));
-                tokens = tokens.saturating_add(u64::from(is_number));
+/// The tokens of a request's prompt: every string of it but known settings, what a chat template adds to each
+/// message, and one for every token that is given by its number. Above `most` it stops counting.
+pub fn prompt_estimate(request: &InferenceRequest<'_>, most: u64) -> PromptCount {
+    let mut counter = Counter { most, ..Counter::default() };
+    let _ = take_apart(request, &mut |piece| {
+        counter.add(piece);
+        if counter.is_over() { Flow::Break(()) } else { Flow::Continue(()) }
+    });
+    counter.flush();
+    counter.count
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    text: String,
+    count: PromptCount,
+    most: u64,
+    has_messages: bool,
+}
+
+impl Counter {
+    fn add(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Message => {
+                self.tokens(TOKENS_PER_MESSAGE);
+                if !std::mem::replace(&mut self.has_messages, true) {
+                    self.tokens(TOKENS_PER_CHAT);
+                }
+            }
+            Piece::Text(raw) => {
+                self.string(raw);
+                self.flush();
+            }
+            Piece::Json(json) => {
+                for part in walk::parts(json) {
+                    match part {
+                        Part::Text(raw) => {
+                            self.push("\"");
+                            self.string(raw);
+                            self.push("\"");
+                        }
+                        Part::Other(other) => self.push(other),
+                    }
+                    if self.is_over() {
+                        break;
+                    }
+                }
+                self.flush();
+            }
+            Piece::Token => self.tokens(1),
+            Piece::Medium { medium, size, is_text } => {
+                self.count.has_media = true;
+                let usual = size.map(|size| medium.usual_tokens(u64::try_from(size).unwrap_or(u64::MAX), is_text));
+                self.tokens(usual.unwrap_or(0));
             }
         }
-        tokens = tokens.saturating_add(count(&String::from_utf8_lossy(&text)));
     }
-    tokens
-}
 
-/// A data URL, or a long run of base64 alone (Anthropic's images, OpenAI's sounds).
-fn is_inline_media(text: &[u8]) -> bool {
-    const LONGEST_WORD: usize = 4096;
-    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
-    let is_url = text.starts_with(b"data:") && text.iter().take(128).any(|b| *b == b',');
-    (is_url && !text.contains(&b' ')) || (text.len() > LONGEST_WORD && text.iter().all(is_base64))
+    fn is_over(&self) -> bool {
+        self.count.tokens > self.most
+    }
+
+    fn tokens(&mut self, tokens: u64) {
+        self.count.tokens = self.count.tokens.saturating_add(tokens);
+    }
+
+    fn string(&mut self, raw: &str) {
+        walk::pieces(raw, |piece| {
+            self.push(piece);
+            !self.is_over()
+        });
+    }
+
+    fn push(&mut self, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() && !self.is_over() {
+            let mut end = rest.len().min(PIECE);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (piece, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            self.text.push_str(piece);
+            if self.text.len() >= PIECE {
+                self.flush();
+            }
+            rest = after;
+        }
+    }
+
+    fn flush(&mut self) {
+        self.tokens(count(&self.text));
+        let bytes = u64::try_from(self.text.len()).unwrap_or(u64::MAX);
+        self.count.text_bytes = self.count.text_bytes.saturating_add(bytes);
+        self.text.clear();
+    }
 }
 
 #[cfg(test)]
@@ -70,33 +149,93 @@ mod tests {
         assert!(count(&"a".repeat(1 << 20)) > 1000, "one word of a mebibyte is counted too");
     }
 
+    fn estimate(endpoint: Endpoint, body: &str) -> u64 {
+        match InferenceRequest::read(endpoint, body.as_bytes()) {
+            Ok(request) => prompt_estimate(&request, u64::MAX).tokens,
+            Err(e) => panic!("{body:.200}: {e}"),
+        }
+    }
+
     #[test]
-    fn a_prompt_is_counted_by_its_text() {
+    fn a_prompt_is_counted_by_its_text_and_its_template() {
         let long = format!(r#"{{"model":"m","prompt":"{}"}}"#, "word ".repeat(1000));
         let numbers = r#"{"model":"m","prompt":[1,2,3,40000]}"#;
-        let image = format!(
-            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{}"}}}}]}}]}}"#,
-            "QUJD".repeat(50_000)
-        );
+        let tools = r#"[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
+        let with_tools = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"tools":{tools}}}"#);
         let rows = [
-            (Endpoint::ChatCompletions, r#"{"model":"m","messages":[{"role":"user","content":"hello world"}]}"#, 4..=8),
-            (Endpoint::Completions, r#"{"model":"m","prompt":""}"#, 0..=0),
-            (Endpoint::Completions, r#"{"model":"m","prompt":"hello\nworld"}"#, 3..=3),
-            (Endpoint::Completions, numbers, 4..=4),
-            (Endpoint::Completions, &long, 1000..=1001),
-            (Endpoint::Embeddings, r#"{"model":"m","input":["hello world","hello"]}"#, 3..=3),
-            (Endpoint::Responses, r#"{"model":"m","input":"hello","instructions":"be brief"}"#, 3..=3),
-            (Endpoint::Messages, r#"{"model":"m","system":"hello","messages":[{}]}"#, 1..=1),
-            (Endpoint::ChatCompletions, &image, 1024..=1050),
+            (Endpoint::ChatCompletions, r#"{"model":"m","messages":[{"role":"user","content":"hello world"}]}"#, 10),
+            (Endpoint::ChatCompletions, &with_tools, 9 + count(tools)),
+            (Endpoint::Completions, r#"{"model":"m","prompt":"hello\nworld"}"#, 3),
+            (Endpoint::Completions, numbers, 4),
+            (Endpoint::Completions, &long, 1001),
+            (Endpoint::Embeddings, r#"{"model":"m","input":["hello world","hello"]}"#, 3),
+            (Endpoint::Responses, r#"{"model":"m","input":"hello","instructions":"be brief"}"#, 3 + 2 * 4 + 3),
+            (Endpoint::Messages, r#"{"model":"m","system":"hello","messages":[{"role":"user","content":"hi"}]}"#, 14),
         ];
         for (endpoint, body, expected) in rows {
-            match InferenceRequest::read(endpoint, body.as_bytes()) {
-                Ok(request) => {
-                    let tokens = prompt_estimate(&request);
-                    assert!(expected.contains(&tokens), "{tokens} for {:.80}", body);
-                }
-                Err(e) => panic!("{body}: {e}"),
+            assert_eq!(estimate(endpoint, body), expected, "{body:.80}");
+        }
+    }
+
+    #[test]
+    fn text_of_every_shape_is_counted_as_the_text_that_it_is() {
+        let escaped: String = "Attack at dawn. ".repeat(500).chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+        // as JSON writes it, as it is meant
+        let rows = [
+            ("words_".repeat(2_000), "words_".repeat(2_000)),
+            ("QUJDREVGabc+/=".repeat(1_000), "QUJDREVGabc+/=".repeat(1_000)),
+            ("0123456789".repeat(2_000), "0123456789".repeat(2_000)),
+            ("漢字かな交じり文".repeat(500), "漢字かな交じり文".repeat(500)),
+            ("👩‍🚀🏳️‍🌈".repeat(500), "👩‍🚀🏳️‍🌈".repeat(500)),
+            (r"\u0001\u001b\u0000".repeat(1_000), "\u{1}\u{1b}\0".repeat(1_000)),
+            (escaped, "Attack at dawn. ".repeat(500)),
+            (" ".repeat(200_000), " ".repeat(200_000)),
+            (r"\n\t".repeat(20_000), "\n\t".repeat(20_000)),
+            (r"\ud83d\ude00".repeat(1_000), "😀".repeat(1_000)),
+            ("data:image/png;base64,QUJD".repeat(1_000), "data:image/png;base64,QUJD".repeat(1_000)),
+        ];
+        for (json, text) in rows {
+            let exact = count(&text);
+            let near = exact..=exact + exact / 50 + 8;
+            let asked = |body: String| estimate(Endpoint::ChatCompletions, &body);
+            let content = asked(format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{json}"}}]}}"#));
+            assert!(near.contains(&content), "{content} for {exact}: {:.40}", text);
+            let unknown = asked(format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":""}}],"documents":[{{"text":"{json}"}}]}}"#
+            ));
+            assert!((exact..=exact + exact / 50 + 24).contains(&unknown), "{unknown} for {exact}: {:.40}", text);
+            let result = asked(format!(
+                r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"tool_result","content":"{json}"}}]}}]}}"#
+            ));
+            assert_eq!(result, content, "{:.40}", text);
+            let setting =
+                asked(format!(r#"{{"model":"m","messages":[{{"role":"user","content":""}}],"user":"{json}"}}"#));
+            assert_eq!(setting, 8);
+        }
+    }
+
+    #[test]
+    fn pictures_count_one_by_one_and_not_by_their_letters() {
+        let inline = format!("data:image/png;base64,{}", "QUJD".repeat(50_000));
+        for url in [inline.as_str(), "https://example.com/a.png"] {
+            let part = format!(r#"{{"type":"image_url","image_url":{{"url":"{url}"}}}}"#);
+            let body = |parts: &[&str]| {
+                format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{}]}}]}}"#, parts.join(","))
+            };
+            assert_eq!(estimate(Endpoint::ChatCompletions, &body(&[part.as_str()])), 8 + 1_600);
+            assert_eq!(estimate(Endpoint::ChatCompletions, &body(&[part.as_str(); 20])), 8 + 20 * 1_600);
+        }
+    }
+
+    #[test]
+    fn a_count_stops_where_it_is_enough() {
+        let body = format!(r#"{{"model":"m","prompt":"{}"}}"#, "a b ".repeat(1 << 20));
+        match InferenceRequest::read(Endpoint::Completions, body.as_bytes()) {
+            Ok(request) => {
+                let count = prompt_estimate(&request, 1_000);
+                assert!(count.tokens > 1_000 && count.text_bytes <= 2 * PIECE as u64, "{count:?}");
             }
+            Err(e) => panic!("{e}"),
         }
     }
 }

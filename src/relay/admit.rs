@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::holds::{HeldNow, OpenHold};
+use super::worst_case::{Affordable, WorstCase};
 use super::{Caller, Refusal, Relay};
+use crate::domain::ids::AccountId;
+use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
-use crate::meter::tokens;
-use crate::store::prices::PriceRow;
 use crate::store::{Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
@@ -29,10 +30,28 @@ pub struct Admitted {
     pub hold: OpenHold,
 }
 
-/// If neither the client nor the model says how long an answer may be.
-const DEFAULT_OUTPUT: u64 = 8_192;
-/// What an image or a file may add to a prompt, where the context length is not known.
-const MEDIA_TOKENS: u64 = 65_536;
+/// Whose money it is, and which key may spend it.
+#[derive(Debug, Clone, Copy)]
+pub struct Payer {
+    pub(super) account: AccountId,
+    pub(super) key: KeyId,
+    /// The key has a spend limit.
+    pub(super) key_is_limited: bool,
+}
+
+impl Payer {
+    pub(super) fn of(caller: &Caller) -> Self {
+        Self { account: caller.account, key: caller.key.id, key_is_limited: caller.key.limits.spend.is_some() }
+    }
+}
+
+/// What an attempt to hold the worst case came to.
+enum Tried {
+    /// It is held, or what is affordable of it.
+    Held(OpenHold, Affordable),
+    /// It does not fit: the prompt has to be counted, as far as that many tokens.
+    WorthCounting(u64),
+}
 
 impl Relay {
     /// Reserves the worst case.
@@ -45,16 +64,19 @@ impl Relay {
         self.open_for_work()?;
         let offered = self.offered(caller, request)?;
         let price = &offered.price;
-        let wanted = bounds(request, price);
-        let (hold, (bounds, limited)) = match self.hold(caller, &price.price, wanted) {
-            // Not even the prompt fits at a token a byte: count it.
-            Err(Refusal::InsufficientFunds | Refusal::KeyLimitReached) => {
-                let counted = tokens_of(request.endpoint, body.clone()).await;
-                let prompt_tokens = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
-                self.hold(caller, &price.price, Bounds { prompt_tokens, ..wanted })?
+        let worst = WorstCase::of(request, price, self.corrections.context(price));
+        let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
+            Tried::Held(hold, affordable) => (hold, affordable),
+            Tried::WorthCounting(most) => {
+                let counted = self.count_prompt(caller, &offered, (request.endpoint, body.clone()), most).await;
+                match self.hold(caller, &price.price, worst, Some(counted))? {
+                    Tried::Held(hold, affordable) => (hold, affordable),
+                    Tried::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
+                }
             }
-            other => other?,
         };
+        let bounds = affordable.bounds;
+        let limited = bounds != worst.bounds;
         Ok(Admitted { offered, bounds, limited, hold })
     }
 
@@ -88,6 +110,20 @@ impl Relay {
         Ok(Refusal::EndpointNotServed { model, endpoint: request.endpoint, served })
     }
 
+    /// What the servers of a model may make of a prompt; above `most` it is not counted on.
+    pub(super) async fn count_prompt(
+        &self,
+        caller: &Caller,
+        offered: &Arc<Offered>,
+        request: (Endpoint, Bytes),
+        most: u64,
+    ) -> u64 {
+        let (corrections, offered) = (Arc::clone(&self.corrections), Arc::clone(offered));
+        let correct = move |count| corrections.for_admission(&offered, count);
+        // Only a count that panicked has no answer; then the bytes stay the bound.
+        self.counting.count(caller.account, request, most, correct).await.unwrap_or(u64::MAX)
+    }
+
     pub(super) fn open_for_work(&self) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
@@ -98,27 +134,50 @@ impl Relay {
         Ok(())
     }
 
-    /// Opens a hold for as much of `wanted` as the account and the key can pay for.
-    fn hold(&self, caller: &Caller, price: &Price, wanted: Bounds) -> Result<(OpenHold, (Bounds, bool)), Refusal> {
-        self.holds.open(caller.account, Some(caller.key.id), |held| {
+    /// Opens a hold for the worst case, or, of a prompt that was counted, for what is affordable of it.
+    fn hold(&self, caller: &Caller, price: &Price, worst: WorstCase, counted: Option<u64>) -> Result<Tried, Refusal> {
+        let mut worth_counting = None;
+        let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
             if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
                 return Err(Refusal::TooManyAtOnce);
             }
             if price.is_free() {
-                return Ok((MicroUsd::ZERO, (wanted, false)));
+                return Ok((MicroUsd::ZERO, Affordable { bounds: worst.bounds, hold: MicroUsd::ZERO }));
             }
-            let (available, refusal) = self.available(caller, held)?;
-            let bounds = affordable(price, wanted, available).ok_or(refusal)?;
-            Ok((price.ceiling(bounds), (bounds, bounds != wanted)))
-        })
+            let (available, refusal) = self.available(Payer::of(caller), held)?;
+            let affordable = match counted {
+                Some(counted) => worst.affordable(price, counted, available),
+                None => worst.whole(price, available),
+            };
+            if affordable.is_none() && counted.is_none() {
+                worth_counting = worst.worth_counting(price, available);
+            }
+            let affordable = affordable.ok_or(refusal)?;
+            Ok((affordable.hold, affordable))
+        });
+        match (opened, worth_counting) {
+            (Ok((hold, affordable)), _) => Ok(Tried::Held(hold, affordable)),
+            (Err(_), Some(most)) => Ok(Tried::WorthCounting(most)),
+            (Err(refusal), None) => Err(refusal),
+        }
+    }
+
+    /// Adds to a hold what is available, as far as `cost` takes it: a report may be above what was held, where the
+    /// worst case was not affordable, or the model's context length is set too low.
+    pub(super) fn cover(&self, hold: &mut OpenHold, payer: Payer, cost: MicroUsd) -> Result<(), Refusal> {
+        let missing = cost.less(hold.amount());
+        if missing == MicroUsd::ZERO {
+            return Ok(());
+        }
+        self.holds.grow(hold, |held| Ok(self.available(payer, held)?.0.min(missing)))
     }
 
     /// What the account and the key can still pay, and which of the two is the narrower.
-    pub(super) fn available(&self, caller: &Caller, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
+    pub(super) fn available(&self, payer: Payer, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
         let (balance, key) = self.store.look(|memory| {
             // What a debit takes from one of the two counts as held until it is seen in both.
-            let key = if caller.key.limits.spend.is_some() { memory.key(caller.key.id)? } else { None };
-            Ok((memory.balance(caller.account)?, key))
+            let key = if payer.key_is_limited { memory.key(payer.key)? } else { None };
+            Ok((memory.balance(payer.account)?, key))
         })?;
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
@@ -129,103 +188,5 @@ impl Relay {
             Some(left) if left < available => (left, Refusal::KeyLimitReached),
             _ => (available, Refusal::InsufficientFunds),
         })
-    }
-}
-
-/// The prompt's tokens by the tokenizer, counted on the blocking pool: it may be megabytes, and the first
-/// count of all makes the tokenizer.
-pub(super) async fn tokens_of(endpoint: Endpoint, body: Bytes) -> u64 {
-    let count = move || InferenceRequest::read(endpoint, &body).map_or(0, |request| tokens::prompt_estimate(&request));
-    // Only a count that panicked has no answer; then the bytes stay the bound.
-    tokio::task::spawn_blocking(count).await.unwrap_or(u64::MAX)
-}
-
-/// `wanted`, with as much output as `available` pays for; `None` if not even the prompt and one token fit.
-pub(super) fn affordable(price: &Price, wanted: Bounds, available: MicroUsd) -> Option<Bounds> {
-    let output = price.affordable_output(wanted.prompt_tokens, available)?;
-    let completion_tokens = wanted.completion_tokens.min(output);
-    let none_left = completion_tokens == 0 && wanted.completion_tokens > 0;
-    (!none_left).then_some(Bounds { completion_tokens, ..wanted })
-}
-
-/// The most that a request can use: a token is at least a byte.
-pub(super) fn bounds(request: &InferenceRequest<'_>, price: &PriceRow) -> Bounds {
-    let bytes = u64::try_from(request.size()).unwrap_or(u64::MAX);
-    let bytes = if request.has_media() { bytes.saturating_add(MEDIA_TOKENS) } else { bytes };
-    let context = price.context_length.unwrap_or(u64::MAX);
-    let prompt_tokens = bytes.min(context);
-    let completion_tokens = match request.max_output {
-        _ if !request.endpoint.generates() => 0,
-        Some(asked) => asked.min(context),
-        // vLLM refuses a bound that does not fit beside the prompt, and this one nobody asked for. The
-        // prompt is rarely as long as its bytes, so a quarter of the context is always left.
-        None => price.max_output.unwrap_or(DEFAULT_OUTPUT).min(context.saturating_sub(bytes).max(context / 4)).max(1),
-    };
-    Bounds { prompt_tokens, completion_tokens }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ids::PriceId;
-
-    fn row(context_length: Option<u64>, max_output: Option<u64>) -> PriceRow {
-        let zero = Timestamp::from_millis(0);
-        PriceRow {
-            id: PriceId::from_i64(1),
-            model: "m".into(),
-            display_name: "m".into(),
-            price: Price { input: MicroUsd::new(100_000), output: MicroUsd::new(780_000), cache_read: None },
-            context_length,
-            max_output,
-            created_at: zero,
-            created_by: String::new(),
-            retired_at: None,
-        }
-    }
-
-    #[test]
-    fn the_worst_case_is_bounded_by_what_is_known() {
-        let chat = Endpoint::ChatCompletions;
-        // endpoint, body, context, max output → prompt, completion
-        let rows = [
-            (chat, r#"{"model":"m","messages":[1]}"#, None, None, (28, 8_192)),
-            (chat, r#"{"model":"m","messages":[1]}"#, None, Some(100), (28, 100)),
-            (chat, r#"{"model":"m","messages":[1],"max_tokens":7}"#, None, Some(100), (43, 7)),
-            (chat, r#"{"model":"m","messages":[1],"max_tokens":9000}"#, Some(4_096), None, (46, 4_096)),
-            (chat, r#"{"model":"m","messages":[1]}"#, Some(1_000), None, (28, 972)),
-            (chat, r#"{"model":"m","messages":[1]}"#, Some(12), None, (12, 3)),
-            (chat, r#"{"model":"m","messages":[{"image_url":1}]}"#, Some(9_000), None, (9_000, 2_250)),
-            (Endpoint::Embeddings, r#"{"model":"m","input":[1]}"#, None, None, (25, 0)),
-        ];
-        for (endpoint, body, context, output, (prompt_tokens, completion_tokens)) in rows {
-            match InferenceRequest::read(endpoint, body.as_bytes()) {
-                Ok(r) => {
-                    assert_eq!(
-                        bounds(&r, &row(context, output)),
-                        Bounds { prompt_tokens, completion_tokens },
-                        "{body}"
-                    );
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-    }
-
-    #[test]
-    fn output_is_lowered_to_what_is_affordable() {
-        let price = row(None, None).price;
-        let wanted = |prompt_tokens, completion_tokens| Bounds { prompt_tokens, completion_tokens };
-        let rows = [
-            (wanted(100, 50), 1_000, Some(wanted(100, 50))),
-            (wanted(100, 500), 100, Some(wanted(100, 115))),
-            (wanted(100, 500), 10, None),
-            (wanted(100, 0), 10, Some(wanted(100, 0))),
-            (wanted(101, 0), 10, None),
-            (wanted(0, 1), 0, None),
-        ];
-        for (bounds, micro, expected) in rows {
-            assert_eq!(affordable(&price, bounds, MicroUsd::new(micro)), expected, "{bounds:?} of {micro}");
-        }
     }
 }

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Relay;
+use super::admit::Payer;
+use super::corrections::Report;
+use super::counting;
 use super::holds::OpenHold;
 use super::replay::Claim;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
-use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Usage};
-use crate::meter::tokens;
+use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::store::providers::Offer;
 use crate::store::usage::{self, Settled, Settlement};
 use crate::store::{Offered, StoreError};
@@ -56,12 +58,37 @@ pub struct Times {
 impl Bill {
     /// What is billed: what the provider reported, and what it did not, counted here. Who says zero where there
     /// was something is flagged.
-    pub(super) fn meter(&self, judged: Judged, count_completion: impl FnOnce() -> u64) -> Metered {
-        let count_prompt =
-            || InferenceRequest::read(self.endpoint, &self.request).map_or(0, |r| tokens::prompt_estimate(&r));
+    pub(super) fn meter(&mut self, judged: Judged, count_completion: impl FnOnce() -> u64) -> Metered {
+        let count_prompt = || {
+            let count = counting::prompt_tokens(self.endpoint, &self.request, u64::MAX);
+            self.relay.corrections.of_server(&self.offer, count)
+        };
         let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
+        let flagged = metered.flagged || judged.denies(metered.usage);
+        self.learn(judged.believed, flagged);
         let metered_by = if judged.is_stopped() { MeteredBy::Estimate } else { metered.metered_by };
-        Metered { flagged: metered.flagged || judged.denies(metered.usage), metered_by, ..metered }
+        Metered { usage: self.covered(metered.usage), metered_by, flagged }
+    }
+
+    /// As much of what was used as is held for it, or can be added to the hold now. What nobody can pay for is not
+    /// billed, and it is no fault of the server.
+    fn covered(&mut self, usage: Usage) -> Usage {
+        let price = &self.offered.price.price;
+        let payer = Payer { account: self.account, key: self.key_id, key_is_limited: self.key_is_limited };
+        if let Err(e) = self.relay.cover(&mut self.hold, payer, price.cost(usage)) {
+            tracing::warn!(request_id = %self.request_id, error = %e, "a hold could not grow");
+        }
+        price.within(usage, self.hold.amount())
+    }
+
+    /// Remembers what the server made of the prompt.
+    fn learn(&self, reported: Reported, flagged: bool) {
+        if let Some(prompt_tokens) = reported.prompt_tokens
+            && !flagged
+        {
+            let report = Report { endpoint: self.endpoint, body: &self.request, prompt_tokens };
+            self.relay.corrections.learn(&self.offered.price, &self.offer, report, Instant::now());
+        }
     }
 
     /// Nothing is billed: the provider failed after its answer began.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::admit::tokens_of;
 use super::{Asked, Caller, Refusal, Relay};
 use crate::domain::json::TopLevel;
 use crate::domain::request::InferenceRequest;
@@ -43,7 +42,7 @@ impl Relay {
                 return Ok(count);
             }
         }
-        Ok(tokens_of(asked.endpoint, asked.body.clone()).await)
+        Ok(self.count_prompt(caller, &offered, (asked.endpoint, asked.body.clone()), u64::MAX).await)
     }
 }
 

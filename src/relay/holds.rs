@@ -71,6 +71,25 @@ impl Holds {
         Ok((OpenHold { holds: Arc::clone(self), account, key, amount, settling: false }, result))
     }
 
+    /// Adds to a hold what `decide` finds under the lock.
+    ///
+    /// # Errors
+    /// What `decide` returns.
+    pub fn grow<E>(&self, hold: &mut OpenHold, decide: impl FnOnce(HeldNow) -> Result<MicroUsd, E>) -> Result<(), E> {
+        let mut sums = self.lock();
+        let now = HeldNow {
+            account: get(&sums.accounts, hold.account),
+            key: hold.key.map(|key| get(&sums.keys, key)).unwrap_or_default(),
+        };
+        let amount = decide(now)?;
+        hold.amount = plus(hold.amount, amount);
+        sums.each(hold.account, hold.key, |held| {
+            held.total = plus(held.total, amount);
+            held.unsettled = plus(held.unsettled, amount);
+        });
+        Ok(())
+    }
+
     /// What an account has on hold.
     pub fn of_account(&self, account: AccountId) -> Held {
         get(&self.lock().accounts, account)
@@ -188,6 +207,23 @@ mod tests {
         assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(12));
         drop(b);
         assert_eq!(holds.of_account(ACCOUNT), Held::default());
+        assert!(holds.is_empty() && holds.lock().keys.is_empty());
+    }
+
+    #[test]
+    fn a_hold_that_grew_is_released_whole() {
+        let holds = Arc::new(Holds::default());
+        let mut a = open(&holds, 30);
+        let grown: Result<(), ()> = holds.grow(&mut a, |now| {
+            assert_eq!((now.account.total, now.key.total), (MicroUsd::new(30), MicroUsd::new(30)));
+            Ok(MicroUsd::new(12))
+        });
+        assert_eq!(
+            (grown, a.amount(), holds.of_account(ACCOUNT).total),
+            (Ok(()), MicroUsd::new(42), MicroUsd::new(42))
+        );
+        assert_eq!(a.settling(), MicroUsd::ZERO);
+        drop(a);
         assert!(holds.is_empty() && holds.lock().keys.is_empty());
     }
 

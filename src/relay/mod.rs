@@ -5,8 +5,10 @@ mod admit;
 mod arrival;
 mod bill;
 mod capped;
+mod corrections;
 mod count;
 mod debits;
+mod counting;
 mod probe;
 mod quote;
 mod rate;
@@ -14,6 +16,7 @@ mod replay;
 mod refusal;
 mod send;
 mod stream;
+mod worst_case;
 pub mod holds;
 
 use std::sync::Arc;
@@ -39,6 +42,8 @@ use admit::Admitted;
 use arrival::Arrivals;
 use bill::{Bill, Times};
 use capped::Capped;
+use corrections::Corrections;
+use counting::Counting;
 use holds::Holds;
 use rate::Rates;
 use replay::{Claim, Claimed, Record, Replays};
@@ -70,6 +75,8 @@ pub struct Relay {
     /// Keys that got a spend limit while requests may be in flight.
     pub capped: Arc<Capped>,
     arrivals: Arrivals,
+    corrections: Arc<Corrections>,
+    counting: Counting,
     rates: Rates,
     replays: Arc<Replays>,
     fee: FeeBps,
@@ -148,6 +155,8 @@ impl Relay {
             providers: Arc::default(),
             capped: Arc::default(),
             arrivals: Arrivals::new(bodies),
+            corrections: Arc::default(),
+            counting: Counting::default(),
             rates: Rates::default(),
             replays: Arc::default(),
             fee,
@@ -293,7 +302,7 @@ impl Relay {
 /// Making the tokenizer and counting the largest body takes less, also on a slow machine.
 const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
 
-async fn settle_whole(bill: Bill, answer: WholeAnswer, record: Option<Record>) -> Result<Answer, Refusal> {
+async fn settle_whole(mut bill: Bill, answer: WholeAnswer, record: Option<Record>) -> Result<Answer, Refusal> {
     let judged = answer.judged();
     let (bill, answer, metered) = if judged.believed.is_whole() {
         let metered = bill.meter(judged, || 0);

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::admit::{affordable, bounds, tokens_of};
+use super::admit::Payer;
 use super::holds::HeldNow;
+use super::worst_case::WorstCase;
 use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::InferenceRequest;
@@ -41,8 +42,9 @@ impl Relay {
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
         let offered = self.offered(caller, request)?;
-        let wanted = bounds(request, &offered.price);
-        let counted = tokens_of(request.endpoint, body).await;
+        let worst = WorstCase::of(request, &offered.price, self.corrections.context(&offered.price));
+        let wanted = Bounds { prompt_tokens: worst.prompt_held, ..worst.bounds };
+        let counted = self.count_prompt(caller, &offered, (request.endpoint, body), u64::MAX).await;
         let (account, model) = (caller.account, request.model.clone());
         let outputs =
             self.store.read_later(move |conn| stats::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;
@@ -53,15 +55,12 @@ impl Relay {
         };
         let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };
         let price = &offered.price.price;
-        let (available, _) = self.available(caller, held)?;
-        let counted_bound = wanted.prompt_tokens.min(counted.saturating_add(counted.div_ceil(10)));
-        let as_counted = Bounds { prompt_tokens: counted_bound, ..wanted };
-        let runs = affordable(price, wanted, available).or_else(|| affordable(price, as_counted, available));
-        let output_if_run =
-            if price.is_free() { Some(wanted.completion_tokens) } else { runs.map(|bounds| bounds.completion_tokens) };
+        let (available, _) = self.available(Payer::of(caller), held)?;
+        let runs = worst.affordable(price, counted, available).map(|affordable| affordable.bounds.completion_tokens);
+        let output_if_run = if price.is_free() { Some(wanted.completion_tokens) } else { runs };
         Ok(Quote {
             bounds: wanted,
-            most: price.ceiling(wanted),
+            most: worst.cost(price),
             typical_usage,
             typical: price.cost(typical_usage),
             available,

@@ -130,7 +130,7 @@ impl StreamAnswer {
     /// Settles, then hands out what was held back.
     async fn end(&mut self) -> Option<Part> {
         self.body = None;
-        let (bill, meter) = (self.bill.take()?, self.meter.take()?);
+        let (mut bill, meter) = (self.bill.take()?, self.meter.take()?);
         let judged = meter.judged();
         let (bill, meter, metered) = if judged.believed.is_whole() {
             let metered = bill.meter(judged, || 0);
@@ -203,7 +203,7 @@ struct Unsettled {
 impl Unsettled {
     /// What is billed; counts what nobody reported.
     fn count(&mut self) -> Option<Metered> {
-        let (bill, meter) = (self.bill.as_ref()?, self.meter.as_mut()?);
+        let (bill, meter) = (self.bill.as_mut()?, self.meter.as_mut()?);
         let judged = meter.judged();
         Some(bill.meter(judged, || meter.estimate_completion()))
     }

@@ -11,6 +11,7 @@ mod failover;
 mod headers;
 mod hangup;
 mod affordable;
+mod bounds;
 mod credit;
 mod idempotency;
 mod caps;
