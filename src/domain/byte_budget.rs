@@ -76,6 +76,11 @@ impl BytePermit {
         self.bytes
     }
 
+    /// Another permit of the same budget, for no bytes yet.
+    pub fn beside(&self) -> Self {
+        self.budget.permit()
+    }
+
     /// Stands for `more` bytes more: ask before they are stored.
     ///
     /// # Errors

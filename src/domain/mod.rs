@@ -18,3 +18,4 @@ pub mod fields;
 mod settings;
 pub mod request;
 pub mod byte_budget;
+pub mod inflate;

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
-use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Payload};
 use futures_util::{FutureExt, StreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 use super::world::World;
 use crate::domain::byte_budget::{ByteBudget, BytePermit, OverBudget};
+use crate::domain::inflate::{Coding, InflateError, Inflater};
 use crate::relay::{Refusal, Upload};
 
 /// The most that is read of a stranger's body.
@@ -25,14 +27,16 @@ const SETTINGS: usize = 1 << 20;
 const SLOWEST: usize = 16 << 10;
 /// The same where bodies take more than half of their budget: those that dawdle make room for the others.
 const SLOWEST_UNDER_PRESSURE: usize = 1 << 20;
+/// So many bodies are inflated at once; each takes a decoder of up to 24 MiB besides.
+static INFLATING: Semaphore = Semaphore::const_new(4);
 /// How often it is looked whether there is pressure.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads a body with settings in it: a few hundred bytes in practice.
 ///
 /// # Errors
-/// 413 above a mebibyte, 408 if it comes too slowly, 400 if the client breaks off, 503 where too many bytes are in
-/// flight.
+/// 413 above a mebibyte, also once inflated, 415 for an unknown coding, 408 if it comes too slowly, 400 if the client
+/// breaks off, 503 where too many bytes are in flight.
 pub async fn read(world: &World, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
     Reading::begin(SETTINGS, world, request, payload)?.whole().await
 }
@@ -62,13 +66,15 @@ pub async fn read_prompt<'a>(
         reading.count_towards(&upload.share)?;
         reading.wait_for_the_rest().await?;
     }
-    Ok(reading.finish())
+    reading.finish().await
 }
 
 /// A body as far as it was read.
 struct Reading {
     payload: Payload,
     limit: usize,
+    /// What was applied to it, in order.
+    codings: Vec<Coding>,
     /// What the client says that it will be.
     announced: Option<usize>,
     began: Instant,
@@ -87,10 +93,14 @@ impl Reading {
         if announced.is_some_and(|n| n > limit) {
             return Err(ApiError::too_large(limit));
         }
+        let values = request.headers().get_all(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+        let codings = Coding::all_of(&values.collect::<Vec<_>>().join(","));
+        let codings = codings.map_err(|name| ApiError::unknown_coding(&name))?;
         let budget = Arc::clone(world.relay.body_budget());
         Ok(Self {
             payload,
             limit,
+            codings,
             announced,
             began: Instant::now(),
             patience: world.settings.body_timeout,
@@ -103,7 +113,7 @@ impl Reading {
 
     async fn whole(mut self) -> Result<Bytes, ApiError> {
         self.wait_for_the_rest().await?;
-        Ok(self.finish())
+        self.finish().await
     }
 
     /// Takes the parts that came already. True if that is all.
@@ -182,10 +192,40 @@ impl Reading {
         Ok(())
     }
 
-    fn finish(self) -> Bytes {
+    async fn finish(self) -> Result<Bytes, ApiError> {
         let bytes = if self.all.is_empty() { self.first } else { self.all.into() };
-        self.permit.tie_to(bytes)
+        let room = self.permit.beside();
+        let bytes = self.permit.tie_to(bytes);
+        if self.codings.is_empty() || bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let Ok(_turn) = INFLATING.acquire().await else { return Err(ApiError::internal()) };
+        let (codings, limit) = (self.codings, self.limit);
+        let inflated = tokio::task::spawn_blocking(move || inflate(bytes, &codings, limit, room)).await;
+        inflated.unwrap_or_else(|_| Err(ApiError::internal()))
     }
+}
+
+/// Undoes the codings of a body. Where it is plain after all, its header was wrong, which many servers never notice.
+fn inflate(bytes: Bytes, codings: &[Coding], limit: usize, mut permit: BytePermit) -> Result<Bytes, ApiError> {
+    let (mut inflater, mut all) = (Inflater::new(codings, limit), Vec::new());
+    let mut take = |out: &[u8]| {
+        permit.grow(out.len())?;
+        all.extend_from_slice(out);
+        Ok(())
+    };
+    match inflater.push(&bytes, &mut take).and_then(|()| inflater.finish(&mut take)) {
+        Ok(()) => Ok(permit.tie_to(all.into())),
+        Err(InflateError::Taker(e)) => Err(over_budget(e)),
+        Err(_) if is_plain(&bytes) => Ok(bytes),
+        Err(InflateError::TooLarge) => Err(ApiError::too_large(limit)),
+        Err(e @ InflateError::Corrupt(_)) => Err(ApiError::invalid(None, format!("the body cannot be inflated: {e}"))),
+    }
+}
+
+/// The bytes are a JSON object or array as they are, or look like one.
+fn is_plain(bytes: &[u8]) -> bool {
+    matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) && std::str::from_utf8(bytes).is_ok()
 }
 
 fn over_budget(_: OverBudget) -> ApiError {
@@ -211,4 +251,29 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 /// The value does not fit.
 pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::byte_budget::ByteBudget;
+
+    #[test]
+    fn what_is_not_what_its_header_says_is_taken_as_it_is() {
+        let budget = ByteBudget::new(1_000);
+        let plain = Bytes::from_static(b" {\"model\":\"m\"}");
+        let status = |bytes: &'static [u8], codings: &[Coding]| {
+            let inflated = inflate(Bytes::from_static(bytes), codings, 100, budget.permit());
+            inflated.map_or_else(|e| e.status().as_u16(), |_| 200)
+        };
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
+            let taken = inflate(plain.clone(), &[coding], 100, budget.permit());
+            assert_eq!(taken.ok().as_ref(), Some(&plain), "{coding:?}");
+            assert_eq!(status(b"nonsense", &[coding]), 400, "{coding:?}");
+        }
+        // 29 bytes that are a kibibyte of zeros by gzip, in the limit of 100.
+        let zeros = b"\x1f\x8b\x08\0\0\0\0\0\x02\xffc`\x18\x05\xa3`\x14\x8cT\0\0.\xaf\xb5\xef\0\x04\0\0";
+        assert_eq!(status(zeros, &[Coding::Gzip]), 413);
+        assert_eq!(budget.used(), 0);
+    }
 }

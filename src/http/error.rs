@@ -1,5 +1,6 @@
 //! The one table of errors: from what went wrong to status, type, code and envelope.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use crate::auth::{AuthError, SignInError};
 use crate::domain::ids::RequestId;
+use crate::domain::inflate;
 use crate::domain::request::BadRequest;
 use crate::relay::{Refusal, Standing};
 use crate::store::StoreError;
@@ -155,6 +157,14 @@ impl ApiError {
         .code("payload_too_large")
     }
 
+    /// 415: a `Content-Encoding` that cannot be undone.
+    pub fn unknown_coding(name: &str) -> Self {
+        let message = format!("the content encoding {name:?} is not known: send one of {}", inflate::ACCEPTED);
+        let mut e = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message);
+        e.param = Some("Content-Encoding".into());
+        e
+    }
+
     /// 408: the client was too slow to send its request.
     pub fn too_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "the request took too long to arrive")
@@ -187,15 +197,17 @@ impl ApiError {
         self.status
     }
 
-    /// The JSON text of the error.
+    /// The JSON text of the error. What it repeats of a request is shortened here, wherever it came from.
     pub fn body(&self, envelope: Envelope, request_id: Option<RequestId>) -> String {
+        let message = shortened(&self.message, LONGEST_MESSAGE);
+        let param = self.param.as_deref().map(|param| shortened(param, LONGEST_NAME));
         match envelope {
             Envelope::OpenAi => json!({"error": {
-                "message": self.message, "type": self.kind, "code": self.code, "param": self.param,
+                "message": message, "type": self.kind, "code": self.code, "param": param,
             }}),
             Envelope::Anthropic => json!({
                 "type": "error",
-                "error": {"type": self.kind, "message": self.message},
+                "error": {"type": self.kind, "message": message},
                 "request_id": request_id,
             }),
         }
@@ -218,6 +230,20 @@ impl ApiError {
         }
         response.body(self.body(envelope, request_id))
     }
+}
+
+/// A longer text of an error says no more.
+const LONGEST_MESSAGE: usize = 4_000;
+/// A longer name of a field or a path is shortened where it is repeated, in bytes.
+pub const LONGEST_NAME: usize = 200;
+
+/// `text`, or its beginning if it has more than so many bytes.
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let kept = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
+    Cow::Owned(format!("{kept}… ({} bytes)", text.len()))
 }
 
 /// The headers that say where a key stands in its minute.
@@ -365,6 +391,19 @@ mod tests {
             let headers = response.headers();
             assert_eq!(headers.contains_key("retry-after"), matches!(status, 429 | 503), "{text}");
             assert_eq!(headers.contains_key("x-should-retry"), status == 402, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_of_a_request_is_shortened() {
+        let long = "é".repeat(100_000);
+        let e = ApiError::invalid(Some(&long), format!("{long} is not implemented"));
+        for envelope in [Envelope::OpenAi, Envelope::Anthropic] {
+            let body = e.body(envelope, None);
+            assert!(body.len() < 5_000 && body.contains("(200023 bytes)"), "{} bytes", body.len());
+        }
+        for (text, short) in [("", ""), ("ab", "ab"), ("abc", "ab… (3 bytes)"), ("aéb", "a… (4 bytes)")] {
+            assert_eq!(shortened(text, 2), short);
         }
     }
 

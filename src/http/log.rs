@@ -1,5 +1,6 @@
 //! One id and one log line for every request.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
@@ -8,6 +9,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
+use super::error::{LONGEST_NAME, shortened};
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::time::Timestamp;
@@ -75,16 +77,16 @@ fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
     let known = extensions.get::<Known>();
     let status = response.status().as_u16();
     let total_ms = millis(arrived.at.elapsed());
-    let (method, path) = (request.method().as_str(), request.path());
+    let (method, path) = told(request);
     // Probes of a load balancer would drown everything else.
-    if matches!(path, "/health" | "/readyz") && status == 200 {
-        tracing::debug!(request_id = %arrived.id, method, path, status, total_ms, "request");
+    if matches!(&*path, "/health" | "/readyz") && status == 200 {
+        tracing::debug!(request_id = %arrived.id, method = &*method, path = &*path, status, total_ms, "request");
         return;
     }
     tracing::info!(
         request_id = %arrived.id,
-        method,
-        path,
+        method = &*method,
+        path = &*path,
         status,
         account = known.map(|k| tracing::field::display(k.0)),
         key_id = known.map(|k| tracing::field::display(k.1)),
@@ -120,11 +122,12 @@ impl Drop for GoneGuard<'_> {
         }
         let arrived = arrived(self.request);
         let extensions = self.request.extensions();
+        let (method, path) = told(self.request);
         let known = extensions.get::<Known>();
         tracing::info!(
             request_id = %arrived.id,
-            method = self.request.method().as_str(),
-            path = self.request.path(),
+            method = &*method,
+            path = &*path,
             // What nginx logs for a client that closed its connection.
             status = 499,
             account = known.map(|k| tracing::field::display(k.0)),
@@ -135,6 +138,11 @@ impl Drop for GoneGuard<'_> {
             "request"
         );
     }
+}
+
+/// Method and path as a line tells them: a stranger chooses how long they are.
+fn told(request: &HttpRequest) -> (Cow<'_, str>, Cow<'_, str>) {
+    (shortened(request.method().as_str(), LONGEST_NAME), shortened(request.path(), LONGEST_NAME))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -110,3 +110,39 @@ fn who_dawdles_makes_room_under_pressure() {
     assert_eq!(world.rows(), Vec::<Value>::new());
     assert_eq!(json!(world.upstream.requests().len()), 0);
 }
+
+#[test]
+fn a_compressed_body_is_the_body_it_was() {
+    let world = World::with("5.00", &["--body-limit-mib", "1"], honest(10, 5));
+    let post = |path: &str, coding: &str, body: Vec<u8>| {
+        let request = Request::post(path).key(&world.payer.key).header("content-type", "application/json");
+        world.server.http().send(&request.header("content-encoding", coding).body(body))
+    };
+    let chat = |coding: &str, body: &[u8]| post("/v1/chat/completions", coding, body.to_vec());
+    let body = chat_body().to_string().into_bytes();
+    chat("gzip", &gzip(&body)).expect(200);
+    let seen = world.upstream.last();
+    assert_eq!((seen.header("content-encoding"), text(&seen.json(), "model")), (None, text(&chat_body(), "model")));
+    chat("zstd", &ruzstd::encoding::compress_to_vec(&body[..], ruzstd::encoding::CompressionLevel::Fastest)).expect(200);
+    chat("gzip, gzip", &gzip(&gzip(&body))).expect(200);
+    chat("gzip", &body).expect(200);
+    // Wherever a body is read.
+    let mut quote = chat_body();
+    quote["endpoint"] = json!("/v1/chat/completions");
+    post("/v1/payments/quote", "gzip", gzip(quote.to_string().as_bytes())).expect(200);
+    assert_eq!(post("/v1/keys", "gzip", gzip(b"{\"nam\":1}")).error().2, "nam");
+    let unknown = chat("snappy", &body).expect(415);
+    assert!(unknown.text().contains("snappy"), "{}", unknown.text());
+    let whole = gzip(&body);
+    assert_eq!(chat("gzip", &whole[..whole.len() - 1]).status, 400);
+    // A bomb: a kibibyte for a mebibyte and more.
+    assert_eq!(chat("gzip", &gzip(&vec![b' '; 2 << 20])).error().1, "payload_too_large");
+    assert_eq!(world.rows().len(), 4);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
