@@ -1,13 +1,13 @@
 //! Signing in with a name and a password, with a delay that grows with every failure.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::hash;
+use super::{Token, hash};
 use crate::domain::secret::Secret;
 use crate::store::admins::{self, Admin};
 use crate::store::{Store, StoreError};
@@ -26,30 +26,65 @@ pub enum SignInError {
     Store(#[from] StoreError),
 }
 
-/// Failures that cost nothing: people mistype.
+/// What an address may try before it waits, for one name and for all: people mistype.
 const FREE: u32 = 3;
-/// The longest delay of one address.
-const LONGEST_OF_ADDRESS: Duration = Duration::from_secs(60);
-/// The longest delay of one name, short: whoever knows a name must not be able to keep its owner out.
-const LONGEST_OF_NAME: Duration = Duration::from_secs(4);
+const FREE_OF_ADDRESS: u32 = 12;
+/// The longest delay.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Failures are forgotten after so long without another.
 const FORGET: Duration = Duration::from_secs(15 * 60);
-/// No more names and addresses than that are remembered.
+/// No more failures than that are remembered; of more, the older half is forgotten.
 const MOST: usize = 10_000;
+/// So many tries of one address may wait for their turn; more are refused.
+const MOST_AT_ONCE: u32 = 3;
+/// No admin has a longer name, in bytes.
+const LONGEST_NAME: usize = 800;
 
 /// Checks names and passwords.
+///
+/// What is delayed is an address, for one name or for all: whoever guesses a name keeps nobody out but those who
+/// share the address. Passwords are hashed in two lanes, one at a time in each, and each rests after its work: one
+/// for addresses that have not failed lately, one for the others, who so never stand before them.
 #[derive(Debug)]
 pub struct SignIn {
     store: Store,
-    delays: Mutex<HashMap<Who, Failures>>,
-    /// One password at a time: it takes tens of milliseconds and 19 MiB.
-    hashing: Arc<Semaphore>,
+    state: Arc<Mutex<State>>,
+    /// Half of its time is work, at the most: tens of milliseconds and 19 MiB a password.
+    unsuspected: Arc<Semaphore>,
+    /// A tenth of its time is work.
+    suspected: Arc<Semaphore>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Who {
-    Name(String),
-    Address(IpAddr),
+#[derive(Debug, Default)]
+struct State {
+    failures: HashMap<Who, Failures>,
+    trying: HashMap<Network, u32>,
+}
+
+/// An IPv4 address, or the half of an IPv6 address that one site has to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+/// Who fails: an address, with the hash of a name or whatever the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Who {
+    from: Network,
+    name: Option<[u8; 32]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,22 +94,30 @@ struct Failures {
 }
 
 impl Failures {
-    /// When the next try is looked at: 1, 2, 4 … seconds after the last, from the fourth failure on.
-    fn open_at(self, longest: Duration) -> Instant {
-        let beyond = self.count.saturating_sub(FREE);
-        let delay = match beyond {
+    /// When the next try is looked at: 1, 2, 4 … seconds after the last, once the free ones are used up.
+    fn open_at(self, free: u32) -> Instant {
+        let delay = match self.count.saturating_sub(free) {
             0 => Duration::ZERO,
-            n => Duration::from_secs(1_u64.checked_shl(n - 1).unwrap_or(u64::MAX)).min(longest),
+            n => Duration::from_secs(1_u64.checked_shl(n - 1).unwrap_or(u64::MAX)).min(LONGEST),
         };
         self.last + delay
     }
 }
 
-impl Who {
-    const fn longest(&self) -> Duration {
-        match self {
-            Self::Name(_) => LONGEST_OF_NAME,
-            Self::Address(_) => LONGEST_OF_ADDRESS,
+/// A try that waits or is looked at; counted until it is dropped.
+struct Try {
+    state: Arc<Mutex<State>>,
+    from: Network,
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = state.trying.get(&self.from).copied().unwrap_or_default().saturating_sub(1);
+        if left == 0 {
+            state.trying.remove(&self.from);
+        } else {
+            state.trying.insert(self.from, left);
         }
     }
 }
@@ -82,7 +125,8 @@ impl Who {
 impl SignIn {
     /// Nobody has failed yet.
     pub fn new(store: Store) -> Self {
-        Self { store, delays: Mutex::default(), hashing: Arc::new(Semaphore::new(1)) }
+        let lane = || Arc::new(Semaphore::new(1));
+        Self { store, state: Arc::default(), unsuspected: lane(), suspected: lane() }
     }
 
     /// The admin of this name, if the password is its own.
@@ -90,19 +134,32 @@ impl SignIn {
     /// # Errors
     /// [`SignInError`].
     pub async fn check(&self, name: &str, password: Secret, address: IpAddr) -> Result<Admin, SignInError> {
-        let who = [Who::Name(name.to_owned()), Who::Address(address)];
-        // One try at a time, from the look at the delay to its count: tries in parallel would all see none.
-        let Ok(_permit) = self.hashing.acquire().await else { return Err(SignInError::Wrong) };
+        if name.len() > LONGEST_NAME {
+            return Err(SignInError::Wrong);
+        }
+        let from = Network::from(address);
+        let who = [Who { from, name: Some(Token::hash_of(name)) }, Who { from, name: None }];
+        let _trying = self.begin(from)?;
+        let lane = if self.has_failed(from) { &self.suspected } else { &self.unsuspected };
+        let Ok(turn) = Arc::clone(lane).acquire_owned().await else { return Err(SignInError::Wrong) };
+        // In the turn, not before: tries in parallel would all see none.
         self.check_delay(&who, Instant::now())?;
+        let rest = if self.has_failed(from) { 9 } else { 1 };
         let found = self.store.read(|conn| admins::with_password(conn, name))?;
         let (admin, phc) = found.map_or((None, None), |(admin, phc)| (Some(admin), phc));
+        let began = Instant::now();
+        // With an unknown name it takes as long as with one that exists.
+        let is_right = matches(password, phc).await;
+        let took = began.elapsed();
+        tokio::spawn(async move {
+            tokio::time::sleep(took * rest).await;
+            drop(turn);
+        });
         match admin {
-            Some(admin) if matches(password.clone(), phc).await => {
+            Some(admin) if is_right => {
                 self.forget(&who);
                 Ok(admin)
             }
-            // As long as with a name that exists.
-            None if matches(password, None).await => Err(SignInError::Wrong),
             _ => {
                 self.count(&who, Instant::now());
                 Err(SignInError::Wrong)
@@ -110,9 +167,24 @@ impl SignIn {
         }
     }
 
+    fn begin(&self, from: Network) -> Result<Try, SignInError> {
+        let mut state = self.lock();
+        let trying = state.trying.entry(from).or_default();
+        if *trying >= MOST_AT_ONCE {
+            return Err(SignInError::Wait(Duration::from_secs(1)));
+        }
+        *trying += 1;
+        Ok(Try { state: Arc::clone(&self.state), from })
+    }
+
+    fn has_failed(&self, from: Network) -> bool {
+        self.lock().failures.contains_key(&Who { from, name: None })
+    }
+
     fn check_delay(&self, who: &[Who], now: Instant) -> Result<(), SignInError> {
-        let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = who.iter().filter_map(|one| Some(delays.get(one)?.open_at(one.longest()))).max();
+        let state = self.lock();
+        let free = |one: &Who| if one.name.is_some() { FREE } else { FREE_OF_ADDRESS };
+        let open = who.iter().filter_map(|one| Some(state.failures.get(one)?.open_at(free(one)))).max();
         match open.map(|at| at.saturating_duration_since(now)).filter(|left| !left.is_zero()) {
             Some(left) => Err(SignInError::Wait(left)),
             None => Ok(()),
@@ -120,22 +192,30 @@ impl SignIn {
     }
 
     fn count(&self, who: &[Who], now: Instant) {
-        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
-        delays.retain(|_, failures| now.saturating_duration_since(failures.last) < FORGET);
-        if delays.len() > MOST {
-            delays.clear();
+        let failures = &mut self.lock().failures;
+        failures.retain(|_, failures| now.saturating_duration_since(failures.last) < FORGET);
+        if failures.len() >= MOST {
+            // Not all: whoever fills it would be forgotten with the rest.
+            let mut times: Vec<Instant> = failures.values().map(|failures| failures.last).collect();
+            times.sort_unstable();
+            let middle = times.get(times.len() / 2).copied().unwrap_or(now);
+            failures.retain(|_, failures| failures.last > middle);
         }
         for one in who {
-            let failures = delays.entry(one.clone()).or_insert(Failures { count: 0, last: now });
-            *failures = Failures { count: failures.count.saturating_add(1), last: now };
+            let before = failures.get(one).map_or(0, |failures| failures.count);
+            failures.insert(*one, Failures { count: before.saturating_add(1), last: now });
         }
     }
 
     fn forget(&self, who: &[Who]) {
-        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = &mut self.lock().failures;
         for one in who {
-            delays.remove(one);
+            failures.remove(one);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,36 +228,84 @@ async fn matches(password: Secret, phc: Option<String>) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_delay_doubles_up_to_its_longest() {
-        let last = Instant::now();
-        let delay = |count, longest: u64| {
-            Failures { count, last }.open_at(Duration::from_secs(longest)).duration_since(last).as_secs()
-        };
-        let rows = [(1, 60, 0), (3, 60, 0), (4, 60, 1), (5, 60, 2), (6, 60, 4), (9, 60, 32), (10, 60, 60), (6, 4, 4)];
-        for (count, longest, expected) in rows {
-            assert_eq!(delay(count, longest), expected, "{count} failures");
-        }
-        assert_eq!(delay(u32::MAX, 4), 4);
-    }
-
-    #[test]
-    fn a_name_or_an_address_is_held_back_and_a_success_clears_both() {
+    fn signin() -> (tempfile::TempDir, SignIn) {
         let Ok(dir) = tempfile::tempdir() else { panic!("no directory") };
         let Ok(store) = Store::open(dir.path()) else { panic!("no store") };
         let signin = SignIn::new(store);
-        let name = || Who::Name("ada".into());
-        let address = |n: u8| Who::Address(IpAddr::from([127, 0, 0, n]));
-        let start = Instant::now();
-        for _ in 0..5 {
-            signin.count(&[name(), address(1)], start);
+        (dir, signin)
+    }
+
+    fn who(name: &str, address: &str) -> [Who; 2] {
+        let Ok(address) = address.parse::<IpAddr>() else { panic!("{address}") };
+        let from = Network::from(address);
+        [Who { from, name: Some(Token::hash_of(name)) }, Who { from, name: None }]
+    }
+
+    #[test]
+    fn the_delay_doubles_up_to_its_longest() {
+        let last = Instant::now();
+        let delay = |count| Failures { count, last }.open_at(FREE).duration_since(last).as_secs();
+        for (count, expected) in [(1, 0), (3, 0), (4, 1), (5, 2), (6, 4), (9, 32), (10, 60), (u32::MAX, 60)] {
+            assert_eq!(delay(count), expected, "{count} failures");
         }
-        let wait = |who: &[Who], after: u64| signin.check_delay(who, start + Duration::from_secs(after)).is_err();
-        assert!(wait(&[name(), address(2)], 0), "the name");
-        assert!(wait(&[Who::Name("bob".into()), address(1)], 0), "the address");
-        assert!(!wait(&[Who::Name("bob".into()), address(2)], 0));
-        assert!(!wait(&[name(), address(1)], 2), "the delay is over");
-        signin.forget(&[name(), address(1)]);
-        assert!(!wait(&[name(), address(1)], 0));
+    }
+
+    #[test]
+    fn an_address_is_held_back_for_a_name_and_nobody_else_is() {
+        let (_dir, signin) = signin();
+        let start = Instant::now();
+        let waits = |name: &str, address: &str, after: u64| {
+            signin.check_delay(&who(name, address), start + Duration::from_secs(after)).is_err()
+        };
+        for _ in 0..5 {
+            signin.count(&who("ada", "2001:db8:0:1::1"), start);
+        }
+        assert!(waits("ada", "2001:db8:0:1:ffff::2", 0), "the same /64");
+        assert!(!waits("ada", "2001:db8:0:2::1", 0), "the next one");
+        assert!(!waits("ada", "192.0.2.1", 0));
+        assert!(!waits("bob", "2001:db8:0:1::1", 0), "another name");
+        assert!(!waits("ada", "2001:db8:0:1::1", 2), "the delay is over");
+        // An address that tries many names waits for all of them.
+        for n in 0..14 {
+            signin.count(&who(&format!("name {n}"), "::ffff:192.0.2.7"), start);
+        }
+        assert!(waits("bob", "192.0.2.7", 0));
+        signin.forget(&who("bob", "192.0.2.7"));
+        assert!(!waits("bob", "192.0.2.7", 0));
+    }
+
+    #[test]
+    fn failures_are_bounded_and_the_last_are_kept() {
+        let (_dir, signin) = signin();
+        let start = Instant::now();
+        for n in 0..12_000_u64 {
+            let name = format!("name {n}");
+            signin.count(&who(&name, "192.0.2.1")[..1], start + Duration::from_millis(n));
+        }
+        let known = |n: u32| signin.lock().failures.contains_key(&who(&format!("name {n}"), "192.0.2.1")[0]);
+        assert!(signin.lock().failures.len() <= MOST);
+        assert!(known(11_999) && known(9_000) && !known(0));
+    }
+
+    #[tokio::test]
+    async fn who_guesses_a_name_keeps_its_owner_out_of_nothing() {
+        let (_dir, signin) = signin();
+        let right = || Secret::new("correct horse battery".into());
+        let Ok(hash) = hash::hash_password(&right()) else { panic!("no hash") };
+        let now = crate::domain::time::Timestamp::from_millis(0);
+        assert!(signin.store.write_now(|conn| admins::create(conn, "ada", Some(&hash), "test", now)).is_ok());
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let wrong = || Secret::new("wrong".into());
+        let guesses = (1..=20_u8).map(|n| signin.check("ada", wrong(), address(n % 5)));
+        let owner = async {
+            for _ in 0..4 {
+                assert!(signin.check("ada", right(), address(100)).await.is_ok());
+            }
+        };
+        let (guessed, ()) = tokio::join!(futures_util::future::join_all(guesses), owner);
+        assert!(guessed.iter().all(Result::is_err));
+        // More than three at once of one address are not even looked at.
+        assert_eq!(guessed.iter().filter(|one| matches!(one, Err(SignInError::Wait(_)))).count(), 5);
+        assert!(signin.lock().trying.is_empty());
     }
 }

@@ -242,7 +242,8 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);
     }
-    let kept = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let kept = text.get(..end).unwrap_or_default();
     Cow::Owned(format!("{kept}… ({} bytes)", text.len()))
 }
 

@@ -123,7 +123,8 @@ fn a_compressed_body_is_the_body_it_was() {
     chat("gzip", &gzip(&body)).expect(200);
     let seen = world.upstream.last();
     assert_eq!((seen.header("content-encoding"), text(&seen.json(), "model")), (None, text(&chat_body(), "model")));
-    chat("zstd", &ruzstd::encoding::compress_to_vec(&body[..], ruzstd::encoding::CompressionLevel::Fastest)).expect(200);
+    chat("zstd", &ruzstd::encoding::compress_to_vec(&body[..], ruzstd::encoding::CompressionLevel::Fastest))
+        .expect(200);
     chat("gzip, gzip", &gzip(&gzip(&body))).expect(200);
     chat("gzip", &body).expect(200);
     // Wherever a body is read.
