@@ -401,7 +401,7 @@ mod tests {
         let e = ApiError::invalid(Some(&long), format!("{long} is not implemented"));
         for envelope in [Envelope::OpenAi, Envelope::Anthropic] {
             let body = e.body(envelope, None);
-            assert!(body.len() < 5_000 && body.contains("(200023 bytes)"), "{} bytes", body.len());
+            assert!(body.len() < 5_000 && body.contains("(200019 bytes)"), "{} bytes", body.len());
         }
         for (text, short) in [("", ""), ("ab", "ab"), ("abc", "ab… (3 bytes)"), ("aéb", "a… (4 bytes)")] {
             assert_eq!(shortened(text, 2), short);

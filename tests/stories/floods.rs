@@ -131,7 +131,7 @@ fn a_compressed_body_is_the_body_it_was() {
     let mut quote = chat_body();
     quote["endpoint"] = json!("/v1/chat/completions");
     post("/v1/payments/quote", "gzip", gzip(quote.to_string().as_bytes())).expect(200);
-    assert_eq!(post("/v1/keys", "gzip", gzip(b"{\"nam\":1}")).error().2, "nam");
+    assert_eq!(post("/v1/invite/redeem", "gzip", gzip(b"{\"code\":\"\"}")).error().2, "code");
     let unknown = chat("snappy", &body).expect(415);
     assert!(unknown.text().contains("snappy"), "{}", unknown.text());
     let whole = gzip(&body);
