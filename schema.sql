@@ -79,7 +79,8 @@ CREATE TABLE prices (
 CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
 
 -- Who serves and earns. `api_key` is what the provider asks for (or `env:VARIABLE`), `flagged` counts
--- the requests whose reported usage was above what the request could have used.
+-- the requests whose reported usage was above what the request could have used. `ca_pem` holds the certificates of
+-- a private authority that is trusted for it: they travel with a backup, and no file can go missing.
 CREATE TABLE providers (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
@@ -90,7 +91,8 @@ CREATE TABLE providers (
   flagged INTEGER NOT NULL DEFAULT 0,
   disabled_at INTEGER,
   removed_at INTEGER,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  ca_pem TEXT
 ) STRICT;
 CREATE UNIQUE INDEX providers_name ON providers (name) WHERE removed_at IS NULL;
 

@@ -294,6 +294,7 @@ fn open_account(conn: &coordinator::store::Connection, n: u32) -> Result<(i64, i
         url: "http://127.0.0.1:9/v1".into(),
         api_key: None,
         max_concurrent: None,
+        ca_pem: None,
         models: Vec::new(),
     };
     let _: ProviderId = providers::create(conn, &provider, "model", now())?.id;

@@ -67,6 +67,7 @@ fn prepare(conn: &Connection, url: &str, api_key: Secret, models: &[String]) -> 
         url: url.into(),
         api_key: Some(api_key),
         max_concurrent: None,
+        ca_pem: None,
         models,
     };
     providers::create(conn, &new, ACTOR, now).map(drop)

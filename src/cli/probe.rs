@@ -78,6 +78,9 @@ pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
     match found.error {
         Some(why) if !found.reached => Err(Failed::Other(format!("provider {name} does not answer: {why}"))),
         _ if serves_any => Ok(()),
-        _ => Err(Failed::Other(format!("provider {name} serves nothing"))),
+        why => {
+            let why = why.unwrap_or_else(|| "no endpoint gave an answer".to_owned());
+            Err(Failed::Other(format!("provider {name} serves nothing: {why}")))
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! `coordinator provider …`
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -8,7 +10,7 @@ use super::{ACTOR, Failed};
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::endpoints::ProbeRow;
+use crate::store::endpoints::{self, ProbeRow};
 use crate::store::providers::{self, NewProvider, ProviderRow};
 use crate::store::{Connection, Store, StoreError, accounts};
 use crate::upstream;
@@ -47,6 +49,9 @@ pub struct AddArgs {
     /// The most requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent: Option<u32>,
+    /// Trust the certificates of a private authority for it: a PEM file, read once
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Do not try what it answers to; it is then offered for every endpoint
     #[arg(long)]
     no_probe: bool,
@@ -78,8 +83,13 @@ struct View {
     models: Vec<Model>,
     max_concurrent: Option<u32>,
     has_api_key: bool,
+    has_ca: bool,
     enabled: bool,
     flagged: u64,
+    /// What its last probe found: `serves`, `serves nothing`, `does not answer`; null if there was none.
+    probe: Option<&'static str>,
+    /// Why it serves nothing, or does not answer.
+    probe_error: Option<String>,
     created_at: Timestamp,
 }
 
@@ -91,7 +101,10 @@ struct Model {
 
 fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
     let models = providers::models(conn, row.id)?;
+    let probe = endpoints::last_probe(conn, row.id)?;
     Ok(View {
+        probe: probe.as_ref().map(found),
+        probe_error: probe.and_then(|probe| probe.error),
         id: row.id,
         name: row.name,
         url: row.url,
@@ -99,16 +112,35 @@ fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
         models: models.into_iter().map(|(model, upstream_model)| Model { model, upstream_model }).collect(),
         max_concurrent: row.max_concurrent,
         has_api_key: row.api_key.is_some(),
+        has_ca: row.ca_pem.is_some(),
         enabled: row.disabled_at.is_none(),
         flagged: row.flagged,
         created_at: row.created_at,
     })
 }
 
+/// What a probe found, in a word or two.
+fn found(probe: &ProbeRow) -> &'static str {
+    match (probe.reached, probe.endpoints.iter().any(|row| row.serves == Some(true))) {
+        (false, _) => "does not answer",
+        (true, false) => "serves nothing",
+        (true, true) => "serves",
+    }
+}
+
+/// The certificates of a private authority. They are kept in the database, not the name of the file: the server may
+/// run elsewhere and as somebody else, a backup holds them, and they were checked.
+fn read_ca(file: &Path) -> Result<String, Failed> {
+    let text =
+        std::fs::read_to_string(file).map_err(|e| Failed::Other(format!("--ca-file {}: {e}", file.display())))?;
+    upstream::check_ca_pem(&text).map_err(|e| Failed::Other(format!("--ca-file {}: {e}", file.display())))
+}
+
 pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     let now = Timestamp::now();
     match command {
         Command::Add(args) => {
+            let ca_pem = args.ca_file.as_deref().map(read_ca).transpose()?;
             let added = store.write_now(|conn| {
                 let account_id = accounts::find(conn, &args.account)?.id;
                 let new = NewProvider {
@@ -117,6 +149,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                     url: args.url,
                     api_key: args.api_key,
                     max_concurrent: args.max_concurrent,
+                    ca_pem,
                     models: args.models,
                 };
                 let row = providers::create(conn, &new, ACTOR, now)?;
@@ -127,7 +160,14 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             } else {
                 Some(super::probe::probe(&added.name, super::probe::ADD_TIMEOUTS, store)?)
             };
-            out.print(&added, |view| added_text(view, probed.as_ref()))
+            out.print(&added, |view| added_text(view, probed.as_ref()))?;
+            match probed {
+                Some(probed) if found(&probed) == "serves nothing" => {
+                    let why = probed.error.unwrap_or_else(|| "no endpoint gave an answer".to_owned());
+                    Err(Failed::Other(format!("provider {} was added, but it serves nothing: {why}", added.name)))
+                }
+                _ => Ok(()),
+            }
         }
         Command::List => list(store, out),
         Command::Probe { name } => super::probe::run(&name, store, out),
@@ -149,7 +189,7 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
     serves.dedup();
     match &probed.error {
         Some(why) if !probed.reached => format!("{added}; it does not answer yet: {why}"),
-        Some(why) => format!("{added}; it serves nothing: {why}"),
+        Some(_) => format!("{added}; IT SERVES NOTHING"),
         None => format!("{added}; it serves {}", serves.join(" ")),
     }
 }
@@ -157,13 +197,14 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
 fn list(store: &Store, out: Output) -> Result<(), Failed> {
     let views: Result<Vec<View>, StoreError> =
         store.read(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
-    out.table(&views?, ["ID", "NAME", "URL", "STATE", "AT ONCE", "FLAGGED", "MODELS"], |view| {
+    out.table(&views?, ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "MODELS"], |view| {
         let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
         [
             view.id.to_string(),
             view.name.clone(),
             view.url.clone(),
             if view.enabled { "enabled" } else { "disabled" }.to_owned(),
+            or_dash(view.probe),
             or_dash(view.max_concurrent),
             view.flagged.to_string(),
             models.join(" "),

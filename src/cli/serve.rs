@@ -18,9 +18,9 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::http::demo::Imitate;
 use crate::http::{self, Door, Settings, World};
-use crate::relay::Relay;
+use crate::relay::{self, ASK_TIMEOUTS, Relay};
 use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
-use crate::upstream::Timeouts;
+use crate::upstream::{Client, Timeouts};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -125,8 +125,10 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let server = http::start(world, listener)?;
     announce(address, demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
+    let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
     let stopped = run_until_stopped(server, &relay).await;
     debits.abort();
+    watch.abort();
     stopped?;
     relay.flush().await?;
     drop(relay);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::auth::{AuthError, SignInError};
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
 use crate::domain::request::BadRequest;
-use crate::relay::{Refusal, Standing};
+use crate::relay::{Reason, Refusal, ServerError, Standing};
 use crate::store::StoreError;
 
 /// An error as a client sees it.
@@ -30,6 +30,8 @@ pub struct ApiError {
     final_: bool,
     /// Where the key stands in its minute.
     standing: Option<Box<Standing>>,
+    /// A server's own words, which programs branch on.
+    reason: Option<Box<Reason>>,
 }
 
 /// Whose envelope an error goes into.
@@ -62,6 +64,7 @@ impl ApiError {
             retry_after: None,
             final_: false,
             standing: None,
+            reason: None,
         }
     }
 
@@ -202,16 +205,59 @@ impl ApiError {
         let message = shortened(&self.message, LONGEST_MESSAGE);
         let param = self.param.as_deref().map(|param| shortened(param, LONGEST_NAME));
         match envelope {
-            Envelope::OpenAi => json!({"error": {
+            Envelope::OpenAi => json!({"error": self.with_reason(envelope, json!({
                 "message": message, "type": self.kind, "code": self.code, "param": param,
-            }}),
+            }))}),
             Envelope::Anthropic => json!({
                 "type": "error",
-                "error": {"type": self.kind, "message": message},
+                "error": self.with_reason(envelope, json!({"type": self.kind, "message": message})),
                 "request_id": request_id,
             }),
         }
         .to_string()
+    }
+
+    /// The error with what the server said of it, in the words of the caller's dialect.
+    fn with_reason(&self, envelope: Envelope, mut error: Value) -> Value {
+        let (Some(reason), Some(fields)) = (&self.reason, error.as_object_mut()) else { return error };
+        // Anthropic's types end so, others' names are of another dialect.
+        let kind = reason.kind.as_ref().filter(|kind| envelope == Envelope::OpenAi || kind.ends_with("_error"));
+        let words = [
+            ("type", kind.map(|kind| json!(kind))),
+            ("code", reason.code.as_ref().map(|code| json!(code))),
+            ("param", reason.param.as_ref().map(|param| json!(param))),
+        ];
+        for (name, value) in words {
+            if let Some(value) = value {
+                fields.insert(name.to_owned(), value);
+            }
+        }
+        for (name, value) in &reason.numbers {
+            fields.entry(name).or_insert_with(|| value.clone());
+        }
+        error
+    }
+
+    /// A server's refusal: its status and words.
+    fn by_server(e: ServerError) -> Self {
+        let bad = Self::invalid(None, e.reason.message.clone());
+        let bad = match e.status {
+            404 => Self::not_found(bad.message),
+            409 => Self::conflict(None, bad.message),
+            413 => Self { status: StatusCode::PAYLOAD_TOO_LARGE, ..bad }.code("payload_too_large"),
+            422 => Self { status: StatusCode::UNPROCESSABLE_ENTITY, ..bad },
+            _ => bad,
+        };
+        Self { reason: Some(Box::new(e.reason)), ..bad }
+    }
+
+    /// A server has no room, or is not ready: with its status.
+    fn busy(status: u16, message: String, wait: Duration) -> Self {
+        match (status, StatusCode::from_u16(status)) {
+            (503, _) => Self::unavailable(message, wait),
+            (529, Ok(status)) => Self::new(status, "overloaded_error", message).retry_after(wait),
+            _ => Self::rate_limited(message, wait),
+        }
     }
 
     /// The whole response.
@@ -337,18 +383,14 @@ impl From<Refusal> for ApiError {
             Refusal::TooManyAtOnce => Self::rate_limited(message, second),
             Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),
             Refusal::ProvidersDown(wait) => Self::unavailable(message, wait),
-            Refusal::ByProvider { status, .. } => {
-                // 422 is what a reused idempotency key gets here; a provider's own 422 is a bad request.
-                let e = Self::invalid(None, message);
-                match StatusCode::from_u16(status) {
-                    Ok(StatusCode::PAYLOAD_TOO_LARGE) => {
-                        Self { status: StatusCode::PAYLOAD_TOO_LARGE, ..e }.code("payload_too_large")
-                    }
-                    _ => e,
-                }
-            }
+            Refusal::ByServer(e) => Self::by_server(*e),
+            Refusal::ProviderBusy { status, wait, .. } => Self::busy(status, message, wait.unwrap_or(second)),
             Refusal::ProviderFailed(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_error", message),
-            Refusal::ProviderTimeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message),
+            Refusal::ProviderError { is_final, .. } => {
+                Self { final_: is_final, ..Self::new(StatusCode::BAD_GATEWAY, "provider_error", message) }
+            }
+            // Whoever asks again pays the same time, and the server does the same work.
+            Refusal::ProviderTimeout(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message).no_retry(),
             Refusal::KeyInFlight => Self::conflict(None, message).no_retry(),
             Refusal::KeyReused => Self::key_reused(),
             Refusal::AlreadyCharged { .. } => Self::conflict(None, message).no_retry(),
@@ -378,9 +420,17 @@ mod tests {
             (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersFull(None), 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersDown(Duration::from_millis(1_500)), 503, "service_unavailable", None),
-            (Refusal::ByProvider { status: 422, message: "x".into() }, 400, "invalid_request_error", None),
+            (by_server(400), 400, "invalid_request_error", None),
+            (by_server(404), 404, "not_found_error", None),
+            (by_server(409), 409, "conflict_error", None),
+            (by_server(413), 413, "invalid_request_error", Some("payload_too_large")),
+            (by_server(422), 422, "invalid_request_error", None),
+            (busy(429), 429, "rate_limit_error", Some("rate_limit_exceeded")),
+            (busy(503), 503, "service_unavailable", None),
+            (busy(529), 529, "overloaded_error", None),
             (Refusal::ProviderFailed("x"), 502, "provider_error", None),
-            (Refusal::ProviderTimeout, 504, "provider_error", None),
+            (Refusal::ProviderError { says: "x".into(), is_final: false }, 502, "provider_error", None),
+            (Refusal::ProviderTimeout("x".into()), 504, "provider_error", None),
             (Refusal::Draining, 503, "service_unavailable", None),
             (Refusal::Store(StoreError::Full), 503, "service_unavailable", None),
         ];
@@ -390,9 +440,44 @@ mod tests {
             assert_eq!((e.status.as_u16(), e.kind, e.code), (status, kind, code), "{text}");
             let response = e.response(Envelope::OpenAi, None);
             let headers = response.headers();
-            assert_eq!(headers.contains_key("retry-after"), matches!(status, 429 | 503), "{text}");
-            assert_eq!(headers.contains_key("x-should-retry"), status == 402, "{text}");
+            assert_eq!(headers.contains_key("retry-after"), matches!(status, 429 | 503 | 529), "{text}");
+            assert_eq!(headers.contains_key("x-should-retry"), matches!(status, 402 | 504), "{text}");
         }
+        let at_fault = Refusal::ProviderError { says: "x".into(), is_final: true };
+        let response = ApiError::from(at_fault).response(Envelope::OpenAi, None);
+        assert_eq!(response.headers().get("x-should-retry").map(HeaderValue::as_bytes), Some(&b"false"[..]));
+    }
+
+    fn by_server(status: u16) -> Refusal {
+        let reason = Reason { message: "x".into(), ..Reason::default() };
+        Refusal::ByServer(Box::new(ServerError { status, reason }))
+    }
+
+    fn busy(status: u16) -> Refusal {
+        Refusal::ProviderBusy { status, says: None, wait: None }
+    }
+
+    #[test]
+    fn a_servers_words_are_kept_in_the_callers_dialect() {
+        let kept = |kind: &str, envelope| {
+            let reason = Reason {
+                message: "too long".into(),
+                code: Some("context_length_exceeded".into()),
+                kind: Some(kind.into()),
+                param: Some("messages".into()),
+                numbers: [("n_ctx".to_owned(), json!(4_096)), ("type".to_owned(), json!(1))].into_iter().collect(),
+            };
+            let e = ApiError::from(Refusal::ByServer(Box::new(ServerError { status: 400, reason })));
+            let body: Value = serde_json::from_str(&e.body(envelope, None)).unwrap_or_default();
+            body.get("error").cloned().unwrap_or_default()
+        };
+        let words = |kind: &str| {
+            json!({"message": "too long", "type": kind, "code": "context_length_exceeded", "param": "messages",
+                "n_ctx": 4_096})
+        };
+        assert_eq!(kept("BadRequestError", Envelope::OpenAi), words("BadRequestError"));
+        assert_eq!(kept("BadRequestError", Envelope::Anthropic), words("invalid_request_error"));
+        assert_eq!(kept("exceed_context_size_error", Envelope::Anthropic), words("exceed_context_size_error"));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn note_caller(request: &HttpRequest, account: AccountId, key: KeyId) {
 
 /// Remembers the model that was asked for, for the line.
 pub fn note_model(request: &HttpRequest, model: &str) {
-    request.extensions_mut().insert(Model(model.to_owned()));
+    request.extensions_mut().insert(Model(shortened(model, LONGEST_NAME).into_owned()));
 }
 
 /// Gives the request its id, and logs it unless it is logged elsewhere.

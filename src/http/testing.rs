@@ -96,6 +96,7 @@ impl Bench {
                 url: format!("http://{address}/v1"),
                 api_key: None,
                 max_concurrent: None,
+                ca_pem: None,
                 models: vec![(MODEL.into(), MODEL.into())],
             };
             providers::create(conn, &new, "test", now)

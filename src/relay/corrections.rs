@@ -199,6 +199,7 @@ mod tests {
             url: "http://127.0.0.1/v1".into(),
             api_key: None,
             max_concurrent: None,
+            ca_pem: None,
             flagged: 0,
             disabled_at: None,
             created_at: Timestamp::from_millis(0),

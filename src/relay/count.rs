@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Asked, Caller, Refusal, Relay};
 use crate::domain::json::TopLevel;
 use crate::domain::request::InferenceRequest;
-use crate::upstream::{Client, Target};
+use crate::upstream::{Client, On, Target};
 
 /// Where a provider counts.
 const PATH: &str = "/messages/count_tokens";
@@ -53,7 +53,7 @@ async fn ask(client: &Client, target: &Target, asked: &Asked) -> Option<u64> {
     edits.set("model", serde_json::Value::from(target.upstream_model.as_str()).to_string());
     let body = edits.apply().map_or_else(|| asked.body.clone(), Bytes::from);
     let path = if asked.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", asked.query) };
-    let answer = client.post(target, &path, &asked.headers, body).await.ok()?;
+    let answer = client.post(target, &path, &asked.headers, body, On::Any).await.ok()?;
     if !(200..=299).contains(&answer.status) || answer.is_encoded {
         return None;
     }

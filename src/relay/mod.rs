@@ -9,14 +9,17 @@ mod corrections;
 mod count;
 mod debits;
 mod counting;
+mod failed;
 mod probe;
 mod quote;
 mod rate;
+mod reason;
 mod replay;
 mod refusal;
 mod send;
 mod stream;
 mod worst_case;
+mod watch;
 pub mod holds;
 
 use std::sync::Arc;
@@ -53,10 +56,12 @@ pub use arrival::Upload;
 pub use probe::{PROBE_TIMEOUTS, probe};
 pub use quote::Quote;
 pub use rate::Standing;
-pub use refusal::Refusal;
+pub use reason::Reason;
+pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, Saved};
 use stream::Silence;
 pub use stream::{Part, StreamAnswer};
+pub use watch::{ASK_TIMEOUTS, watch};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
 pub type ResolveKey = fn(&Secret) -> Option<Secret>;
@@ -214,7 +219,7 @@ impl Relay {
             None => None,
         };
         let admitted = self.admit(caller, &request, &asked.body).await?;
-        let sent = self.send(client, &asked, &request, &admitted).await?;
+        let sent = self.send(client, caller, &asked, &request, &admitted).await?;
         let (limited, streamed) = (admitted.limited, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed, claim.clone());
         let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::ResolveKey;
-use super::send::{self, Begun, Failed};
+use super::failed::{Failed, Kind};
+use super::send::{self, Begun};
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
-use crate::upstream::{Client, Target, Timeouts};
+use crate::upstream::{Client, On, Target, Timeouts};
 
 /// A probe should say quickly that nothing is there, yet wait for a model that is being loaded.
 pub const PROBE_TIMEOUTS: Timeouts = Timeouts {
@@ -44,14 +45,7 @@ pub async fn probe(
     let mut probe =
         ProbeRow { reached: false, latency_ms: None, error: None, at: Timestamp::now(), endpoints: Vec::new() };
     for (model, upstream_model) in models {
-        let target = Target {
-            provider: provider.id,
-            name: provider.name.clone(),
-            url: provider.url.clone(),
-            api_key: provider.api_key.as_ref().and_then(resolve_key),
-            upstream_model: upstream_model.clone(),
-            max_concurrent: provider.max_concurrent,
-        };
+        let target = send::target_of(provider, upstream_model, resolve_key);
         for (endpoint, stream) in ways() {
             let began = Instant::now();
             let result = one(client, &target, endpoint, stream).await;
@@ -108,7 +102,7 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let body = body(endpoint, &target.upstream_model, stream);
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let sent = Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint)).into_owned());
-    match send::attempt(client, &request, target, "", &[], sent).await? {
+    match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh).await? {
         Begun::Whole(answer) => Ok(answer.judged().believed),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
@@ -128,14 +122,20 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
 impl From<Failed> for Unserved {
     fn from(e: Failed) -> Self {
         match e {
-            // An answer that is no answer of this dialect, or an endpoint that is not there. Other errors (wrong
-            // key, overloaded, still loading) say nothing of what it can do.
-            Failed::Provider { why, status, no_answer, .. } => {
-                Self { why, for_good: matches!(status, Some(200 | 404 | 405 | 410 | 501)), gone: no_answer }
+            // An answer that is no answer of this dialect, an endpoint or a model that is not there. Other errors
+            // (wrong key, overloaded, still loading) say nothing of what it can do.
+            Failed::Fault(fault) => {
+                let for_good =
+                    matches!(fault.kind, Kind::Unusable | Kind::UnknownModel | Kind::Settings(404 | 405 | 410 | 501));
+                Self { why: fault.why, for_good, gone: fault.kind == Kind::Unreached }
             }
-            Failed::Busy(_) => Self { why: "it is busy".to_owned(), for_good: false, gone: false },
-            Failed::Request { status, message } => {
-                Self { why: format!("{status}: {message}"), for_good: true, gone: false }
+            Failed::Busy { says, .. } => {
+                let why = says.map_or_else(|| "it is busy".to_owned(), |says| format!("it is busy: {says}"));
+                Self { why, for_good: false, gone: false }
+            }
+            Failed::Slow(why) => Self { why, for_good: false, gone: true },
+            Failed::Request(e) => {
+                Self { why: format!("{}: {}", e.status, e.reason.message), for_good: true, gone: false }
             }
         }
     }

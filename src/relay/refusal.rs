@@ -1,9 +1,11 @@
 //! Why a request gets no answer from a model, in the terms of the story. How it looks on the wire is
 //! the floor above's business.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Standing;
+use super::reason::Reason;
 use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{BadRequest, Endpoint};
@@ -49,20 +51,33 @@ pub enum Refusal {
     /// All providers are down.
     #[error("no provider of this model is up")]
     ProvidersDown(Duration),
-    /// The provider says that the request is at fault.
-    #[error("{message}")]
-    ByProvider {
-        /// The status it answered with: 400, 413 or 422.
+    /// The server says that the request is at fault.
+    #[error("{}", .0.reason.message)]
+    ByServer(Box<ServerError>),
+    /// All servers have no room, or are loading their model.
+    #[error("{}", says.as_deref().unwrap_or("all providers of this model are busy"))]
+    ProviderBusy {
+        /// What the last one answered with: 429, 503 or 529.
         status: u16,
-        /// Its own words.
-        message: String,
+        /// Its own words, made fit to be shown.
+        says: Option<String>,
+        /// When it wants to be asked again.
+        wait: Option<Duration>,
     },
-    /// Every provider failed before the first byte.
+    /// The servers that were asked failed before the first byte.
+    #[error("the provider failed: {says}")]
+    ProviderError {
+        /// What the last one said or did.
+        says: Cow<'static, str>,
+        /// Two did the same: the request is at fault, and asking again does not help.
+        is_final: bool,
+    },
+    /// The provider failed after it began.
     #[error("the provider failed: {0}")]
     ProviderFailed(&'static str),
-    /// Every provider took too long.
-    #[error("the provider took too long")]
-    ProviderTimeout,
+    /// A provider took longer than a limit of ours, which the text names.
+    #[error("{0}")]
+    ProviderTimeout(String),
     /// A request with this idempotency key runs now.
     #[error("a request with this Idempotency-Key is in flight")]
     KeyInFlight,
@@ -83,4 +98,13 @@ pub enum Refusal {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A server's refusal, as it gave it.
+#[derive(Debug)]
+pub struct ServerError {
+    /// 400, 404, 409, 413 or 422.
+    pub status: u16,
+    /// Its own words.
+    pub reason: Reason,
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::bill::Bill;
+use super::failed;
 use super::replay::Record;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{Metered, Outcome};
 use crate::meter::{Receipt, State, StreamMeter};
-use crate::upstream::{Body, Slot};
+use crate::upstream::{Body, Sign, Slot};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
 /// was delivered is settled.
@@ -163,7 +164,9 @@ impl StreamAnswer {
     async fn fail(&mut self, why: &str) -> Option<Part> {
         self.body = None;
         if let Some(slot) = self.slot.take() {
-            slot.failed(why, false, Instant::now());
+            // It did answer: where it is gone altogether, the next one finds nobody.
+            let print = self.bill.as_ref().map_or(0, |bill| failed::print(&bill.request, bill.account));
+            slot.failed(why, Sign::Failed, print, Instant::now());
         }
         let bill = self.bill.take()?;
         tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");

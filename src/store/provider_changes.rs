@@ -21,6 +21,8 @@ pub struct ProviderChange {
     pub api_key: Option<Option<Secret>>,
     /// The most requests at once; `Some(None)`: any number.
     pub max_concurrent: Option<Option<u32>>,
+    /// The certificates of a private authority, PEM, checked; `Some(None)`: none.
+    pub ca_pem: Option<Option<String>>,
     /// Public name and its own name of each model.
     pub models: Option<Vec<(String, String)>>,
 }
@@ -33,6 +35,7 @@ impl ProviderChange {
             && self.url.is_none()
             && self.api_key.is_none()
             && self.max_concurrent.is_none()
+            && self.ca_pem.is_none()
             && self.models.is_none()
     }
 }
@@ -58,9 +61,11 @@ pub fn change(
     accounts::get(conn, account)?;
     let url = change.url.as_ref().unwrap_or(&row.url);
     let api_key = change.api_key.as_ref().unwrap_or(&row.api_key);
+    let ca_pem = change.ca_pem.as_ref().map_or(row.ca_pem.as_deref(), |given| given.as_deref());
     let updated = conn
         .prepare_cached(
-            "UPDATE providers SET name = ?2, account_id = ?3, url = ?4, api_key = ?5, max_concurrent = ?6 WHERE id = ?1",
+            "UPDATE providers SET name = ?2, account_id = ?3, url = ?4, api_key = ?5, max_concurrent = ?6, \
+             ca_pem = ?7 WHERE id = ?1",
         )?
         .execute(params![
             id.to_i64(),
@@ -69,6 +74,7 @@ pub fn change(
             url,
             api_key.as_ref().map(Secret::expose),
             change.max_concurrent.unwrap_or(row.max_concurrent),
+            ca_pem,
         ]);
     match updated {
         Err(e) if StoreError::is_duplicate(&e) => return Err(taken(name)),
@@ -81,7 +87,7 @@ pub fn change(
     }
     let detail = serde_json::json!({
         "name": change.name, "account": change.account_id, "url": change.url, "max_concurrent": change.max_concurrent,
-        "api_key": change.api_key.is_some(),
+        "api_key": change.api_key.is_some(), "ca": change.ca_pem.is_some(),
         "models": change.models.as_ref().map(|models| models.iter().map(|(model, _)| model).collect::<Vec<_>>()),
     });
     events::record(conn, actor, "provider.change", &id.to_string(), &detail, now)?;

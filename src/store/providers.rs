@@ -1,5 +1,7 @@
 //! Providers: who serves and earns, and which models they offer.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{StoreError, accounts, endpoints, events};
@@ -25,6 +27,8 @@ pub struct ProviderRow {
     pub api_key: Option<Secret>,
     /// The most requests at once.
     pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM.
+    pub ca_pem: Option<Arc<str>>,
     /// Requests whose reported usage was above what they could have used.
     pub flagged: u64,
     /// Since when it gets no requests.
@@ -45,7 +49,7 @@ pub struct Offer {
 }
 
 const COLUMNS: &str =
-    "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at";
+    "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(ProviderRow {
@@ -58,6 +62,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
         flagged: row.get(6)?,
         disabled_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
         created_at: Timestamp::from_millis(row.get(8)?),
+        ca_pem: row.get::<_, Option<String>>(9)?.map(Arc::from),
     })
 }
 
@@ -75,7 +80,7 @@ pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) 
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
-        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(9)?, refuses: row.get(10)? })
+        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(10)?, refuses: row.get(11)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -131,6 +136,8 @@ pub struct NewProvider {
     pub api_key: Option<Secret>,
     /// The most requests at once.
     pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM, checked.
+    pub ca_pem: Option<String>,
     /// Public name and its own name of each model.
     pub models: Vec<(String, String)>,
 }
@@ -149,8 +156,8 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     let id = ProviderId::generate(now);
     let made = conn
         .prepare_cached(
-            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             id.to_i64(),
@@ -160,6 +167,7 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
             new.api_key.as_ref().map(Secret::expose),
             new.max_concurrent,
             now.millis(),
+            new.ca_pem,
         ]);
     match made {
         Err(e) if StoreError::is_duplicate(&e) => {

@@ -1,23 +1,24 @@
 //! Sending a request to a provider and reading its answer, with the timeouts and the one retry that
 //! real servers ask for.
 
-use std::cell::OnceCell;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
-use http::{HeaderMap, Method, Request, Uri};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client as PooledClient;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::client::legacy::{Client as PooledClient, Error as SendError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Target;
+use super::connect::{self, Connector, Resolver, with_causes};
+use super::guard::Used;
+use super::{tls, wait};
 
 /// How long each part of an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -38,15 +39,24 @@ pub enum Failure {
     /// Its URL or key cannot be used.
     #[error("the provider's settings: {0}")]
     Settings(String),
-    /// No connection, or it broke before the answer began.
+    /// No connection was made: the request reached nobody.
+    #[error("it cannot be reached: {0}")]
+    Unreached(String),
+    /// A kept connection broke at once: it may have been closed at the other end without our having seen it yet.
+    #[error("a kept connection was closed: {0}")]
+    Stale(String),
+    /// The connection broke before the answer began.
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// It broke in the middle of the answer.
     #[error("the answer broke off: {0}")]
     BrokeOff(String),
-    /// Nothing came for too long.
+    /// The answer did not begin in time.
+    #[error("no answer began within {} s", .0.as_secs())]
+    Late(Duration),
+    /// Nothing came for too long in the middle of an answer.
     #[error("nothing came for {} s", .0.as_secs())]
-    Timeout(Duration),
+    Silent(Duration),
     /// More than an answer may have.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -61,8 +71,8 @@ pub struct Answer {
     pub media_type: String,
     /// It is compressed, though nobody asked.
     pub is_encoded: bool,
-    /// When it wants to be asked again, in seconds.
-    pub retry_after: Option<u64>,
+    /// When it wants to be asked again.
+    pub retry_after: Option<Duration>,
     /// The rest.
     pub body: Body,
 }
@@ -70,11 +80,16 @@ pub struct Answer {
 /// A pool of connections of one worker thread: sharing one between threads costs a fifth of the speed.
 #[derive(Clone)]
 pub struct Client {
-    plain: Pool<HttpConnector>,
-    /// Made for the first `https` provider: reading the machine's certificates takes time and memory.
-    tls: OnceCell<Pool<HttpsConnector<HttpConnector>>>,
+    plain: Pool<Plain>,
+    /// One for each authority that is trusted beside the machine's. Made when first needed: reading the machine's
+    /// certificates takes time and memory.
+    tls: Arc<Mutex<TlsPools>>,
     timeouts: Timeouts,
 }
+
+type TlsPools = HashMap<Option<Arc<str>>, Pool<Tls>>;
+type Plain = Connector<HttpConnector<Resolver>>;
+type Tls = Connector<HttpsConnector<HttpConnector<Resolver>>>;
 
 /// Connections that are kept, and a way around them.
 #[derive(Clone)]
@@ -93,16 +108,42 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
         Self { pooled, fresh }
     }
 
-    /// Sends, and once more on a fresh connection if no byte of an answer came: a pooled one may have
-    /// been closed at the other end without our having seen it yet.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Failure> {
-        let again = request.clone();
-        match self.pooled.request(request).await {
-            Err(e) if !e.is_connect() => self.fresh.request(again).await,
-            other => other,
+    /// Sends, on a kept connection if that will do.
+    async fn send(&self, request: Request<Full<Bytes>>, on: On) -> Result<http::Response<Incoming>, Failure> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let sent = Instant::now();
+        let answer = match on {
+            On::Any => self.pooled.request(request).await,
+            On::Fresh => self.fresh.request(request).await,
+        };
+        let answer = answer.map_err(|e| match () {
+            () if e.is_connect() => Failure::Unreached(connect::words(&e, &host)),
+            () if was_kept(&e) && sent.elapsed() < STALE_WITHIN => Failure::Stale(with_causes(&e)),
+            () => Failure::NoAnswer(with_causes(&e)),
+        })?;
+        if let Some(used) = answer.extensions().get::<Used>() {
+            used.mark();
         }
-        .map_err(|e| Failure::NoAnswer(with_causes(&e)))
+        Ok(answer)
     }
+}
+
+/// Which connection a request may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// One that was kept, if there is one.
+    Any,
+    /// One of its own.
+    Fresh,
+}
+
+/// Had the connection answered before?
+fn was_kept(e: &SendError) -> bool {
+    let mut extensions = Extensions::new();
+    if let Some(connected) = e.connect_info() {
+        connected.get_extras(&mut extensions);
+    }
+    extensions.get::<Used>().is_some_and(Used::before)
 }
 
 impl std::fmt::Debug for Client {
@@ -113,32 +154,29 @@ impl std::fmt::Debug for Client {
 
 /// llama.cpp closes a connection after 5 s idle; a pooled one should rather be closed here first.
 const POOLED_IDLE: Duration = Duration::from_secs(4);
+/// A connection that the other end had closed before shows it at once.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 /// What is read ahead of a client that does not keep up, in bytes; hyper's own bound is 400 KiB.
 const MOST_BUFFERED: usize = 64 << 10;
-
-/// Trusts the machine's own certificates.
-fn tls_config() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    tracing::debug!(certificates = added, "read the machine's root certificates");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider);
-    #[allow(clippy::expect_used, reason = "a fixed pair of provider and versions: cannot fail on any input")]
-    let builder = builder.with_safe_default_protocol_versions().expect("ring supports TLS 1.2 and 1.3");
-    builder.with_root_certificates(roots).with_no_client_auth()
-}
 
 impl Client {
     /// A client for the thread it is made on.
     pub fn new(timeouts: Timeouts) -> Self {
-        Self { plain: Pool::new(connector(&timeouts)), tls: OnceCell::new(), timeouts }
+        let plain = Pool::new(Connector::new(connect::tcp(timeouts.connect), timeouts.connect));
+        Self { plain, tls: Arc::default(), timeouts }
     }
 
-    fn tls(&self) -> &Pool<HttpsConnector<HttpConnector>> {
-        self.tls.get_or_init(|| {
-            let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls_config()).https_only();
-            Pool::new(https.enable_http1().wrap_connector(connector(&self.timeouts)))
-        })
+    fn tls(&self, ca_pem: Option<&Arc<str>>) -> Result<Pool<Tls>, Failure> {
+        let mut pools = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&ca_pem.cloned()) {
+            return Ok(pool.clone());
+        }
+        let config = tls::config(ca_pem.map(|pem| &**pem)).map_err(Failure::Settings)?;
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+        let https = https.enable_http1().wrap_connector(connect::tcp(self.timeouts.connect));
+        let pool = Pool::new(Connector::new(https, self.timeouts.connect));
+        pools.insert(ca_pem.cloned(), pool.clone());
+        Ok(pool)
     }
 
     /// How long an answer may take to begin.
@@ -149,25 +187,43 @@ impl Client {
     /// Posts `body` to `path` below the target's base URL. `headers` are the client's that may go along.
     ///
     /// # Errors
-    /// No answer began.
+    /// No answer began. [`Failure::Stale`]: it may have on a fresh connection.
     pub async fn post(
         &self,
         target: &Target,
         path: &str,
         headers: &[(&'static str, Vec<u8>)],
         body: Bytes,
+        on: On,
     ) -> Result<Answer, Failure> {
         let request = build(target, Method::POST, path, headers, body)?;
+        Ok(self.answer(self.exchange(target, request, on).await?))
+    }
+
+    /// Is the server there? Any answer to the cheapest of questions will do, on a connection of its own.
+    ///
+    /// # Errors
+    /// No connection, or no answer on it.
+    pub async fn is_there(&self, target: &Target) -> Result<(), Failure> {
+        let request = build(target, Method::GET, "/models", &[], Bytes::new())?;
+        self.exchange(target, request, On::Fresh).await.map(drop)
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+        on: On,
+    ) -> Result<http::Response<Incoming>, Failure> {
         let exchange = async {
             if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-                self.tls().send(request).await
+                self.tls(target.ca_pem.as_ref())?.send(request, on).await
             } else {
-                self.plain.send(request).await
+                self.plain.send(request, on).await
             }
         };
         let answer = tokio::time::timeout(self.timeouts.first_byte, exchange).await;
-        let answer = answer.map_err(|_| Failure::Timeout(self.timeouts.first_byte))??;
-        Ok(self.answer(answer))
+        answer.map_err(|_| Failure::Late(self.timeouts.first_byte))?
     }
 
     fn answer(&self, answer: http::Response<Incoming>) -> Answer {
@@ -178,30 +234,10 @@ impl Client {
             status: head.status.as_u16(),
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             is_encoded: text(CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
-            retry_after: text(RETRY_AFTER).and_then(|v| v.trim().parse().ok()),
+            retry_after: wait::retry_after(&head.headers, SystemTime::now()),
             body: Body { incoming, idle: self.timeouts.idle, event: self.timeouts.event },
         }
     }
-}
-
-/// The connector for both kinds of URL. Redirects, proxies from the environment: it knows none.
-fn connector(timeouts: &Timeouts) -> HttpConnector {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(timeouts.connect));
-    http
-}
-
-/// The error with its causes: hyper's own text says only "client error".
-fn with_causes(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
 }
 
 fn build(
@@ -261,7 +297,7 @@ impl Body {
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
         loop {
             let frame = tokio::time::timeout_at(deadline.into(), self.incoming.frame()).await;
-            match frame.map_err(|_| Failure::Timeout(self.idle))? {
+            match frame.map_err(|_| Failure::Silent(self.idle))? {
                 None => return Ok(None),
                 Some(Err(e)) => return Err(Failure::BrokeOff(with_causes(&e))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -299,5 +335,17 @@ impl Body {
                 })
                 .freeze(),
         })
+    }
+
+    /// Its first `most` bytes, as many as come within `time`. The rest is not read: an error may be endless.
+    pub async fn start(mut self, most: usize, time: Duration) -> Bytes {
+        let deadline = Instant::now() + time;
+        let mut start = Vec::new();
+        while start.len() < most
+            && let Ok(Some(part)) = self.next(deadline).await
+        {
+            start.extend_from_slice(part.get(..part.len().min(most - start.len())).unwrap_or_default());
+        }
+        start.into()
     }
 }

@@ -1,10 +1,16 @@
 //! The act of talking to a provider: choose one, send, stream back. The only room that names the HTTP
 //! client.
 
+mod address;
 mod client;
+mod connect;
+mod guard;
 mod providers;
+mod tls;
 mod url;
+mod wait;
 
-pub use client::{Answer, Body, Client, Failure, Timeouts};
-pub use providers::{Health, Providers, Slot, Target, Unavailable};
+pub use client::{Answer, Body, Client, Failure, On, Timeouts};
+pub use providers::{Health, Providers, Sign, Slot, Target, Unavailable};
+pub use tls::check_ca_pem;
 pub use url::check_base_url;

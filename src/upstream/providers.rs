@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 
@@ -22,6 +24,19 @@ pub struct Target {
     pub upstream_model: String,
     /// The most requests at once.
     pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM.
+    pub ca_pem: Option<Arc<str>>,
+}
+
+/// What a failure says of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// No connection was made.
+    Unreached,
+    /// The connection broke: the server is gone, or the request was too much for it.
+    HungUp,
+    /// It answered, and nothing of use: it is there.
+    Failed,
 }
 
 /// Why none of the providers takes a request.
@@ -35,19 +50,34 @@ pub enum Unavailable {
 
 /// The state of all providers, shared by all workers.
 #[derive(Debug, Default)]
-pub struct Providers(Mutex<HashMap<ProviderId, State>>);
+pub struct Providers {
+    states: Mutex<HashMap<ProviderId, State>>,
+    something_due: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
     in_flight: u32,
     served: u64,
     failed: u64,
-    failures_in_a_row: u32,
-    /// The last failure was no answer at all: nothing listens there, or it hangs.
+    /// What different requests met since the last answer.
+    signs: Vec<(Sign, u64)>,
+    /// Nobody is sent there until it answers us.
     down: bool,
+    /// When we ask it whether it is there.
+    ask: Option<Ask>,
     cooling_until: Option<Instant>,
     last_failure: Option<String>,
     first_byte: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    at: Instant,
+    /// Asked in vain so often.
+    tries: u32,
+    /// It is being asked.
+    under_way: bool,
 }
 
 /// How a provider does, for people.
@@ -61,7 +91,7 @@ pub struct Health {
     pub failed: u64,
     /// It is left alone for now.
     pub cooling: bool,
-    /// Nothing answered there the last time.
+    /// Nothing answers there: it gets no requests until it does.
     pub down: bool,
     /// What went wrong last.
     pub last_failure: Option<String>,
@@ -69,10 +99,15 @@ pub struct Health {
     pub first_byte: Option<Duration>,
 }
 
-/// After so many failures in a row without any answer, a provider counts as down.
-const DOWN_AFTER: u32 = 3;
-/// The longest time a failing provider is left alone.
-const LONGEST_COOLING: Duration = Duration::from_secs(30);
+/// So many different requests without a connection, and a provider counts as down; so many on whose
+/// connection it hung up, and it is asked whether it is there.
+const DOWN_AFTER: usize = 3;
+/// More signs are not kept.
+const MOST_SIGNS: usize = 16;
+/// How long a busy one that does not say when it has room is asked last.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest time a failing provider is left alone, or not asked whether it is there.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Providers {
     /// The targets in the order to try them: least busy first, those that failed lately last. Failing
@@ -91,7 +126,10 @@ impl Providers {
             let cooling = state.and_then(|s| s.cooling_for(now));
             match cooling {
                 _ if target.max_concurrent.is_some_and(|most| in_flight >= most) => full = true,
-                Some(left) if state.is_some_and(State::is_down) => wait = Some(wait.map_or(left, |w| w.min(left))),
+                _ if state.is_some_and(|s| s.down) => {
+                    let left = state.map_or(Duration::ZERO, |s| s.asked_in(now));
+                    wait = Some(wait.map_or(left, |w| w.min(left)));
+                }
                 _ => {
                     let share = target.max_concurrent.map_or(0, |most| in_flight.saturating_mul(1_000) / most.max(1));
                     let served = state.map_or(0, |s| s.served);
@@ -127,15 +165,70 @@ impl Providers {
             served: state.served,
             failed: state.failed,
             cooling: state.cooling_for(now).is_some(),
-            down: state.is_down(),
+            down: state.down,
             last_failure: state.last_failure.clone(),
             first_byte: state.first_byte,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The providers to be asked now whether they are there, `most` of them, and when the next one is due. Each
+    /// is to be followed by [`Self::asked`].
+    pub fn due(&self, most: usize, now: Instant) -> (Vec<ProviderId>, Option<Instant>) {
+        let (mut due, mut next) = (Vec::new(), None);
+        for (id, state) in self.lock().iter_mut() {
+            match &mut state.ask {
+                Some(ask) if ask.under_way => {}
+                Some(ask) if ask.at <= now && due.len() < most => {
+                    ask.under_way = true;
+                    due.push(*id);
+                }
+                // It finds no room now, and has its turn when another one is done.
+                Some(ask) if ask.at <= now => {}
+                Some(ask) => next = Some(next.map_or(ask.at, |next: Instant| next.min(ask.at))),
+                None => {}
+            }
+        }
+        (due, next)
     }
+
+    /// Waits until a provider became due for being asked.
+    pub async fn something_due(&self) {
+        self.something_due.notified().await;
+    }
+
+    /// A provider was asked: it is there, or why not.
+    pub fn asked(&self, provider: ProviderId, answer: Result<(), String>, now: Instant) {
+        let mut states = self.lock();
+        let Some(state) = states.get_mut(&provider) else { return };
+        match answer {
+            Ok(()) => state.is_well(),
+            Err(why) => {
+                let tries = state.ask.map_or(0, |ask| ask.tries).saturating_add(1);
+                state.down = true;
+                state.last_failure = Some(why);
+                state.ask = Some(Ask { at: now + pause(tries), tries, under_way: false });
+            }
+        }
+    }
+
+    /// Forgets what was held against a provider: it gets no requests any more.
+    pub fn forget_signs(&self, provider: ProviderId) {
+        if let Some(state) = self.lock().get_mut(&provider) {
+            state.is_well();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Twice as long after each try, and a quarter more or less, so that many servers are not asked in step.
+fn pause(tries: u32) -> Duration {
+    let whole = Duration::from_secs(1 << tries.clamp(1, 6).saturating_sub(1)).min(LONGEST_PAUSE);
+    let spread = whole.as_millis() / 2;
+    let random = (u128::from(getrandom::u32().unwrap_or_default()) * spread) >> 32;
+    whole - whole / 4 + Duration::from_millis(u64::try_from(random).unwrap_or_default())
 }
 
 impl State {
@@ -143,8 +236,21 @@ impl State {
         self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
-    const fn is_down(&self) -> bool {
-        self.down && self.failures_in_a_row >= DOWN_AFTER
+    fn asked_in(&self, now: Instant) -> Duration {
+        self.ask.map_or(Duration::ZERO, |ask| ask.at.saturating_duration_since(now))
+    }
+
+    /// It is there.
+    fn is_well(&mut self) {
+        self.signs.clear();
+        self.down = false;
+        self.ask = None;
+        self.cooling_until = None;
+    }
+
+    /// How many different requests met this.
+    fn count(&self, sign: Sign) -> usize {
+        self.signs.iter().filter(|(other, _)| *other == sign).count()
     }
 }
 
@@ -161,23 +267,37 @@ impl Slot {
         let mut states = self.providers.lock();
         let state = states.entry(self.provider).or_default();
         state.served += 1;
-        state.failures_in_a_row = 0;
-        state.down = false;
-        state.cooling_until = None;
+        state.is_well();
         // A moving average: an eighth of the new, as TCP smooths its round-trip time (RFC 6298).
         state.first_byte = Some(state.first_byte.map_or(first_byte, |old| (old * 7 + first_byte) / 8));
     }
 
-    /// The provider failed; `no_answer`: not even an error came.
-    pub fn failed(&self, why: &str, no_answer: bool, now: Instant) {
+    /// The provider failed a request; `print` tells this one from others. What one request meets, however often
+    /// it is sent, says little of the provider.
+    pub fn failed(&self, why: &str, sign: Sign, print: u64, now: Instant) {
         let mut states = self.providers.lock();
         let state = states.entry(self.provider).or_default();
         state.failed += 1;
-        state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
-        state.down = no_answer;
         state.last_failure = Some(why.to_owned());
-        let doubled = Duration::from_secs(1 << (state.failures_in_a_row.min(6) - 1));
-        state.cooling_until = now.checked_add(doubled.min(LONGEST_COOLING));
+        if state.signs.len() < MOST_SIGNS && !state.signs.contains(&(sign, print)) {
+            state.signs.push((sign, print));
+        }
+        // The next ones are sent elsewhere first: a second for one request's failures, longer for different ones'.
+        let doubled = Duration::from_secs(1 << state.signs.len().clamp(1, 6).saturating_sub(1));
+        state.cooling_until = now.checked_add(doubled.min(LONGEST_PAUSE));
+        state.down |= state.count(Sign::Unreached) >= DOWN_AFTER;
+        if state.ask.is_none() && (state.down || state.count(Sign::HungUp) >= DOWN_AFTER) {
+            state.ask = Some(Ask { at: now, tries: 0, under_way: false });
+            self.providers.something_due.notify_one();
+        }
+    }
+
+    /// The provider has no room: for a moment others are asked first.
+    pub fn busy(&self, wait: Option<Duration>, now: Instant) {
+        let mut states = self.providers.lock();
+        let state = states.entry(self.provider).or_default();
+        let until = now.checked_add(wait.unwrap_or(SHORT_PAUSE).min(LONGEST_PAUSE));
+        state.cooling_until = state.cooling_until.max(until);
     }
 }
 
@@ -202,6 +322,7 @@ mod tests {
             api_key: None,
             upstream_model: String::new(),
             max_concurrent,
+            ca_pem: None,
         }
     }
 
@@ -223,27 +344,103 @@ mod tests {
         assert_eq!(order(&providers, &targets[2..], now), Ok(vec!["3".into()]));
     }
 
+    fn fail(providers: &Arc<Providers>, sign: Sign, print: u64, now: Instant) {
+        if let Some(slot) = providers.take(&target(1, None)) {
+            slot.failed("no", sign, print, now);
+        }
+    }
+
     #[test]
-    fn a_failing_one_is_left_alone_for_a_while() {
+    fn what_one_request_meets_says_little_of_the_provider() {
+        for sign in [Sign::HungUp, Sign::Failed] {
+            let providers = Arc::new(Providers::default());
+            let targets = [target(1, None), target(2, None)];
+            let now = Instant::now();
+            for _ in 0..20 {
+                fail(&providers, sign, 7, now);
+            }
+            let after = |seconds| now + Duration::from_secs(seconds);
+            let (first, last) = (Ok(vec!["1".into(), "2".into()]), Ok(vec!["2".into(), "1".into()]));
+            assert_eq!(order(&providers, &targets, now), last, "{sign:?}");
+            assert_eq!(order(&providers, &targets[..1], now), Ok(vec!["1".into()]), "it is all there is");
+            assert_eq!(order(&providers, &targets, after(1)), first, "{sign:?}");
+            assert_eq!(providers.due(9, now).0, []);
+            // A second one makes it the last to be asked for longer.
+            fail(&providers, sign, 8, now);
+            assert_eq!(order(&providers, &targets, after(1)), last, "{sign:?}");
+            assert_eq!(order(&providers, &targets, after(2)), first, "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn a_provider_that_answers_is_never_down_whatever_it_answers() {
+        let providers = Arc::new(Providers::default());
+        let now = Instant::now();
+        for print in 0..100 {
+            fail(&providers, Sign::Failed, print, now);
+        }
+        assert!(!providers.health(ProviderId::from_i64(1), now).down);
+        assert_eq!(providers.due(9, now), (vec![], None));
+    }
+
+    #[test]
+    fn one_that_hangs_up_on_different_requests_is_asked_before_it_counts_as_down() {
+        let providers = Arc::new(Providers::default());
+        let (id, now) = (ProviderId::from_i64(1), Instant::now());
+        for print in 0..3 {
+            fail(&providers, Sign::HungUp, print, now);
+        }
+        assert!(!providers.health(id, now).down);
+        assert_eq!(providers.due(9, now), (vec![id], None));
+        assert_eq!(providers.due(9, now), (vec![], None), "it is being asked");
+        providers.asked(id, Ok(()), now);
+        assert!(!providers.health(id, now).cooling);
+        for print in 0..3 {
+            fail(&providers, Sign::HungUp, print, now);
+        }
+        assert_eq!(providers.due(9, now).0, [id]);
+        providers.asked(id, Err("gone".into()), now);
+        assert!(providers.health(id, now).down);
+    }
+
+    #[test]
+    fn one_that_is_down_gets_nothing_until_it_answers_us() {
+        let providers = Arc::new(Providers::default());
+        let targets = [target(1, None)];
+        let (id, mut now) = (ProviderId::from_i64(1), Instant::now());
+        for print in 0..3 {
+            fail(&providers, Sign::Unreached, print, now);
+        }
+        assert!(matches!(order(&providers, &targets, now), Err(Unavailable::Down(_))));
+        for tries in 1..=10_u32 {
+            assert_eq!(providers.due(9, now).0, [id], "{tries}");
+            providers.asked(id, Err("gone".into()), now);
+            let (due, Some(next)) = providers.due(9, now) else { panic!("it is not asked again") };
+            assert_eq!(due, []);
+            let (wait, whole) = (next - now, Duration::from_secs(1 << (tries.min(6) - 1)).min(LONGEST_PAUSE));
+            assert!(wait >= whole * 3 / 4 && wait <= whole * 5 / 4, "{tries}: {wait:?}");
+            // Long after, it is still down: no caller finds out for us.
+            assert_eq!(order(&providers, &targets, now), Err(Unavailable::Down(wait)));
+            now = next;
+            assert!(matches!(order(&providers, &targets, now), Err(Unavailable::Down(_))));
+        }
+        assert_eq!(providers.due(0, now), (vec![], None), "no room");
+        assert_eq!(providers.due(9, now).0, [id]);
+        providers.asked(id, Ok(()), now);
+        assert_eq!(order(&providers, &targets, now), Ok(vec!["1".into()]));
+        assert_eq!(providers.due(9, now), (vec![], None));
+    }
+
+    #[test]
+    fn a_busy_one_is_asked_last_and_is_no_failure() {
         let providers = Arc::new(Providers::default());
         let targets = [target(1, None), target(2, None)];
         let now = Instant::now();
-        let fail = |no_answer| {
-            if let Some(slot) = providers.take(&targets[0]) {
-                slot.failed("no", no_answer, now);
-            }
-        };
-        fail(false);
-        assert_eq!(order(&providers, &targets, now), Ok(vec!["2".into(), "1".into()]));
-        assert_eq!(order(&providers, &targets[..1], now), Ok(vec!["1".into()]), "it is all there is");
-        assert_eq!(order(&providers, &targets, now + Duration::from_secs(2)), Ok(vec!["1".into(), "2".into()]));
-        fail(true);
-        fail(true);
-        assert_eq!(order(&providers, &targets[..1], now), Err(Unavailable::Down(Duration::from_secs(4))));
-        assert!(providers.health(targets[0].provider, now).down);
         if let Some(slot) = providers.take(&targets[0]) {
-            slot.answered(Duration::from_millis(5));
+            slot.busy(Some(Duration::from_secs(7)), now);
         }
-        assert_eq!(order(&providers, &targets[..1], now), Ok(vec!["1".into()]));
+        assert_eq!(order(&providers, &targets, now), Ok(vec!["2".into(), "1".into()]));
+        assert_eq!(order(&providers, &targets, now + Duration::from_secs(8)), Ok(vec!["1".into(), "2".into()]));
+        assert_eq!(providers.health(targets[0].provider, now).failed, 0);
     }
 }

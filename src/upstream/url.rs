@@ -1,8 +1,10 @@
 //! Which base URLs a provider may have.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::Uri;
+
+use super::address::is_out_of_bounds;
 
 /// Checks a provider's base URL and gives it its stored form: no trailing slash, `/v1` if it has no path.
 ///
@@ -39,11 +41,55 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
     {
         return Err(format!("{address} is no address of a provider"));
     }
-    let path = match uri.path().trim_end_matches('/') {
-        "" => "/v1",
-        path => path,
-    };
-    Ok(format!("{scheme}://{authority}{path}"))
+    let base = base_path(uri.path()).map_err(|meant| {
+        format!("{} is Ollama's own API; its OpenAI-compatible one is at {scheme}://{authority}{meant}", uri.path())
+    })?;
+    Ok(format!("{scheme}://{authority}{base}"))
+}
+
+/// What people paste instead of a base URL, longest first.
+const ENDPOINTS: [&str; 12] = [
+    "/chat/completions",
+    "/completions",
+    "/responses/compact",
+    "/responses/input_tokens",
+    "/responses",
+    "/messages/count_tokens",
+    "/messages",
+    "/embeddings",
+    "/models",
+    "/v1/chat",
+    "/rerank",
+    "/tokenize",
+];
+/// Ollama's own API, which is none of the dialects here.
+const OLLAMA: [&str; 9] = ["", "/chat", "/generate", "/tags", "/embed", "/embeddings", "/show", "/ps", "/version"];
+
+/// The path of a base URL, of what was pasted: an endpoint is cut off, slashes are made single, and `/v1` is the
+/// path of an address alone.
+///
+/// # Errors
+/// It is Ollama's own API; the path that is meant.
+fn base_path(pasted: &str) -> Result<String, String> {
+    let parts: Vec<&str> = pasted.split('/').filter(|part| !part.is_empty()).collect();
+    let mut path: String = parts.iter().map(|part| format!("/{part}")).collect();
+    // An address of one model, `…/v1/models/ID`.
+    if let Some(at) = path.rfind("/v1/models/") {
+        path.truncate(at + "/v1".len());
+    }
+    if let Some((before, own)) = path.rsplit_once("/api")
+        && OLLAMA.contains(&own)
+    {
+        return Err(format!("{before}/v1"));
+    }
+    if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path.ends_with(*endpoint)) {
+        let kept = if *endpoint == "/v1/chat" { "/v1".len() } else { 0 };
+        path.truncate(path.len() - endpoint.len() + kept);
+    }
+    while path.ends_with("/v1/v1") {
+        path.truncate(path.len() - "/v1".len());
+    }
+    Ok(if path.is_empty() { "/v1".to_owned() } else { path })
 }
 
 /// The C library reads `2852039166`, `0xa9fea9fe` and `169.254.43518` as addresses too, and they would pass
@@ -55,21 +101,43 @@ fn is_odd_number(host: &str) -> bool {
     (is_hex || is_number) && host.parse::<Ipv4Addr>().is_err()
 }
 
-/// Addresses that no inference server has: "this host", link-local (where clouds keep their metadata),
-/// multicast and broadcast. Loopback and private networks are where providers live.
-fn is_out_of_bounds(address: IpAddr) -> bool {
-    let v4 = |a: Ipv4Addr| a.is_unspecified() || a.is_link_local() || a.is_multicast() || a.is_broadcast();
-    let v6 = |a: Ipv6Addr| a.is_unspecified() || a.is_multicast() || (a.segments()[0] & 0xffc0) == 0xfe80;
-    match address {
-        IpAddr::V4(a) => v4(a),
-        // A mapped address is the IPv4 one in other clothes.
-        IpAddr::V6(a) => a.to_ipv4_mapped().map_or_else(|| v6(a), v4),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pasted_endpoint_is_cut_down_to_its_base() {
+        let rows = [
+            ("/v1/chat/completions", "/v1"),
+            ("/v1/chat/completions/", "/v1"),
+            ("//v1//models//", "/v1"),
+            ("/v1/models/qwen/qwen-7b", "/v1"),
+            ("/v1/responses", "/v1"),
+            ("/v1/messages", "/v1"),
+            ("/v1/messages/count_tokens", "/v1"),
+            ("/v1/embeddings", "/v1"),
+            ("/v1/completions", "/v1"),
+            ("/v1/chat", "/v1"),
+            ("/v1/v1", "/v1"),
+            ("/chat/completions", "/v1"),
+            ("/models", "/v1"),
+            ("/", "/v1"),
+            ("///", "/v1"),
+            ("/openai/v1/chat/completions", "/openai/v1"),
+            ("/api/v1/chat/completions", "/api/v1"),
+            ("/api/v1", "/api/v1"),
+            ("/api/paas/v4/chat/completions", "/api/paas/v4"),
+            ("/api/chat/completions", "/api"),
+            ("/v1beta/openai/", "/v1beta/openai"),
+        ];
+        for (pasted, base) in rows {
+            assert_eq!(check_base_url(&format!("http://h:1{pasted}")), Ok(format!("http://h:1{base}")), "{pasted}");
+        }
+        for pasted in ["/api", "/api/", "/api/chat", "/api/generate", "/api/tags", "/api/embeddings"] {
+            let said = check_base_url(&format!("http://h:11434{pasted}")).err().unwrap_or_default();
+            assert!(said.ends_with("is at http://h:11434/v1"), "{pasted}: {said}");
+        }
+    }
 
     #[test]
     fn base_urls_are_checked_and_tidied() {
@@ -100,6 +168,8 @@ mod tests {
             "http://169.254.169.254/v1",
             "http://[::ffff:169.254.169.254]/v1",
             "http://[fe80::1]/v1",
+            "http://[2002:a9fe:a9fe::1]/v1",
+            "http://[64:ff9b::a9fe:a9fe]/v1",
             "http://224.0.0.1/v1",
             "http://a b/v1",
             "file:///etc/passwd",

@@ -8,6 +8,8 @@ mod outcomes;
 mod answers;
 mod misbehaving;
 mod failover;
+mod faults;
+mod providers;
 mod headers;
 mod hangup;
 mod affordable;

@@ -11,6 +11,7 @@ coordinator passes through untouched:
     after           events before the misbehaviour     location   where a redirect points
     deaf            ignore the output bound            pad        bytes more in each event
     text            the text of each event (default one token)
+    tag             counted: how often it came
 
 With `--brittle` it answers 500 to bad JSON, as llama.cpp does. `GET /_torture/stats`
 tells how many connections are open, how many requests are in progress and the
@@ -101,6 +102,7 @@ class Upstream:
         self.served = 0
         self.cut = 0
         self.hits: collections.Counter[str] = collections.Counter()
+        self.tags: collections.Counter[str] = collections.Counter()
         self.seen: collections.deque[dict[str, Any]] = collections.deque(maxlen=64)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -172,6 +174,7 @@ class Upstream:
                 "served": self.served,
                 "cut": self.cut,
                 "hits": self.hits,
+                "tags": self.tags,
                 "seen": list(self.seen),
             }
         ).encode()
@@ -184,6 +187,8 @@ class Upstream:
         try:
             request = json.loads(body)
             script = request.get("torture") or {}
+            if "tag" in script:
+                self.tags[script["tag"]] += 1
         except (ValueError, AttributeError, RecursionError):
             status = 500 if self.brittle else 400
             writer.write(whole(status, b'{"error":{"message":"bad JSON","type":"invalid_request_error","code":400}}'))

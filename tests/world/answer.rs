@@ -86,6 +86,12 @@ impl Answer {
         self
     }
 
+    /// The answer, and after it another one's steps and end.
+    pub fn after_all(mut self, last: Self) -> Self {
+        self.steps.extend(last.steps);
+        Self { end: last.end, ..self }
+    }
+
     pub fn ending(mut self, end: End) -> Self {
         self.end = end;
         self

@@ -20,7 +20,7 @@ use crate::http::{auth, body};
 use crate::relay::PROBE_TIMEOUTS;
 use crate::store::providers::{self, NewProvider, ProviderChange};
 use crate::store::{Connection, StoreError, accounts};
-use crate::upstream::{Client, check_base_url};
+use crate::upstream::{Client, check_base_url, check_ca_pem};
 
 /// A model: the public name, and what the provider calls it if that is another name.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -44,6 +44,8 @@ pub struct NewProviderBody {
     /// What it asks for; `env:VARIABLE` is read from the server's environment.
     api_key: Option<String>,
     max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM.
+    ca_pem: Option<String>,
 }
 
 /// The body of `PATCH /v1/admin/providers/{id}`: what is left out stays.
@@ -60,6 +62,9 @@ pub struct ProviderPatch {
     #[serde(default, deserialize_with = "body::given")]
     #[schema(value_type = Option<u32>)]
     max_concurrent: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "body::given")]
+    #[schema(value_type = Option<String>)]
+    ca_pem: Option<Option<String>>,
     enabled: Option<bool>,
 }
 
@@ -124,7 +129,8 @@ async fn create(
     let account = new.account.clone();
     let account_id = world.relay.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
     let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
-    let new = NewProvider { name: new.name, account_id, url, api_key, max_concurrent, models };
+    let ca_pem = new.ca_pem.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose()?;
+    let new = NewProvider { name: new.name, account_id, url, api_key, max_concurrent, ca_pem, models };
     let now = Timestamp::now();
     let actor = admin.actor.clone();
     let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
@@ -155,6 +161,10 @@ async fn patch(
         url: patch.base_url.as_deref().map(base_url).transpose()?,
         api_key: patch.api_key.map(|key| key.filter(|key| !key.is_empty()).map(Secret::new)),
         max_concurrent: patch.max_concurrent.map(at_least_one).transpose()?,
+        ca_pem: patch
+            .ca_pem
+            .map(|given| given.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose())
+            .transpose()?,
         models: patch.models.map(models).transpose()?,
     };
     let (enabled, now) = (patch.enabled, Timestamp::now());
@@ -212,6 +222,10 @@ fn account_error(e: StoreError) -> ApiError {
 
 fn base_url(text: &str) -> Result<String, ApiError> {
     check_base_url(text).map_err(|e| ApiError::invalid(Some("base_url"), format!("base_url: {e}")))
+}
+
+fn ca_pem(text: &str) -> Result<String, ApiError> {
+    check_ca_pem(text).map_err(|e| ApiError::invalid(Some("ca_pem"), format!("ca_pem: {e}")))
 }
 
 fn at_least_one(most: Option<u32>) -> Result<Option<u32>, ApiError> {

@@ -81,6 +81,7 @@ impl StreamMeter {
     }
 
     /// Where in a block another name of the model stands than the client is to see.
+    #[allow(clippy::ptr_arg, reason = "whether the data was joined is what counts")]
     pub(super) fn name_in(&mut self, block: &[u8], data: &Cow<'_, [u8]>) -> Option<Range<usize>> {
         let public = self.public_name.as_ref()?;
         let place = public.place(data)?;

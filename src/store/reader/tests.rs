@@ -57,6 +57,7 @@ impl World {
             url: "http://127.0.0.1:9/v1".into(),
             api_key: None,
             max_concurrent: None,
+            ca_pem: None,
             models: vec![(MODEL.into(), MODEL.into())],
         };
         self.store.write_now(|conn| providers::create(conn, &new, "test", NOW)).unwrap();

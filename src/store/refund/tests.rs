@@ -45,6 +45,7 @@ impl Books {
             url: "http://127.0.0.1/v1".into(),
             api_key: None,
             max_concurrent: None,
+            ca_pem: None,
             models: vec![("m".into(), "m".into())],
         };
         let provider_id = providers::create(&conn, &new, "test", NOW)?.id;

@@ -1,0 +1,372 @@
+//! Why a server did not answer, and whose fault that is: the server's, the request's, or nobody's.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use super::Refusal;
+use super::reason::{self, LONGEST_LOGGED, Reason, shortened};
+use super::refusal::ServerError;
+use crate::domain::ids::{AccountId, ProviderId, RequestId};
+use crate::upstream::{Answer, Failure, On, Sign, Slot};
+
+/// Why one server did not answer.
+#[derive(Debug)]
+pub enum Failed {
+    /// The next one may do better.
+    Fault(Fault),
+    /// It has no room, or loads its model: another time. No failure.
+    Busy { status: u16, says: Option<String>, wait: Option<Duration> },
+    /// It was too slow for a limit of ours; how fast it is for others is not known. The text names the limit.
+    Slow(String),
+    /// The request is at fault: the next one would say the same.
+    Request(Box<ServerError>),
+}
+
+/// What a server did wrong.
+#[derive(Debug)]
+pub struct Fault {
+    pub kind: Kind,
+    /// For the log: it may hold an address.
+    pub why: String,
+    /// For the caller.
+    pub says: Cow<'static, str>,
+}
+
+/// What it was, as far as something follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No connection was made: the request reached nobody.
+    Unreached,
+    /// A kept connection broke at once: stale, or the request was too much for the server.
+    Stale,
+    /// The connection broke before an answer.
+    HungUp,
+    /// An error of the server's own: 5xx.
+    Error(u16),
+    /// An answer that is none.
+    Unusable,
+    /// The provider's settings are wrong (a key, a path, a redirect): nothing that the request could mend.
+    Settings(u16),
+    /// It does not have the model that it is said to have.
+    UnknownModel,
+}
+
+impl Kind {
+    /// May the request have caused it? Two servers that do the same then mean that it did.
+    const fn may_be_the_requests(self) -> bool {
+        matches!(self, Self::Stale | Self::HungUp | Self::Error(_) | Self::Unusable)
+    }
+
+    /// The same, as far as two servers can be compared. Two stale connections say nothing.
+    const fn is_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Stale | Self::HungUp, Self::HungUp) | (Self::HungUp, Self::Stale) => true,
+            (Self::Error(a), Self::Error(b)) => a == b,
+            (Self::Unusable, Self::Unusable) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The most servers that get one request.
+const MOST_ASKED: usize = 3;
+/// What of an error is read; one that is longer gives its reason all the same.
+const MOST_READ: usize = 256 << 10;
+/// How long its text may take.
+const READ_TIME: Duration = Duration::from_secs(10);
+/// What of a request tells it from another, at each end.
+const MOST_HASHED: usize = 32 << 10;
+
+/// What came of the servers that were asked for one request.
+#[derive(Debug, Default)]
+pub struct Tried {
+    asked: usize,
+    seen: Vec<(ProviderId, Kind)>,
+    refusal: Option<Refusal>,
+}
+
+impl Tried {
+    /// Notes how one failed. A refusal if that is the end: no other server is to be asked.
+    pub fn note(&mut self, by: ProviderId, failed: Failed) -> Option<Refusal> {
+        match failed {
+            Failed::Request(e) => return Some(Refusal::ByServer(e)),
+            Failed::Slow(text) => return Some(Refusal::ProviderTimeout(text)),
+            Failed::Busy { status, says, wait } => {
+                self.asked += 1;
+                if matches!(self.refusal, None | Some(Refusal::ProviderBusy { .. })) {
+                    self.refusal = Some(Refusal::ProviderBusy { status, says, wait });
+                }
+            }
+            Failed::Fault(fault) => {
+                self.asked += usize::from(fault.kind != Kind::Unreached);
+                let alike = |(other, kind): &(ProviderId, Kind)| *other != by && kind.is_like(fault.kind);
+                let alike = fault.kind.may_be_the_requests() && self.seen.iter().any(alike);
+                self.seen.push((by, fault.kind));
+                self.refusal = Some(Refusal::ProviderError { says: fault.says, is_final: alike });
+                if alike {
+                    return self.refusal.take();
+                }
+            }
+        }
+        if self.asked >= MOST_ASKED { self.refusal.take() } else { None }
+    }
+
+    /// After a kept connection that was closed, others may be too: the next ones are fresh.
+    pub fn on(&self) -> On {
+        if self.seen.iter().any(|(_, kind)| *kind == Kind::Stale) { On::Fresh } else { On::Any }
+    }
+
+    /// What the caller is told when there is no other server. `model`: the public name.
+    pub fn end(self, model: &str) -> Refusal {
+        let nobody_has_it = !self.seen.is_empty() && self.seen.iter().all(|(_, kind)| *kind == Kind::UnknownModel);
+        match self.refusal {
+            Some(Refusal::ProviderError { .. }) if nobody_has_it => Refusal::ModelNotFound(model.to_owned()),
+            Some(refusal) => refusal,
+            None => Refusal::ProvidersFull(None),
+        }
+    }
+}
+
+impl Failed {
+    /// A kept connection was closed: the server has perhaps not seen the request.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
+    }
+
+    /// Tells the server's place what it says of the server, and the log what happened.
+    pub fn tell(&self, slot: &Slot, request_id: RequestId, print: u64, provider: &str, sent: Instant) {
+        match self {
+            Self::Fault(Fault { kind: Kind::Stale, why, .. }) => {
+                tracing::debug!(%request_id, provider, why, "a kept connection was closed");
+            }
+            Self::Fault(fault) => {
+                let why = fault.why.as_str();
+                tracing::warn!(%request_id, provider, why, "a provider failed");
+                let sign = match fault.kind {
+                    Kind::Unreached => Sign::Unreached,
+                    Kind::HungUp => Sign::HungUp,
+                    _ => Sign::Failed,
+                };
+                slot.failed(why, sign, print, Instant::now());
+            }
+            Self::Busy { status, wait, .. } => {
+                tracing::info!(%request_id, provider, status, "a provider is busy");
+                slot.busy(*wait, Instant::now());
+            }
+            Self::Slow(why) => tracing::warn!(%request_id, provider, why, "a provider was too slow"),
+            Self::Request(e) => {
+                slot.answered(sent.elapsed());
+                let (status, why) = (e.status, e.reason.message.as_str());
+                tracing::info!(%request_id, provider, status, why, "a provider refused a request");
+            }
+        }
+    }
+}
+
+/// Tells requests apart, so that one sent three times is not taken for three.
+pub fn print(body: &[u8], account: AccountId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    account.to_i64().hash(&mut hasher);
+    body.len().hash(&mut hasher);
+    body.get(..body.len().min(MOST_HASHED)).hash(&mut hasher);
+    body.get(body.len().saturating_sub(MOST_HASHED)..).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An answer that is none.
+pub fn unusable(why: &str, says: &'static str) -> Failed {
+    Failed::Fault(Fault { kind: Kind::Unusable, why: why.to_owned(), says: says.into() })
+}
+
+/// The answer did not begin in time.
+pub fn too_late(after: Duration, streamed: bool) -> Failed {
+    let hint = if streamed { "" } else { ", or ask for a stream" };
+    Failed::Slow(format!(
+        "the provider did not begin its answer within {} s: raise --first-byte-timeout{hint}",
+        after.as_secs()
+    ))
+}
+
+/// Nothing came for too long in the middle of a whole answer.
+pub fn fell_silent(after: Duration) -> Failed {
+    Failed::Slow(format!(
+        "the provider fell silent for {} s in the middle of its answer: raise --idle-timeout, or ask for a stream",
+        after.as_secs()
+    ))
+}
+
+impl From<Failure> for Failed {
+    fn from(e: Failure) -> Self {
+        let (kind, says) = match e {
+            Failure::Late(after) => return too_late(after, false),
+            Failure::Silent(after) => return fell_silent(after),
+            Failure::Settings(_) => (Kind::Settings(0), "its settings are wrong"),
+            Failure::Unreached(_) => (Kind::Unreached, "it cannot be reached"),
+            Failure::Stale(_) => (Kind::Stale, "it closed the connection"),
+            Failure::NoAnswer(_) | Failure::BrokeOff(_) => (Kind::HungUp, "it closed the connection"),
+            Failure::TooLarge(_) => (Kind::Unusable, "an unusable answer"),
+        };
+        Self::Fault(Fault { kind, why: e.to_string(), says: says.into() })
+    }
+}
+
+/// Sorts a server's error. `upstream_model` is what it calls the model, `model` the public name.
+pub async fn read_error(answer: Answer, upstream_model: &str, model: &str) -> Failed {
+    let (status, wait) = (answer.status, answer.retry_after);
+    let body = answer.body.start(MOST_READ, READ_TIME).await;
+    sort(status, wait, &body, upstream_model, model)
+}
+
+fn sort(status: u16, wait: Option<Duration>, body: &[u8], upstream_model: &str, model: &str) -> Failed {
+    let reason = || reason::read(body);
+    match status {
+        408 | 425 | 429 => Failed::Busy { status: 429, says: None, wait },
+        503 | 529 => {
+            let says = reason::of_failure(body).map(|text| text.replace(upstream_model, model));
+            Failed::Busy { status, says, wait }
+        }
+        400 | 404 | 409 | 413 | 422 => match reason() {
+            Some(reason) if matches!(status, 400 | 404) && reason.is_unknown_model(upstream_model) => {
+                fault(Kind::UnknownModel, status, Some(&reason), "it does not have the model".into())
+            }
+            // Without a reason, or with a web server's own, a 404 means that there is no such path.
+            None if status == 404 => fault(Kind::Settings(status), status, None, "it does not know the path".into()),
+            Some(reason) if status == 404 && is_no_path(&reason.message) => {
+                fault(Kind::Settings(status), status, Some(&reason), "it does not know the path".into())
+            }
+            reason => {
+                let none = || Reason { message: "the provider refused the request".to_owned(), ..Reason::default() };
+                let reason = reason.unwrap_or_else(none).renamed(upstream_model, model).shown();
+                Failed::Request(Box::new(ServerError { status, reason }))
+            }
+        },
+        300..=399 => Failed::Fault(Fault {
+            kind: Kind::Settings(status),
+            why: format!("it answered {status}: redirects are not followed"),
+            says: "an unusable answer".into(),
+        }),
+        // A key, a path, a method: what no client can mend.
+        401 | 402 | 403 | 405 | 410 | 501 => {
+            fault(Kind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
+        }
+        _ => {
+            let says =
+                reason::of_failure(body).filter(|_| status >= 500).map(|text| text.replace(upstream_model, model));
+            let says = says.map_or(Cow::Borrowed("it answered with an error"), |text| {
+                Cow::Owned(format!("it answered {status}: {text}"))
+            });
+            fault(Kind::Error(status), status, reason().as_ref(), says)
+        }
+    }
+}
+
+/// What web servers say when there is nothing at a path.
+fn is_no_path(message: &str) -> bool {
+    let text = message.trim().trim_end_matches('.').to_ascii_lowercase();
+    matches!(text.as_str(), "not found" | "file not found" | "404 page not found" | "404 not found" | "page not found")
+        || text.starts_with("cannot post ")
+        || text.starts_with("invalid url (post ")
+}
+
+fn fault(kind: Kind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> Failed {
+    let why = match reason {
+        Some(reason) => format!("it answered {status}: {}", shortened(&reason.message, LONGEST_LOGGED)),
+        None => format!("it answered {status}"),
+    };
+    Failed::Fault(Fault { kind, why, says })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(status: u16, body: &str) -> Option<Kind> {
+        match sort(status, None, body.as_bytes(), "q4.gguf", "public") {
+            Failed::Fault(fault) => Some(fault.kind),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn whose_fault_it_is() {
+        let says = |message: &str| serde_json::json!({"error": {"message": message}}).to_string();
+        assert_eq!(kind(404, &says("The model `q4.gguf` does not exist.")), Some(Kind::UnknownModel));
+        assert_eq!(kind(400, &says("model 'q4.gguf' not found")), Some(Kind::UnknownModel));
+        assert_eq!(kind(404, ""), Some(Kind::Settings(404)));
+        assert_eq!(kind(404, r#"{"detail":"Not Found"}"#), Some(Kind::Settings(404)));
+        assert_eq!(kind(404, &says("File Not Found")), Some(Kind::Settings(404)));
+        assert_eq!(kind(404, &says("previous response resp_1 not found")), None);
+        for status in [401, 403, 405, 501] {
+            assert_eq!(kind(status, ""), Some(Kind::Settings(status)));
+        }
+        for status in [418, 500, 502, 504, 520] {
+            assert_eq!(kind(status, "{}"), Some(Kind::Error(status)));
+        }
+        for status in [400, 409, 413, 422, 429, 503, 529] {
+            assert_eq!(kind(status, ""), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_server_keeps_its_words_and_the_public_name() {
+        let body = r#"{"error":{"message":"q4.gguf takes 5 tokens","code":"context_length_exceeded","n_ctx":5}}"#;
+        let Failed::Request(e) = sort(400, None, body.as_bytes(), "q4.gguf", "public") else { panic!("no refusal") };
+        assert_eq!((e.status, e.reason.message.as_str()), (400, "public takes 5 tokens"));
+        assert_eq!(e.reason.code.as_deref(), Some("context_length_exceeded"));
+        let body = r#"{"error":{"message":"Loading model"}}"#;
+        let failed = sort(503, Some(Duration::from_secs(7)), body.as_bytes(), "q4.gguf", "public");
+        let Failed::Busy { status: 503, says: Some(says), wait: Some(_) } = failed else { panic!("{failed:?}") };
+        assert_eq!(says, "Loading model");
+    }
+
+    fn failed(kind: Kind) -> Failed {
+        Failed::Fault(Fault { kind, why: String::new(), says: "x".into() })
+    }
+
+    /// What comes of servers 1, 2, … that fail in these ways, one after the other.
+    fn end_of(kinds: &[(i64, Kind)]) -> Option<Refusal> {
+        let mut tried = Tried::default();
+        let note = |(id, kind): &(i64, Kind)| tried.note(ProviderId::from_i64(*id), failed(*kind));
+        kinds.iter().find_map(note)
+    }
+
+    #[test]
+    fn two_that_fail_alike_mean_the_request_and_three_are_asked_at_most() {
+        use Kind::{Error, HungUp, Settings, Stale, UnknownModel, Unreached, Unusable};
+        let at_fault = |end: &Option<Refusal>| matches!(end, Some(Refusal::ProviderError { is_final: true, .. }));
+        for (one, two) in [(HungUp, HungUp), (Error(500), Error(500)), (Unusable, Unusable), (Stale, HungUp)] {
+            assert!(end_of(&[(1, one)]).is_none());
+            let end = end_of(&[(1, one), (2, two)]);
+            assert!(at_fault(&end), "{one:?} {two:?} {end:?}");
+            // One server is not two.
+            assert!(end_of(&[(1, one), (1, two)]).is_none());
+        }
+        // Two kept connections may both have been closed long ago.
+        assert!(end_of(&[(1, Stale), (2, Stale)]).is_none());
+        let three = [(1, Error(500)), (2, Error(502)), (3, HungUp)];
+        assert!(end_of(&three[..2]).is_none());
+        assert!(matches!(end_of(&three), Some(Refusal::ProviderError { is_final: false, .. })));
+        // Whom the request did not reach was not asked; wrong settings are nobody's request.
+        assert!(
+            end_of(&[(1, Unreached), (2, Unreached), (3, Unreached), (4, Settings(401)), (5, Settings(401))]).is_none()
+        );
+        let mut tried = Tried::default();
+        assert!(tried.note(ProviderId::from_i64(1), failed(UnknownModel)).is_none());
+        assert_eq!(tried.on(), On::Any);
+        assert!(matches!(tried.end("m"), Refusal::ModelNotFound(_)));
+        let mut tried = Tried::default();
+        assert!(tried.note(ProviderId::from_i64(1), failed(Stale)).is_none());
+        assert_eq!(tried.on(), On::Fresh);
+        assert!(matches!(Tried::default().end("m"), Refusal::ProvidersFull(None)));
+    }
+
+    #[test]
+    fn one_request_sent_again_is_the_same_request() {
+        let (ada, bob) = (AccountId::from_i64(1), AccountId::from_i64(2));
+        let long = vec![b'x'; 100_000];
+        assert_eq!(print(&long, ada), print(&long, ada));
+        assert_ne!(print(&long, ada), print(&long, bob));
+        assert_ne!(print(&long, ada), print(long.get(1..).unwrap_or_default(), ada));
+    }
+}

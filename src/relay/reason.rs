@@ -1,0 +1,385 @@
+//! What a server says is wrong, in any of the shapes that servers use, made fit to be shown.
+
+use serde_json::{Map, Value};
+
+/// A server's error in its own words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reason {
+    /// For people; without control characters, shortened.
+    pub message: String,
+    /// A word that programs branch on.
+    pub code: Option<String>,
+    /// OpenAI's `type`.
+    pub kind: Option<String>,
+    /// The field at fault.
+    pub param: Option<String>,
+    /// What stands beside these: `n_ctx`, `n_prompt_tokens` and the like.
+    pub numbers: Map<String, Value>,
+}
+
+/// What of a server's text is shown, in characters.
+const LONGEST_MESSAGE: usize = 2_000;
+/// What of it is in the log.
+pub const LONGEST_LOGGED: usize = 8_192;
+/// A code, a type, a name of a number.
+const LONGEST_WORD: usize = 200;
+/// Numbers beside a message, and entries of a list of errors.
+const MOST_NUMBERS: usize = 16;
+const MOST_DETAILS: usize = 5;
+
+/// Reads the body of an error; it may have been cut off. `None` if it says nothing.
+pub fn read(body: &[u8]) -> Option<Reason> {
+    let reason = match serde_json::from_slice::<Value>(body) {
+        Ok(json) => of_json(&json)?,
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let text = text.trim_start_matches('\u{feff}').trim();
+            let message = if text.starts_with(['{', '[']) { cut_off(text)? } else { plain(text)? };
+            Reason { message, ..Reason::default() }
+        }
+    };
+    (!reason.message.trim().is_empty()).then_some(reason)
+}
+
+/// A text without control characters, of at most `most` characters.
+pub fn shortened(text: &str, most: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
+        .filter(|c| !c.is_control() && !is_invisible(*c))
+        .take(most + 1)
+        .collect();
+    if shown.chars().count() > most {
+        shown = shown.chars().take(most.saturating_sub(1)).collect();
+        shown.push('…');
+    }
+    shown.trim().to_owned()
+}
+
+/// Marks that turn the direction of what stands beside them, and the like.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl Reason {
+    /// With the public name of the model where the server has its own, which is often a path.
+    pub fn renamed(mut self, theirs: &str, ours: &str) -> Self {
+        if theirs != ours && theirs.len() >= 3 {
+            self.message = self.message.replace(theirs, ours);
+        }
+        self
+    }
+
+    /// For the caller, where the request is at fault: shortened.
+    pub fn shown(mut self) -> Self {
+        self.message = shortened(&self.message, LONGEST_MESSAGE);
+        self
+    }
+
+    /// Does it say that it has no such model?
+    pub fn is_unknown_model(&self, upstream_model: &str) -> bool {
+        if self.code.as_deref() == Some("model_not_found") {
+            return true;
+        }
+        let text = self.message.to_lowercase();
+        let missing = ["not found", "does not exist", "not exist", "no such", "unknown", "not loaded", "not available"];
+        let names_it = text.contains(&upstream_model.to_lowercase());
+        text.contains("model") && names_it && missing.iter().any(|words| text.contains(words))
+    }
+}
+
+fn of_json(json: &Value) -> Option<Reason> {
+    let error = match json.get("error") {
+        Some(error) if error.is_object() => error,
+        _ => json,
+    };
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let message = match json {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => list.first().and_then(of_json).map(|reason| reason.message),
+        _ => text(error.get("message")).or_else(|| text(error.get("error"))).or_else(|| text(error.get("msg"))),
+    };
+    let details = error.get("detail").or_else(|| error.get("errors")).or_else(|| json.get("detail"));
+    let (detail, place) = details.map_or((None, None), detail);
+    let word = |name: &str| text(error.get(name)).filter(|word| word.len() <= LONGEST_WORD);
+    let kind = word("type").or_else(|| word("error_type"));
+    let numbers = error.as_object().into_iter().flatten();
+    let numbers = numbers.filter(|(name, value)| value.is_number() && *name != "code" && name.len() <= LONGEST_WORD);
+    Some(Reason {
+        message: message.filter(|message| !message.trim().is_empty()).or(detail)?,
+        code: code(error.get("code"))
+            .or_else(|| (kind.as_deref() == Some(TOO_LONG)).then(|| "context_length_exceeded".into())),
+        kind,
+        param: word("param").or(place),
+        numbers: numbers.take(MOST_NUMBERS).map(|(name, value)| (name.clone(), value.clone())).collect(),
+    })
+}
+
+/// llama.cpp's type of what everybody else has a code for.
+const TOO_LONG: &str = "exceed_context_size_error";
+
+/// OpenAI's codes are words. A number is another server's, and where it is the status over again, no code.
+fn code(code: Option<&Value>) -> Option<String> {
+    match code? {
+        Value::String(word) => Some(word.clone()).filter(|word| word.len() <= LONGEST_WORD),
+        Value::Number(number) => {
+            Some(number.to_string()).filter(|_| !number.as_u64().is_some_and(|code| (100..=599).contains(&code)))
+        }
+        _ => None,
+    }
+}
+
+/// FastAPI's `detail`: a text, or a list of places and what is wrong there.
+fn detail(detail: &Value) -> (Option<String>, Option<String>) {
+    let Value::Array(list) = detail else {
+        let text = detail.as_str().map(str::to_owned);
+        return (text.or_else(|| of_json_once(detail)), None);
+    };
+    let mut texts = Vec::new();
+    let mut first = None;
+    for entry in list.iter().take(MOST_DETAILS) {
+        let place = entry.get("loc").and_then(Value::as_array).map(|loc| place(loc)).filter(|place| !place.is_empty());
+        let said = ["msg", "message"].iter().find_map(|name| entry.get(name).and_then(Value::as_str));
+        let Some(said) = said.or_else(|| entry.as_str()) else { continue };
+        texts.push(place.as_ref().map_or_else(|| said.to_owned(), |place| format!("{place}: {said}")));
+        first = first.or(place);
+    }
+    if list.len() > MOST_DETAILS {
+        texts.push("…".to_owned());
+    }
+    ((!texts.is_empty()).then(|| texts.join("; ")), first.filter(|place| place.len() <= LONGEST_WORD))
+}
+
+fn of_json_once(value: &Value) -> Option<String> {
+    let inner = value.get("error").unwrap_or(value);
+    inner.get("message").or_else(|| inner.get("msg")).unwrap_or(inner).as_str().map(str::to_owned)
+}
+
+/// `["body", "messages", 0, "role"]` → `messages.0.role`
+fn place(loc: &[Value]) -> String {
+    let parts = loc.iter().filter_map(|part| match part {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    parts.skip_while(|part| part == "body").collect::<Vec<_>>().join(".")
+}
+
+/// The message of JSON that ends in the middle, or is none after all.
+fn cut_off(text: &str) -> Option<String> {
+    for key in ["\"message\"", "\"detail\"", "\"msg\"", "\"error\""] {
+        for (at, _) in text.match_indices(key).take(MOST_DETAILS) {
+            let rest = text.get(at + key.len()..)?.trim_start();
+            let Some(said) = rest.strip_prefix(':').map(str::trim_start).and_then(|rest| rest.strip_prefix('"')) else {
+                continue;
+            };
+            // To the quote that ends it, or to where it was cut; a half escape is left out.
+            let mut escaped = false;
+            let end = said.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            let said = said.get(..end.unwrap_or(said.len()))?;
+            let unquoted = (0..=6).find_map(|left_out| {
+                let kept = said.char_indices().rev().nth(left_out).map_or(0, |(at, c)| at + c.len_utf8());
+                serde_json::from_str::<String>(&format!("\"{}\"", said.get(..kept)?)).ok()
+            });
+            if let Some(message) = unquoted.filter(|message| !message.trim().is_empty()) {
+                return Some(message);
+            }
+        }
+    }
+    None
+}
+
+/// A page for a browser says nothing to a program.
+fn plain(text: &str) -> Option<String> {
+    let is_text = !text.is_empty() && !text.starts_with('<') && !text.contains('\u{fffd}');
+    is_text.then(|| text.to_owned())
+}
+
+/// What a server says of itself when it fails (5xx): only what stands in JSON, and no paths and addresses of
+/// its machine.
+pub fn of_failure(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    if !text.trim_start().starts_with(['{', '[', '"']) {
+        return None;
+    }
+    read(body).map(|reason| shortened(&without_places(&reason.message), LONGEST_MESSAGE))
+}
+
+/// The text with paths and addresses taken out.
+pub fn without_places(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=|".contains(c)) {
+        let (word, end) = match piece.char_indices().last() {
+            Some((at, c)) if c.is_whitespace() || "\"'`()[]{}<>,;=|".contains(c) => piece.split_at(at),
+            _ => (piece, ""),
+        };
+        let bare = word.trim_end_matches(['.', ':', '!', '?']);
+        let tail = word.get(bare.len()..).unwrap_or_default();
+        match place_of(bare) {
+            Some(instead) => {
+                clean.push_str(instead);
+                clean.push_str(tail);
+            }
+            None => clean.push_str(word),
+        }
+        clean.push_str(end);
+    }
+    clean
+}
+
+/// Is a word a path or an address?
+fn place_of(word: &str) -> Option<&'static str> {
+    if word.contains("://") || is_address(word) {
+        return Some(ADDRESS);
+    }
+    is_path(word).then_some(PATH)
+}
+
+const ADDRESS: &str = "(address)";
+const PATH: &str = "(path)";
+
+fn is_path(word: &str) -> bool {
+    let word = word.trim_start_matches('@');
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| word.starts_with(prefix));
+    if starts(&["./", "../", "~/", "\\\\"]) || (word.len() > 1 && word.starts_with('/')) {
+        return true;
+    }
+    let mut chars = word.chars();
+    let drive = chars.next().is_some_and(|c| c.is_ascii_alphabetic()) && chars.next() == Some(':');
+    if drive && matches!(chars.next(), Some('\\' | '/')) {
+        return true;
+    }
+    // `models/q4.gguf`, `site-packages/x.py:12`: something with an ending, behind a slash.
+    let Some((_, file)) = word.rsplit_once(['/', '\\']) else { return false };
+    let Some((stem, ending)) = file.rsplit_once('.') else { return false };
+    let ending = ending.split(':').next().unwrap_or_default();
+    !stem.is_empty()
+        && (1..=12).contains(&ending.len())
+        && ending.starts_with(|c: char| c.is_ascii_alphabetic())
+        && ending.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+fn is_address(word: &str) -> bool {
+    let word = word.rsplit_once('@').map_or(word, |(_, host)| host);
+    let bare = word.trim_matches(['[', ']']);
+    if bare.parse::<std::net::IpAddr>().is_ok() && (bare.contains('.') || bare.len() > 2) {
+        return true;
+    }
+    if bare.parse::<std::net::SocketAddr>().is_ok() {
+        return true;
+    }
+    let (host, port) = word.rsplit_once(':').map_or((word, None), |(host, port)| (host, Some(port)));
+    let is_host = !host.is_empty()
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        && host.chars().any(|c| c.is_ascii_alphabetic());
+    let is_port = port.is_some_and(|port| (2..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()));
+    let lower = host.to_ascii_lowercase();
+    let inner =
+        [".local", ".internal", ".lan", ".localdomain", ".home.arpa", ".cluster.local", ".svc", ".intranet", ".corp"];
+    let is_ip = host.parse::<std::net::Ipv4Addr>().is_ok();
+    is_ip || (is_host && (is_port || lower == "localhost" || inner.iter().any(|end| lower.ends_with(end))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_shape_gives_its_reason() {
+        let rows = [
+            (r#"{"error":{"message":"no","type":"t","code":"c","param":"p"}}"#, "no"),
+            (r#"{"error":"no"}"#, "no"),
+            (r#"{"object":"error","message":"no","type":"BadRequestError","code":400}"#, "no"),
+            (r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#, "no"),
+            (r#"{"detail":"no"}"#, "no"),
+            (
+                r#"{"detail":[{"loc":["body","messages",0,"role"],"msg":"no","type":"x"},{"msg":"nor this"}]}"#,
+                "messages.0.role: no; nor this",
+            ),
+            (r#"{"detail":{"error":{"message":"no"}}}"#, "no"),
+            (r#"{"errors":[{"message":"no"}]}"#, "no"),
+            (r#"{"errors":["no"]}"#, "no"),
+            (r#"[{"error":{"message":"no"}}]"#, "no"),
+            (r#""no""#, "no"),
+            ("no\n", "no"),
+            ("\u{feff}{\"error\":{\"message\":\"no\"}}", "no"),
+            (r#"{"error":{"code":"c","message":"no \"is\" cut of"#, "no \"is\" cut of"),
+            (r#"{"error":{"message":"no \u00"#, "no "),
+            (r#"{"error": {"message": "n\u0000o"}}"#, "n\u{0}o"),
+        ];
+        for (body, message) in rows {
+            assert_eq!(read(body.as_bytes()).map(|reason| reason.message).as_deref(), Some(message), "{body}");
+        }
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "<html>",
+            "{\"error\":{}}",
+            "{\"error\":{\"message\":\"\"}}",
+            "{\"detail\":[]}",
+            "{\"detail\":7}",
+        ] {
+            assert_eq!(read(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_programs_branch_on_is_kept() {
+        let body = json!({"error": {"message": "too long", "type": "exceed_context_size_error", "code": 400,
+            "n_prompt_tokens": 9_000, "n_ctx": 4_096, "deep": {"x": 1}, "word": "w"}});
+        let reason = read(body.to_string().as_bytes()).unwrap_or_default();
+        assert_eq!(reason.code.as_deref(), Some("context_length_exceeded"));
+        assert_eq!(reason.kind.as_deref(), Some("exceed_context_size_error"));
+        assert_eq!(Value::from(reason.numbers), json!({"n_prompt_tokens": 9_000, "n_ctx": 4_096}));
+        let body = r#"{"detail":[{"loc":["body","messages",0,"role"],"msg":"no"}]}"#;
+        assert_eq!(read(body.as_bytes()).and_then(|reason| reason.param).as_deref(), Some("messages.0.role"));
+        assert!(Reason { message: "The model `q` does not exist.".into(), ..Reason::default() }.is_unknown_model("q"));
+        assert!(!Reason { message: "file f-1 not found".into(), ..Reason::default() }.is_unknown_model("q"));
+    }
+
+    #[test]
+    fn a_long_message_is_shortened_and_a_strange_one_made_plain() {
+        let long = json!({"error": {"message": "x".repeat(40_000)}}).to_string();
+        for body in [long.clone(), long.chars().take(30_000).collect()] {
+            let shown = read(body.as_bytes()).unwrap_or_default().shown().message;
+            assert_eq!((shown.chars().count(), shown.ends_with('…')), (2_000, true));
+        }
+        assert_eq!(shortened("a\u{1b}[31mb\r\nc\u{202e}\0", 99), "a[31mb c");
+        let reason = Reason { message: "no /models/q4.gguf here".into(), ..Reason::default() };
+        assert_eq!(reason.renamed("/models/q4.gguf", "public").message, "no public here");
+    }
+
+    #[test]
+    fn a_failing_server_does_not_tell_where_it_lives() {
+        let rows = [
+            (
+                "roles must alternate user/assistant/user/assistant/...",
+                "roles must alternate user/assistant/user/assistant/...",
+            ),
+            ("Qwen/Qwen2.5-7B is busy", "Qwen/Qwen2.5-7B is busy"),
+            ("cannot open /models/q4.gguf: 5 of 7", "cannot open (path): 5 of 7"),
+            ("File \"/opt/x/site-packages/y.py\", line 7", "File \"(path)\", line 7"),
+            ("at C:\\models\\q.gguf", "at (path)"),
+            ("in models/q.gguf and ../x", "in (path) and (path)"),
+            ("connect to 10.0.0.7:8000 failed", "connect to (address) failed"),
+            ("connect to http://u:p@gpu:1/x failed", "connect to (address) failed"),
+            ("gpu-7:8000, [::1]:80, fe80::1, node.local.", "(address), [(address)]:80, (address), (address)."),
+            ("host=10.1.2.3 port=5", "host=(address) port=5"),
+            ("localhost is down", "(address) is down"),
+            ("ratio 1/2, 3.5 and/or 12:30", "ratio 1/2, 3.5 and/or 12:30"),
+            ("expected application/json", "expected application/json"),
+        ];
+        for (text, clean) in rows {
+            assert_eq!(without_places(text), clean);
+        }
+        assert_eq!(of_failure(b"Internal Server Error"), None);
+        assert_eq!(of_failure(br#"{"error":{"message":"at /x/y"}}"#).as_deref(), Some("at (path)"));
+    }
+}

@@ -1,0 +1,61 @@
+//! Asking servers that do not answer, until they do: so that no caller has to find out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::Relay;
+use super::send::target_of;
+use crate::domain::ids::ProviderId;
+use crate::store::{StoreError, providers};
+use crate::upstream::{Client, Timeouts};
+
+/// How long a server may take to say that it is there.
+pub const ASK_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(10),
+    idle: Duration::from_secs(10),
+    event: Duration::from_secs(10),
+};
+/// The most servers that are asked at once.
+const MOST_AT_ONCE: usize = 16;
+/// When nothing is due, somebody will say so.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Runs for ever; ends when it is dropped.
+pub async fn watch(relay: Arc<Relay>, client: Client) {
+    let mut asking = JoinSet::new();
+    loop {
+        let room = MOST_AT_ONCE.saturating_sub(asking.len());
+        let (due, next) = relay.providers.due(room, Instant::now());
+        for id in due {
+            asking.spawn(ask(Arc::clone(&relay), client.clone(), id));
+        }
+        let next = next.unwrap_or_else(|| Instant::now() + LONG);
+        tokio::select! {
+            () = relay.providers.something_due() => {}
+            () = tokio::time::sleep_until(next.into()) => {}
+            Some(_) = asking.join_next() => {}
+        }
+    }
+}
+
+async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
+    let found = relay.store.read(|conn| providers::find(conn, &id.to_string()));
+    let row = match found {
+        Ok(row) if row.disabled_at.is_none() => row,
+        // Nobody is sent there any more.
+        Ok(_) | Err(StoreError::NotFound(_)) => return relay.providers.forget_signs(id),
+        Err(_) => return relay.providers.asked(id, Err("the store failed".to_owned()), Instant::now()),
+    };
+    let target = target_of(&row, "", relay.resolve_key);
+    let asked = client.is_there(&target).await.map_err(|e| e.to_string());
+    let was_down = relay.providers.health(id, Instant::now()).down;
+    match (&asked, was_down) {
+        (Ok(()), true) => tracing::info!(provider = row.name, "a provider is back"),
+        (Err(why), false) => tracing::warn!(provider = row.name, why, "a provider is down"),
+        _ => {}
+    }
+    relay.providers.asked(id, asked, Instant::now());
+}

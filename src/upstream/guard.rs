@@ -1,0 +1,223 @@
+//! A connection that bounds what may come before an answer: informational heads and headers without end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+
+/// The most bytes of all heads of one answer together; hyper bounds each one at 64 KiB.
+const MOST_BYTES: usize = 256 << 10;
+/// The most informational heads (`102`, `103`) before an answer: one every second for the longest wait.
+const MOST_HEADS: u32 = 900;
+/// How long a head may take from its first byte to its last.
+const LONGEST_HEAD: Duration = Duration::from_secs(30);
+/// What is read at once while a head is awaited, in bytes.
+const READ_AT_ONCE: usize = 8 << 10;
+/// `HTTP/1.1 1`: as much of a head as tells what it is.
+const START: usize = 10;
+
+/// Whether a connection has answered before: then the other end may have closed it meanwhile. Comes with
+/// the connection's answers and errors.
+#[derive(Debug, Clone, Default)]
+pub struct Used(Arc<AtomicBool>);
+
+impl Used {
+    /// It has answered.
+    pub fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Had it answered before?
+    pub fn before(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection, watched.
+#[derive(Debug)]
+pub struct Guarded<T> {
+    inner: T,
+    heads: Heads,
+    used: Used,
+}
+
+impl<T> Guarded<T> {
+    /// A fresh connection.
+    pub fn new(inner: T) -> Self {
+        Self { inner, heads: Heads::default(), used: Used::default() }
+    }
+}
+
+/// Where the heads of an answer are.
+#[derive(Debug, Default)]
+struct Heads {
+    /// A request was written, and the last head of its answer is not whole.
+    awaited: bool,
+    bytes: usize,
+    informational: u32,
+    /// When the first byte of this head came.
+    begun: Option<Instant>,
+    /// The first bytes of this head.
+    start: Vec<u8>,
+    /// Bytes of this line so far, its end not counted.
+    line: usize,
+}
+
+impl Heads {
+    /// Something is written: unless it is more of the same request, an answer is due.
+    fn asked(&mut self) {
+        if !self.awaited {
+            let mut start = std::mem::take(&mut self.start);
+            start.clear();
+            *self = Self { awaited: true, start, ..Self::default() };
+        }
+    }
+
+    /// Looks at bytes that came.
+    fn saw(&mut self, bytes: &[u8], now: Instant) -> io::Result<()> {
+        self.bytes += bytes.len();
+        let mut rest = bytes;
+        while self.awaited && !rest.is_empty() {
+            let begun = *self.begun.get_or_insert(now);
+            let end = memchr::memchr(b'\n', rest);
+            let (line, after) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            let wanted = START.saturating_sub(self.start.len());
+            self.start.extend(line.iter().filter(|b| !b"\r\n".contains(b)).take(wanted));
+            self.line += line.iter().filter(|b| !b"\r\n".contains(b)).count();
+            rest = after;
+            if end.is_some() && std::mem::take(&mut self.line) == 0 {
+                self.line_is_empty();
+            } else if !self.start.starts_with(b"HTTP/") && !b"HTTP/".starts_with(&self.start) {
+                // No head at all: the parser will say so.
+                self.awaited = false;
+            }
+            if self.awaited && now.saturating_duration_since(begun) > LONGEST_HEAD {
+                return Err(io::Error::other(format!(
+                    "the head of its answer took longer than {} s",
+                    LONGEST_HEAD.as_secs()
+                )));
+            }
+        }
+        if self.awaited && (self.bytes > MOST_BYTES || self.informational > MOST_HEADS) {
+            return Err(io::Error::other("there is no end to the heads before its answer"));
+        }
+        Ok(())
+    }
+
+    /// A head is whole, or has not begun.
+    fn line_is_empty(&mut self) {
+        if self.start.get(START - 1) == Some(&b'1') {
+            self.informational += 1;
+            self.start.clear();
+            self.begun = None;
+        } else if !self.start.is_empty() {
+            self.awaited = false;
+        }
+    }
+}
+
+impl<T: Read + Unpin> Read for Guarded<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.heads.awaited {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
+        let mut space = [0; READ_AT_ONCE];
+        let room = buf.remaining().min(READ_AT_ONCE);
+        let mut part = ReadBuf::new(space.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(&mut this.inner).poll_read(cx, part.unfilled()))?;
+        this.heads.saw(part.filled(), Instant::now())?;
+        buf.put_slice(part.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Write + Unpin> Write for Guarded<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.heads.asked();
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.heads.asked();
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
+
+impl<T> Connection for Guarded<T> {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.used.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n{\"a\":1}";
+    const HINT: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
+
+    fn asked() -> Heads {
+        let mut heads = Heads::default();
+        heads.asked();
+        heads
+    }
+
+    #[test]
+    fn an_answer_in_any_pieces_ends_the_wait() {
+        for head in [OK, b"HTTP/1.1 200\n\nbody", b"\r\nHTTP/1.0 404 x\r\n\r\n", &[HINT, HINT, OK].concat()] {
+            for size in 1..=head.len() {
+                let mut heads = asked();
+                for piece in head.chunks(size) {
+                    assert!(heads.saw(piece, Instant::now()).is_ok());
+                }
+                assert!(!heads.awaited, "{size}");
+            }
+        }
+        // Nor is a body that was there before the request was all written a head.
+        let mut heads = asked();
+        assert!(heads.saw(&[b'x'; 1 << 20], Instant::now()).is_ok());
+    }
+
+    #[test]
+    fn heads_without_end_are_cut_in_number_bytes_and_time() {
+        let now = Instant::now();
+        let mut heads = asked();
+        let passed = (0..10_000).take_while(|_| heads.saw(b"HTTP/1.1 103 \r\n\r\n", now).is_ok()).count();
+        assert_eq!(passed, 900);
+        let mut heads = asked();
+        assert!(heads.saw(b"HTTP/1.1 200 OK\r\n", now).is_ok());
+        let passed = (0..10_000).take_while(|_| heads.saw(b"x-y: 0123456789\r\n", now).is_ok()).count();
+        assert!(passed < 16_000, "{passed}");
+        let mut heads = asked();
+        assert!(heads.saw(b"HTTP/1.1 200 OK\r\nx: ", now).is_ok());
+        let passed = (0..100).take_while(|n| heads.saw(b"y", now + Duration::from_secs(*n)).is_ok()).count();
+        assert_eq!(passed, 31);
+        // A server that says every 10 s that it still works is not slow to say so.
+        let mut heads = asked();
+        let says = |n: u64| now + Duration::from_secs(10 * n);
+        assert!((0..80).all(|n| heads.saw(HINT, says(n)).is_ok()));
+        assert!(heads.saw(OK, says(81)).is_ok() && !heads.awaited);
+    }
+}
