@@ -4,6 +4,8 @@ import re
 from program import Told, call, failure, pinned, venv
 
 NAME = "aider"
+#: It asks for about two minutes at 402, whatever the answer says.
+TRIES = 9
 WITHOUT = {"tool turn": "it calls no tools: models answer it with edits as text"}
 
 

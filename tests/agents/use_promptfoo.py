@@ -5,8 +5,6 @@ from program import Told, call, failure, npm, version_of
 
 NAME = "promptfoo"
 PACKAGE = "promptfoo"
-#: It asks four times, whatever the status, and does not read `x-should-retry`.
-TRIES = 4
 NOTE = {"type": "function", "function": {"name": "note", "parameters": {"type": "object", "properties": {}}}}
 
 

@@ -19,11 +19,10 @@ def turn(program, ask):
     settings = ask.home / ".qwen" / "settings.json"
     settings.parent.mkdir()
     settings.write_text(json.dumps({
-        "security": {"auth": {"selectedType": "openai"}}, "general": {"enableAutoUpdate": False},
-        "privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}}))
+        "general": {"enableAutoUpdate": False}, "privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}}))
     run = {"command": f"touch {MADE}", "is_background": False}
     status, out, err = call(
-        [program, "--yolo", "--output-format", "json", ask.prompt("run_shell_command", run)], ask,
+        [program, "--auth-type", "openai", "--yolo", "--output-format", "json", ask.prompt("run_shell_command", run)], ask,
         OPENAI_BASE_URL=ask.base, OPENAI_API_KEY=ask.key, OPENAI_MODEL=ask.model)
     told = Told(ran=(ask.work / MADE).exists())
     result = {}
