@@ -74,13 +74,16 @@ CREATE TABLE prices (
   max_output INTEGER CHECK (max_output > 0),
   created_at INTEGER NOT NULL,
   created_by TEXT NOT NULL,
-  retired_at INTEGER
+  retired_at INTEGER,
+  cache_write_price INTEGER CHECK (cache_write_price BETWEEN 0 AND 1000000000000),
+  cache_write_1h_price INTEGER CHECK (cache_write_1h_price BETWEEN 0 AND 1000000000000)
 ) STRICT;
 CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
 
 -- Who serves and earns. `api_key` is what the provider asks for (or `env:VARIABLE`), `flagged` counts
 -- the requests whose reported usage was above what the request could have used. `ca_pem` holds the certificates of
--- a private authority that is trusted for it: they travel with a backup, and no file can go missing.
+-- a private authority that is trusted for it: they travel with a backup, and no file can go missing. `allow` names
+-- the fields and tools, with blanks between them, whose work at the provider may be asked for.
 CREATE TABLE providers (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
@@ -92,7 +95,8 @@ CREATE TABLE providers (
   disabled_at INTEGER,
   removed_at INTEGER,
   created_at INTEGER NOT NULL,
-  ca_pem TEXT
+  ca_pem TEXT,
+  allow TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE UNIQUE INDEX providers_name ON providers (name) WHERE removed_at IS NULL;
 
@@ -114,7 +118,8 @@ CREATE TABLE provider_probes (
 ) STRICT;
 
 -- What each endpoint of a provider did in its last probe, per model. Offered is all but what it is known
--- not to serve: no row, or `serves` NULL, means that it is not known.
+-- not to serve: no row, or `serves` NULL, means that it is not known. `output_fields` are those that were seen
+-- to bound the output, with blanks between them, the preferred one first.
 CREATE TABLE provider_endpoints (
   provider_id INTEGER NOT NULL REFERENCES providers (id),
   model TEXT NOT NULL,
@@ -126,12 +131,14 @@ CREATE TABLE provider_endpoints (
   total_ms INTEGER NOT NULL CHECK (total_ms >= 0),
   error TEXT,
   probed_at INTEGER NOT NULL,
+  output_fields TEXT,
   PRIMARY KEY (provider_id, model, endpoint, stream)
 ) STRICT, WITHOUT ROWID;
 
 -- One row per request that was metered. What the payer is charged is what the provider earns, less the
 -- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings. What comes back to
 -- the payer itself (its own provider's earning, the house's own fee) is no withdrawable money.
+-- Its `cached_tokens` were read from the provider's cache, its `cache_write_tokens` written to it (some for an hour).
 CREATE TABLE usage (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -154,6 +161,8 @@ CREATE TABLE usage (
   outcome TEXT NOT NULL CHECK (outcome IN ('completed', 'client_disconnected', 'provider_error')),
   metered_by TEXT NOT NULL CHECK (metered_by IN ('provider', 'estimate')),
   created_at INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens BETWEEN 0 AND prompt_tokens - cached_tokens),
+  cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_1h_tokens BETWEEN 0 AND cache_write_tokens),
   CHECK (cost_micro_usd = charged_micro_usd + shortfall_micro_usd),
   CHECK (charged_micro_usd = fee_micro_usd + earned_micro_usd)
 ) STRICT;

@@ -99,7 +99,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         price_id: PriceId::from_i64(2),
         model: "qwen3.5-27b-claude-opus-8bit".into(),
         endpoint: Endpoint::ChatCompletions,
-        usage: Usage { prompt_tokens: count(bill.prompt), cached_tokens: 0, completion_tokens: count(bill.output) },
+        usage: Usage { prompt_tokens: count(bill.prompt), completion_tokens: count(bill.output), ..Usage::default() },
         cost: MicroUsd::new(cost),
         outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
         metered_by: MeteredBy::Provider,

@@ -34,6 +34,12 @@ pub struct SetArgs {
     /// USD per 1,000,000 prompt tokens read from the provider's cache [default: the input price]
     #[arg(long, value_name = "USD", value_parser = usd)]
     cache_read: Option<MicroUsd>,
+    /// USD per 1,000,000 prompt tokens written to it for some minutes [default: the input price]
+    #[arg(long, value_name = "USD", value_parser = usd)]
+    cache_write: Option<MicroUsd>,
+    /// USD per 1,000,000 prompt tokens written to it for an hour [default: as for some minutes]
+    #[arg(long = "cache-write-1h", value_name = "USD", value_parser = usd)]
+    cache_write_1h: Option<MicroUsd>,
     /// The name for people
     #[arg(long)]
     name: Option<String>,
@@ -53,6 +59,8 @@ struct View {
     input_price: MicroUsd,
     output_price: MicroUsd,
     cache_read_price: Option<MicroUsd>,
+    cache_write_price: Option<MicroUsd>,
+    cache_write_1h_price: Option<MicroUsd>,
     context_length: Option<u64>,
     max_output: Option<u64>,
     created_at: Timestamp,
@@ -67,6 +75,8 @@ impl From<PriceRow> for View {
             input_price: row.price.input,
             output_price: row.price.output,
             cache_read_price: row.price.cache_read,
+            cache_write_price: row.price.cache_write,
+            cache_write_1h_price: row.price.cache_write_1h,
             context_length: row.context_length,
             max_output: row.max_output,
             created_at: row.created_at,
@@ -78,23 +88,35 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::List => {
             let views: Vec<View> = store.read(prices::list)?.into_iter().map(View::from).collect();
-            out.table(&views, ["MODEL", "NAME", "INPUT", "OUTPUT", "CACHE READ", "CONTEXT", "MAX OUTPUT"], |view| {
-                [
-                    view.model.clone(),
-                    view.display_name.clone(),
-                    price_text(view.input_price),
-                    price_text(view.output_price),
-                    or_dash(view.cache_read_price.map(price_text)),
-                    or_dash(view.context_length),
-                    or_dash(view.max_output),
-                ]
-            })
+            out.table(
+                &views,
+                ["MODEL", "NAME", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H", "CONTEXT", "MAX OUTPUT"],
+                |view| {
+                    [
+                        view.model.clone(),
+                        view.display_name.clone(),
+                        price_text(view.input_price),
+                        price_text(view.output_price),
+                        or_dash(view.cache_read_price.map(price_text)),
+                        or_dash(view.cache_write_price.map(price_text)),
+                        or_dash(view.cache_write_1h_price.map(price_text)),
+                        or_dash(view.context_length),
+                        or_dash(view.max_output),
+                    ]
+                },
+            )
         }
         Command::Set(args) => {
             let new = NewPrice {
                 model: args.model,
                 display_name: args.name,
-                price: Price { input: args.input, output: args.output, cache_read: args.cache_read },
+                price: Price {
+                    input: args.input,
+                    output: args.output,
+                    cache_read: args.cache_read,
+                    cache_write: args.cache_write,
+                    cache_write_1h: args.cache_write_1h,
+                },
                 context_length: args.context,
                 max_output: args.max_output,
                 keep: true,

@@ -12,6 +12,10 @@ pub struct Price {
     pub output: MicroUsd,
     /// For prompt tokens read from the provider's cache; `None` means the input price.
     pub cache_read: Option<MicroUsd>,
+    /// For prompt tokens written to it, and kept for some minutes; `None` means the input price.
+    pub cache_write: Option<MicroUsd>,
+    /// For prompt tokens written to it and kept for an hour; `None` means the price for minutes.
+    pub cache_write_1h: Option<MicroUsd>,
 }
 
 /// Tokens that a price is for.
@@ -21,14 +25,17 @@ const PER_TOKENS: i128 = 1_000_000;
 pub const HIGHEST_PRICE: MicroUsd = MicroUsd::new(1_000_000_000_000);
 
 impl Price {
-    /// `ceil((uncached·in + cached·cache_read + completion·out) / 1_000_000)`: one division, rounded
-    /// up once. An amount beyond `i64` is capped there, which no hold can cover.
+    /// `ceil((plain·in + cached·cache_read + written·cache_write + completion·out) / 1_000_000)`: one division,
+    /// rounded up once. An amount beyond `i64` is capped there, which no hold can cover.
     pub fn cost(&self, usage: Usage) -> MicroUsd {
         let cached = usage.cached_tokens.min(usage.prompt_tokens);
         let uncached = usage.prompt_tokens - cached;
-        let cache_read = self.cache_read.unwrap_or(self.input);
-        let millionths =
-            times(uncached, self.input) + times(cached, cache_read) + times(usage.completion_tokens, self.output);
+        let written = usage.cache_writes.within(uncached);
+        let millionths = times(uncached - written.all(), self.input)
+            + times(cached, self.cache_read.unwrap_or(self.input))
+            + times(written.short, self.write())
+            + times(written.hour, self.cache_write_1h.unwrap_or(self.write()))
+            + times(usage.completion_tokens, self.output);
         rounded_up(millionths)
     }
 
@@ -91,8 +98,13 @@ impl Price {
         [self.dearest_prompt(), self.output] == [MicroUsd::ZERO; 2]
     }
 
+    fn write(&self) -> MicroUsd {
+        self.cache_write.unwrap_or(self.input)
+    }
+
     fn dearest_prompt(&self) -> MicroUsd {
-        self.cache_read.map_or(self.input, |cached| cached.max(self.input))
+        let others = [self.cache_read, self.cache_write, self.cache_write_1h];
+        others.into_iter().flatten().fold(self.input, MicroUsd::max)
     }
 }
 
@@ -116,11 +128,12 @@ mod tests {
     use super::*;
 
     fn price(input: i64, output: i64, cache_read: Option<i64>) -> Price {
-        Price { input: MicroUsd::new(input), output: MicroUsd::new(output), cache_read: cache_read.map(MicroUsd::new) }
+        let (input, output) = (MicroUsd::new(input), MicroUsd::new(output));
+        Price { input, output, cache_read: cache_read.map(MicroUsd::new), cache_write: None, cache_write_1h: None }
     }
 
     fn usage(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Usage {
-        Usage { prompt_tokens, cached_tokens, completion_tokens }
+        Usage { prompt_tokens, cached_tokens, completion_tokens, ..Usage::default() }
     }
 
     #[test]
@@ -144,6 +157,26 @@ mod tests {
         for (price, usage, micro) in rows {
             assert_eq!(price.cost(usage), MicroUsd::new(micro), "{usage:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_to_a_cache_has_its_own_prices() {
+        let some = |micro| Some(MicroUsd::new(micro));
+        let plain = price(3_000_000, 15_000_000, Some(300_000));
+        let minutes = Price { cache_write: some(3_750_000), ..plain };
+        let both = Price { cache_write_1h: some(6_000_000), ..minutes };
+        let hour = Price { cache_write_1h: some(6_000_000), ..plain };
+        // 1,000 tokens: 100 read, 200 written for minutes, 300 for an hour, 400 neither; 10 generated.
+        let cache_writes = crate::domain::usage::CacheWrites { short: 200, hour: 300 };
+        let used = Usage { cache_writes, ..usage(1_000, 100, 10) };
+        let rows = [(plain, 2_880), (minutes, 3_255), (both, 3_930), (hour, 3_780)];
+        for (price, micro) in rows {
+            assert_eq!(price.cost(used), MicroUsd::new(micro), "{price:?}");
+        }
+        let bounds = Bounds { prompt_tokens: 10, completion_tokens: 0 };
+        assert_eq!((both.ceiling(bounds), minutes.ceiling(bounds)), (MicroUsd::new(60), MicroUsd::new(38)));
+        let free = Price { cache_write: some(1), ..price(0, 0, None) };
+        assert!(!free.is_free() && free.cost(usage(1_000, 0, 0)) == MicroUsd::ZERO);
     }
 
     #[test]
@@ -246,10 +279,14 @@ mod tests {
         fn usage_within_bounds_costs_at_most_the_ceiling(
             input in 0..10_000_000i64, output in 0..10_000_000i64, cache in proptest::option::of(0..10_000_000i64),
             prompt in 0..100_000u64, cached in 0..100_000u64, completion in 0..100_000u64,
+            write in proptest::option::of(0..10_000_000i64), hour in proptest::option::of(0..10_000_000i64),
+            short in 0..100_000u64, long in 0..100_000u64,
         ) {
-            let price = price(input, output, cache);
+            let (cache_write, cache_write_1h) = (write.map(MicroUsd::new), hour.map(MicroUsd::new));
+            let price = Price { cache_write, cache_write_1h, ..price(input, output, cache) };
+            let cache_writes = crate::domain::usage::CacheWrites { short, hour: long };
             let bounds = Bounds { prompt_tokens: 50_000, completion_tokens: 50_000 };
-            let used = bounds.clamp(usage(prompt, cached, completion));
+            let used = bounds.clamp(Usage { cache_writes, ..usage(prompt, cached, completion) });
             proptest::prop_assert!(price.cost(used) <= price.ceiling(bounds));
         }
     }

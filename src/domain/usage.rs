@@ -4,13 +4,44 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The tokens of one request. `cached_tokens` are part of `prompt_tokens`.
+/// The part of a prompt that a provider wrote to its cache, by how long it keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheWrites {
+    /// For five minutes, or for a time that was not said.
+    pub short: u64,
+    /// For an hour.
+    pub hour: u64,
+}
+
+impl CacheWrites {
+    /// `all` that was written, `hour` of it for an hour.
+    pub fn of(all: Option<u64>, hour: Option<u64>) -> Option<Self> {
+        let all = all?;
+        let hour = hour.unwrap_or(0).min(all);
+        Some(Self { short: all - hour, hour })
+    }
+
+    /// All of it; at most `u64::MAX`.
+    pub const fn all(self) -> u64 {
+        self.short.saturating_add(self.hour)
+    }
+
+    /// At most `tokens` of it.
+    pub fn within(self, tokens: u64) -> Self {
+        let hour = self.hour.min(tokens);
+        Self { short: self.short.min(tokens - hour), hour }
+    }
+}
+
+/// The tokens of one request. `cached_tokens` and `cache_writes` are parts of `prompt_tokens`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Prompt tokens, the cached ones included.
     pub prompt_tokens: u64,
     /// The part of the prompt that the provider read from its cache.
     pub cached_tokens: u64,
+    /// The part that it wrote to it.
+    pub cache_writes: CacheWrites,
     /// Generated tokens.
     pub completion_tokens: u64,
 }
@@ -22,6 +53,8 @@ pub struct Reported {
     pub prompt_tokens: Option<u64>,
     /// Prompt tokens read from the provider's cache.
     pub cached_tokens: Option<u64>,
+    /// Prompt tokens written to it.
+    pub cache_writes: Option<CacheWrites>,
     /// Generated tokens.
     pub completion_tokens: Option<u64>,
 }
@@ -37,6 +70,7 @@ impl Reported {
         Self {
             prompt_tokens: self.prompt_tokens.or(other.prompt_tokens),
             cached_tokens: self.cached_tokens.or(other.cached_tokens),
+            cache_writes: self.cache_writes.or(other.cache_writes),
             completion_tokens: self.completion_tokens.or(other.completion_tokens),
         }
     }
@@ -63,6 +97,7 @@ impl Judged {
         let believed = Reported {
             prompt_tokens: said.prompt_tokens.filter(|_| !no_prompt),
             cached_tokens: said.cached_tokens.filter(|_| !no_prompt),
+            cache_writes: said.cache_writes.filter(|_| !no_prompt),
             completion_tokens: said.completion_tokens.filter(|_| !no_output),
         };
         Self { believed, no_prompt, no_output, stopped: false }
@@ -101,12 +136,14 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The usage with nothing above the bounds, and no more cached than prompt tokens.
+    /// The usage with nothing above the bounds, and no more read from a cache and written to it than the prompt has.
     pub fn clamp(&self, usage: Usage) -> Usage {
         let prompt_tokens = usage.prompt_tokens.min(self.prompt_tokens);
+        let cached_tokens = usage.cached_tokens.min(prompt_tokens);
         Usage {
             prompt_tokens,
-            cached_tokens: usage.cached_tokens.min(prompt_tokens),
+            cached_tokens,
+            cache_writes: usage.cache_writes.within(prompt_tokens - cached_tokens),
             completion_tokens: usage.completion_tokens.min(self.completion_tokens),
         }
     }
@@ -144,6 +181,7 @@ impl Metered {
         let usage = Usage {
             prompt_tokens: reported.prompt_tokens.unwrap_or_else(count_prompt),
             cached_tokens: reported.cached_tokens.unwrap_or(0),
+            cache_writes: reported.cache_writes.unwrap_or_default(),
             completion_tokens: reported.completion_tokens.unwrap_or_else(count_completion),
         };
         let above = |said: Option<u64>, bound| said.is_some_and(|n| n > bound);
@@ -203,8 +241,12 @@ mod tests {
     #[test]
     fn nothing_is_charged_above_the_bounds() {
         let bounds = Bounds { prompt_tokens: 100, completion_tokens: 50 };
-        let usage =
-            |prompt_tokens, cached_tokens, completion_tokens| Usage { prompt_tokens, cached_tokens, completion_tokens };
+        let usage = |prompt_tokens, cached_tokens, completion_tokens| Usage {
+            prompt_tokens,
+            cached_tokens,
+            completion_tokens,
+            ..Usage::default()
+        };
         let rows = [
             (usage(10, 5, 20), usage(10, 5, 20)),
             (usage(100, 100, 50), usage(100, 100, 50)),
@@ -217,18 +259,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_to_a_cache_is_a_part_of_the_prompt() {
+        let writes = |short, hour| CacheWrites { short, hour };
+        let bounds = Bounds { prompt_tokens: 100, completion_tokens: 50 };
+        // prompt, cached, said → kept
+        let rows = [
+            (80, 10, writes(30, 20), writes(30, 20)),
+            (80, 10, writes(60, 20), writes(50, 20)),
+            (80, 10, writes(u64::MAX, u64::MAX), writes(0, 70)),
+            (200, 100, writes(5, 5), writes(0, 0)),
+        ];
+        for (prompt_tokens, cached_tokens, cache_writes, kept) in rows {
+            let usage = Usage { prompt_tokens, cached_tokens, cache_writes, completion_tokens: 0 };
+            assert_eq!(bounds.clamp(usage).cache_writes, kept, "{cache_writes:?} of {prompt_tokens}");
+        }
+        assert_eq!(writes(u64::MAX, 1).all(), u64::MAX);
+    }
+
+    #[test]
     fn a_second_source_fills_only_what_the_first_leaves_open() {
         let first = Reported { prompt_tokens: Some(0), ..Reported::default() };
-        let second = Reported { prompt_tokens: Some(9), cached_tokens: Some(1), completion_tokens: Some(8) };
+        let second =
+            Reported { prompt_tokens: Some(9), cached_tokens: Some(1), cache_writes: None, completion_tokens: Some(8) };
         let both = first.or(second);
-        assert_eq!(both, Reported { prompt_tokens: Some(0), cached_tokens: Some(1), completion_tokens: Some(8) });
+        assert_eq!(
+            both,
+            Reported { prompt_tokens: Some(0), cached_tokens: Some(1), cache_writes: None, completion_tokens: Some(8) }
+        );
         assert!(both.is_whole() && !first.is_whole());
     }
 
     #[test]
     fn a_zero_is_believed_where_there_was_nothing() {
-        let said = |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, completion_tokens: o };
-        let usage = |prompt_tokens, completion_tokens| Usage { prompt_tokens, cached_tokens: 0, completion_tokens };
+        let said = |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, cache_writes: None, completion_tokens: o };
+        let usage = |prompt_tokens, completion_tokens| Usage { prompt_tokens, completion_tokens, ..Usage::default() };
         // reported, delivered → believed; and whether it denies a bill of 5 and 2, and one of nothing
         let rows = [
             (said(Some(9), Some(4), Some(2)), true, said(Some(9), Some(4), Some(2)), false),
@@ -249,7 +313,8 @@ mod tests {
     #[test]
     fn what_is_reported_is_believed_within_reason() {
         let bounds = Bounds { prompt_tokens: 100, completion_tokens: 50 };
-        let reported = |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, completion_tokens: o };
+        let reported =
+            |p, c, o| Reported { prompt_tokens: p, cached_tokens: c, completion_tokens: o, ..Reported::default() };
         // reported → prompt, cached, completion, by, flagged; the counters say 7 and 8
         let rows = [
             (reported(Some(10), Some(4), Some(5)), (10, 4, 5, MeteredBy::Provider, false)),
@@ -262,7 +327,7 @@ mod tests {
             (reported(Some(10), Some(11), Some(5)), (10, 10, 5, MeteredBy::Provider, true)),
         ];
         for (said, (prompt_tokens, cached_tokens, completion_tokens, metered_by, flagged)) in rows {
-            let usage = Usage { prompt_tokens, cached_tokens, completion_tokens };
+            let usage = Usage { prompt_tokens, cached_tokens, completion_tokens, ..Usage::default() };
             assert_eq!(Metered::of(said, bounds, || 7, || 8), Metered { usage, metered_by, flagged }, "{said:?}");
         }
     }

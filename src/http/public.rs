@@ -20,6 +20,10 @@ pub struct PriceView {
     input_price: MicroUsd,
     output_price: MicroUsd,
     cache_read_price: Option<MicroUsd>,
+    /// For prompt tokens written to a cache for some minutes; null: the input price.
+    cache_write_price: Option<MicroUsd>,
+    /// For prompt tokens written to a cache for an hour; null: as for some minutes.
+    cache_write_1h_price: Option<MicroUsd>,
     input_usd: String,
     output_usd: String,
 }
@@ -32,6 +36,8 @@ impl From<&PriceRow> for PriceView {
             input_price: row.price.input,
             output_price: row.price.output,
             cache_read_price: row.price.cache_read,
+            cache_write_price: row.price.cache_write,
+            cache_write_1h_price: row.price.cache_write_1h,
             input_usd: price_text(row.price.input),
             output_usd: price_text(row.price.output),
         }

@@ -146,6 +146,8 @@ impl Bench {
             input: MicroUsd::new(input),
             output: MicroUsd::new(output),
             cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
         };
         let new = prices::NewPrice {
             model: MODEL.into(),

@@ -2,7 +2,7 @@
 
 use super::fields::{count, each, object};
 use crate::domain::request::Endpoint;
-use crate::domain::usage::Reported;
+use crate::domain::usage::{CacheWrites, Reported};
 
 /// The counts as they were written; what they add up to is [`Counts::reported`]'s business.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct Counts {
     pub cache_read: Option<u64>,
     /// Written to the cache, in the words of those who may count it apart.
     pub cache_written: Option<u64>,
+    /// The parts of that which are kept for some minutes and for an hour.
+    written_for_minutes: Option<u64>,
+    /// As above.
+    pub written_for_an_hour: Option<u64>,
     /// The prompt without what came from the cache (DeepSeek).
     missed: Option<u64>,
     /// Prompt tokens of tools' results, counted apart (Gemini).
@@ -50,6 +54,9 @@ impl Counts {
         {
             each(nested, |key, raw| counts.note(key, raw));
         }
+        let parts = [counts.written_for_minutes, counts.written_for_an_hour];
+        let sum = parts.into_iter().flatten().reduce(u64::saturating_add);
+        counts.cache_written = later(sum, counts.cache_written);
         counts
     }
 
@@ -72,9 +79,19 @@ impl Counts {
             "reasoning_tokens" => &mut self.reasoning,
             "thoughtsTokenCount" => &mut self.thoughts,
             "toolUsePromptTokenCount" => &mut self.tool_prompt,
+            "ephemeral_5m_input_tokens" => &mut self.written_for_minutes,
+            "ephemeral_1h_input_tokens" => &mut self.written_for_an_hour,
+            "cache_write_tokens" => &mut self.cache_written,
+            "cache_creation" => {
+                return each(raw, |key, raw| {
+                    if key.starts_with("ephemeral_") {
+                        self.note(key, raw)
+                    }
+                });
+            }
             "prompt_tokens_details" | "input_tokens_details" => {
                 return each(raw, |key, raw| {
-                    if key == "cached_tokens" {
+                    if matches!(key, "cached_tokens" | "cache_write_tokens") {
                         self.note(key, raw)
                     }
                 });
@@ -106,12 +123,13 @@ impl Counts {
     /// What the counts add up to, where `input_tokens` counts the whole prompt unless the total says otherwise.
     pub fn reported(&self, endpoint: Endpoint) -> Reported {
         let cached_tokens = self.cache_read();
+        let cache_writes = CacheWrites::of(self.cache_written, self.written_for_an_hour);
         let mut prompt = later(self.input.and_then(|n| self.with_cache(n)), self.prompt);
         prompt = prompt.and_then(|n| n.checked_add(self.tool_prompt.unwrap_or(0)));
         prompt = prompt.or_else(|| self.cached?.checked_add(self.missed?));
         if endpoint == Endpoint::Embeddings {
             let prompt_tokens = later(self.total, prompt);
-            return Reported { prompt_tokens, cached_tokens, completion_tokens: Some(0) };
+            return Reported { prompt_tokens, cached_tokens, cache_writes, completion_tokens: Some(0) };
         }
         let mut completion = match (self.completion, self.thoughts) {
             (Some(text), Some(thoughts)) => text.checked_add(thoughts),
@@ -125,7 +143,7 @@ impl Counts {
             }
             None => {}
         }
-        Reported { prompt_tokens: prompt, cached_tokens, completion_tokens: completion }
+        Reported { prompt_tokens: prompt, cached_tokens, cache_writes, completion_tokens: completion }
     }
 
     /// `input_tokens` beside counts of the cache: these are apart, unless the total says that they are in it.
@@ -165,7 +183,8 @@ mod tests {
         cached: impl Into<Option<u64>>,
         completion: impl Into<Option<u64>>,
     ) -> Reported {
-        Reported { prompt_tokens: prompt.into(), cached_tokens: cached.into(), completion_tokens: completion.into() }
+        let (prompt_tokens, cached_tokens) = (prompt.into(), cached.into());
+        Reported { prompt_tokens, cached_tokens, cache_writes: None, completion_tokens: completion.into() }
     }
 
     #[test]
@@ -195,11 +214,11 @@ mod tests {
             (Chat, r#"{"prompt_cache_hit_tokens":90,"prompt_cache_miss_tokens":10,"completion_tokens":20}"#, said(100, 90, 20)),
             (Chat, r#"{"prompt_tokens":100,"prompt_cache_miss_tokens":10,"completion_tokens":20}"#, said(100, 90, 20)),
             // LiteLLM, OpenRouter: Anthropic's words beside OpenAI's.
-            (Chat, r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,"cache_read_input_tokens":90,"cache_creation_input_tokens":0,"prompt_tokens_details":{"cached_tokens":null}}"#, said(100, 90, 20)),
+            (Chat, r#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,"cache_read_input_tokens":90,"cache_creation_input_tokens":0,"prompt_tokens_details":{"cached_tokens":null}}"#, Reported { cache_writes: CacheWrites::of(Some(0), None), ..said(100, 90, 20) }),
             (Chat, r#"{"prompt_tokens":10,"completion_tokens":20,"total_tokens":120,"prompt_tokens_details":{"cached_tokens":90}}"#, said(100, 90, 20)),
             // Anthropic's and Bedrock's: the cache is apart.
             (Chat, r#"{"input_tokens":10,"output_tokens":20,"cache_read_input_tokens":90}"#, said(100, 90, 20)),
-            (Chat, r#"{"inputTokens":10,"outputTokens":20,"totalTokens":125,"cacheReadInputTokens":90,"cacheWriteInputTokens":5}"#, said(105, 90, 20)),
+            (Chat, r#"{"inputTokens":10,"outputTokens":20,"totalTokens":125,"cacheReadInputTokens":90,"cacheWriteInputTokens":5}"#, Reported { cache_writes: CacheWrites::of(Some(5), None), ..said(105, 90, 20) }),
             (Responses, r#"{"input_tokens":100,"output_tokens":20,"total_tokens":120,"cache_read_input_tokens":90}"#, said(100, 90, 20)),
             (Responses, r#"{"prompt_tokens":100,"completion_tokens":20}"#, said(100, None, 20)),
             // Gemini's own.

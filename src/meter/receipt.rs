@@ -62,7 +62,7 @@ pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
 /// A usage object with the cost in it. What it says is left as it is where that was billed, and set right where
 /// something else was.
 pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
-    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, .. } = receipt.usage;
     let total = prompt.saturating_add(completion);
     let names = match endpoint {
         Endpoint::Messages => return message_as_billed(usage, receipt),
@@ -93,7 +93,9 @@ pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
 
 /// The last event of a stream need not repeat what the first one said of the prompt.
 fn message_as_billed(usage: &str, receipt: &Receipt) -> String {
-    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, cache_writes, completion_tokens: completion } =
+        receipt.usage;
+    let written = cache_writes.all();
     let mut edited = usage.to_owned();
     let said = Pieces::read(usage).reported();
     if said.completion_tokens != Some(completion) {
@@ -102,9 +104,9 @@ fn message_as_billed(usage: &str, receipt: &Receipt) -> String {
     let tells = said.prompt_tokens.is_some() || said.cached_tokens.is_some();
     let differs = said.prompt_tokens != Some(prompt) || said.cached_tokens.unwrap_or(0) != cached;
     if (tells && differs) || (!tells && receipt.metered_by == MeteredBy::Estimate) {
-        let input = prompt.saturating_sub(cached);
+        let input = prompt.saturating_sub(cached).saturating_sub(written);
         let names = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
-        for (name, billed) in names.iter().zip([input, cached, 0]) {
+        for (name, billed) in names.iter().zip([input, cached, written]) {
             let is_there = matches!(pick_from(Some(usage), [name]), [Some(_)]);
             if is_there || *name == "input_tokens" || billed > 0 {
                 edited = with_field(&edited, name, &billed.to_string());
@@ -157,7 +159,8 @@ pub fn usage_chunk(endpoint: Endpoint, identity: &str, receipt: &Receipt) -> Str
 
 /// A usage object in the words of a dialect.
 pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
-    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion } = receipt.usage;
+    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, cache_writes } =
+        receipt.usage;
     let total = prompt.saturating_add(completion);
     let cost = receipt.cost.micro();
     let counts = match endpoint {
@@ -172,8 +175,15 @@ pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
              \"total_tokens\":{total}"
         ),
         Endpoint::Messages => {
-            let input = prompt.saturating_sub(cached);
-            format!("\"input_tokens\":{input},\"cache_read_input_tokens\":{cached},\"output_tokens\":{completion}")
+            let written = cache_writes.all();
+            let input = prompt.saturating_sub(cached).saturating_sub(written);
+            let written = match written {
+                0 => String::new(),
+                written => format!("\"cache_creation_input_tokens\":{written},"),
+            };
+            format!(
+                "\"input_tokens\":{input},{written}\"cache_read_input_tokens\":{cached},\"output_tokens\":{completion}"
+            )
         }
     };
     format!("{{{counts},\"{COST}\":{cost}}}")
@@ -183,8 +193,9 @@ pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
 mod tests {
     use super::*;
 
+    const NO_WRITES: crate::domain::usage::CacheWrites = crate::domain::usage::CacheWrites { short: 0, hour: 0 };
     const RECEIPT: Receipt = Receipt {
-        usage: Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2 },
+        usage: Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2, cache_writes: NO_WRITES },
         cost: MicroUsd::new(7),
         metered_by: MeteredBy::Estimate,
     };

@@ -4,7 +4,7 @@ use super::counts::{Counts, later};
 use super::fields::{count, object, pick_from};
 use super::scan::MARKS;
 use crate::domain::request::Endpoint;
-use crate::domain::usage::Reported;
+use crate::domain::usage::{CacheWrites, Reported};
 
 /// Reads a usage object of a whole answer, or of an OpenAI stream.
 pub fn read(endpoint: Endpoint, usage: &str) -> Reported {
@@ -60,7 +60,7 @@ pub fn elsewhere<'a>(json: &'a str, choices: Option<&'a str>) -> Option<&'a str>
 pub fn read_timings(timings: &str) -> Reported {
     let [cached, processed, predicted] = pick_from(Some(timings), ["cache_n", "prompt_n", "predicted_n"]).map(count);
     let prompt_tokens = cached.zip(processed).and_then(|(cached, processed)| cached.checked_add(processed));
-    Reported { prompt_tokens, cached_tokens: cached, completion_tokens: predicted }
+    Reported { prompt_tokens, cached_tokens: cached, cache_writes: None, completion_tokens: predicted }
 }
 
 /// A usage object of the messages dialect, where the prompt comes in three pieces, spread over two
@@ -70,6 +70,8 @@ pub struct Pieces {
     input: Option<u64>,
     cache_read: Option<u64>,
     cache_creation: Option<u64>,
+    /// The part of `cache_creation` that is kept for an hour.
+    kept_an_hour: Option<u64>,
     output: Option<u64>,
 }
 
@@ -78,7 +80,8 @@ impl Pieces {
     pub fn read(usage: &str) -> Self {
         let counts = Counts::read(usage);
         let (cache_read, cache_creation) = (counts.cache_read(), counts.cache_written);
-        Self { input: counts.apart(), cache_read, cache_creation, output: counts.completion }
+        let kept_an_hour = counts.written_for_an_hour;
+        Self { input: counts.apart(), cache_read, cache_creation, kept_an_hour, output: counts.completion }
     }
 
     /// The pieces of the prompt alone. In `message_start` the output is a placeholder: nothing is
@@ -95,6 +98,7 @@ impl Pieces {
             input: later(self.input, then.input),
             cache_read: later(self.cache_read, then.cache_read),
             cache_creation: later(self.cache_creation, then.cache_creation),
+            kept_an_hour: later(self.kept_an_hour, then.kept_an_hour),
             output: then.output.or(self.output),
         }
     }
@@ -107,6 +111,7 @@ impl Pieces {
         Reported {
             prompt_tokens: self.input.and_then(prompt),
             cached_tokens: self.cache_read,
+            cache_writes: CacheWrites::of(self.cache_creation, self.kept_an_hour),
             completion_tokens: self.output,
         }
     }
@@ -134,6 +139,7 @@ impl Source {
             Reported {
                 prompt_tokens: later(self.said.prompt_tokens, new.prompt_tokens),
                 cached_tokens: later(self.said.cached_tokens, new.cached_tokens),
+                cache_writes: new.cache_writes.filter(|said| said.all() > 0).or(self.said.cache_writes),
                 completion_tokens: later(self.said.completion_tokens, new.completion_tokens),
             }
         };
@@ -156,6 +162,7 @@ impl Source {
         Reported {
             prompt_tokens,
             cached_tokens: self.said.cached_tokens.filter(|_| prompt_tokens.is_some()),
+            cache_writes: self.said.cache_writes.filter(|_| prompt_tokens.is_some()),
             completion_tokens: self.said.completion_tokens.filter(nonzero).filter(|_| self.is_fresh),
         }
     }
@@ -177,7 +184,11 @@ mod tests {
     }
 
     fn said(prompt: Option<u64>, cached: Option<u64>, completion: Option<u64>) -> Reported {
-        Reported { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion }
+        Reported { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, ..Reported::default() }
+    }
+
+    fn wrote(said: Reported, short: u64, hour: u64) -> Reported {
+        Reported { cache_writes: Some(CacheWrites { short, hour }), ..said }
     }
 
     #[test]
@@ -215,7 +226,27 @@ mod tests {
             (
                 Messages,
                 r#"{"cache_read_input_tokens":21,"input_tokens":1,"output_tokens":6,"cache_creation_input_tokens":2}"#,
-                said(Some(24), Some(21), Some(6)),
+                wrote(said(Some(24), Some(21), Some(6)), 2, 0),
+            ),
+            (
+                Messages,
+                r#"{"input_tokens":1,"cache_creation_input_tokens":50,"output_tokens":6,"cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":30}}"#,
+                wrote(said(Some(51), None, Some(6)), 20, 30),
+            ),
+            (
+                Messages,
+                r#"{"input_tokens":1,"output_tokens":6,"cache_creation":{"ephemeral_1h_input_tokens":30}}"#,
+                wrote(said(Some(31), None, Some(6)), 0, 30),
+            ),
+            (
+                Chat,
+                r#"{"prompt_tokens":50,"completion_tokens":6,"prompt_tokens_details":{"cached_tokens":9,"cache_write_tokens":40}}"#,
+                wrote(said(Some(50), Some(9), Some(6)), 40, 0),
+            ),
+            (
+                Chat,
+                r#"{"prompt_tokens":50,"completion_tokens":6,"cache_creation_input_tokens":40}"#,
+                wrote(said(Some(50), None, Some(6)), 40, 0),
             ),
             (Messages, r#"{"input_tokens":5,"cache_read_input_tokens":null}"#, said(Some(5), None, None)),
             (Messages, r#"{"cache_read_input_tokens":5}"#, said(None, Some(5), None)),

@@ -167,7 +167,12 @@ mod tests {
         let read = |body: &'static str| {
             WholeAnswer::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes())).map(|a| a.judged().believed)
         };
-        let said = |prompt_tokens| Reported { prompt_tokens, cached_tokens: None, completion_tokens: Some(0) };
+        let said = |prompt_tokens| Reported {
+            prompt_tokens,
+            cached_tokens: None,
+            completion_tokens: Some(0),
+            ..Reported::default()
+        };
         assert_eq!(read(r#"{"data":[],"usage":{"prompt_tokens":3}}"#), Ok(said(Some(3))));
         assert_eq!(read(r#"{"data":[]}"#), Ok(said(None)));
     }

@@ -8,7 +8,7 @@ use super::worst_case::WorstCase;
 use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::InferenceRequest;
-use crate::domain::usage::{Bounds, Usage};
+use crate::domain::usage::{Bounds, CacheWrites, Usage};
 use crate::store::stats;
 
 /// What a request would cost now.
@@ -51,6 +51,7 @@ impl Relay {
         let typical_usage = Usage {
             prompt_tokens: counted.min(wanted.prompt_tokens),
             cached_tokens: 0,
+            cache_writes: CacheWrites::default(),
             completion_tokens: median(outputs).unwrap_or(USUAL_OUTPUT).min(wanted.completion_tokens),
         };
         let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };

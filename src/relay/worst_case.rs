@@ -108,7 +108,13 @@ mod tests {
             id: PriceId::from_i64(1),
             model: "m".into(),
             display_name: "m".into(),
-            price: Price { input: MicroUsd::new(100_000), output: MicroUsd::new(780_000), cache_read: None },
+            price: Price {
+                input: MicroUsd::new(100_000),
+                output: MicroUsd::new(780_000),
+                cache_read: None,
+                cache_write: None,
+                cache_write_1h: None,
+            },
             context_length: None,
             max_output,
             created_at: Timestamp::from_millis(0),
@@ -190,7 +196,7 @@ mod tests {
             bytes in 1..1_000_000u64, share in 1..=100u64, output in 1..10_000u64,
             input_price in 0..2_000_000i64, output_price in 1..9_000_000i64, less in 0..500_000i64, more in 0..500_000i64,
         ) {
-            let price = Price { input: MicroUsd::new(input_price), output: MicroUsd::new(output_price), cache_read: None };
+            let price = Price { input: MicroUsd::new(input_price), output: MicroUsd::new(output_price), cache_read: None, cache_write: None, cache_write_1h: None };
             let (case, counted) = (worst(bytes, output), bytes * share / 100);
             let of = |micro| case.affordable(&price, counted, MicroUsd::new(micro));
             let tokens = |micro| of(micro).map_or(0, |found| found.bounds.completion_tokens);

@@ -8,7 +8,7 @@ use super::{StoreError, audit_movements};
 use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
-use crate::domain::usage::Usage;
+use crate::domain::usage::{CacheWrites, Usage};
 
 /// What the audit found.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -168,16 +168,25 @@ fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), Sto
 fn costs(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let mut statement = conn.prepare(
         "SELECT usage.id, prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, input_price, output_price, \
-         cache_read_price FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error'",
+         cache_read_price, cache_write_price, cache_write_1h_price, cache_write_tokens, cache_write_1h_tokens FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error'",
     )?;
     let mut rows = statement.query([])?;
     let mut found = 0;
     while let Some(row) = rows.next()? {
-        let usage = Usage { prompt_tokens: row.get(1)?, cached_tokens: row.get(2)?, completion_tokens: row.get(3)? };
+        let (written, hour): (u64, u64) = (row.get(10)?, row.get(11)?);
+        let usage = Usage {
+            prompt_tokens: row.get(1)?,
+            cached_tokens: row.get(2)?,
+            cache_writes: CacheWrites { short: written.saturating_sub(hour), hour },
+            completion_tokens: row.get(3)?,
+        };
+        let optional = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(MicroUsd::new));
         let price = Price {
             input: MicroUsd::new(row.get(5)?),
             output: MicroUsd::new(row.get(6)?),
-            cache_read: row.get::<_, Option<i64>>(7)?.map(MicroUsd::new),
+            cache_read: optional(7)?,
+            cache_write: optional(8)?,
+            cache_write_1h: optional(9)?,
         };
         let stored = MicroUsd::new(row.get(4)?);
         let cost = price.cost(usage);

@@ -125,7 +125,7 @@ mod tests {
         conn.pragma_update(None, "foreign_keys", "OFF")?;
         let add = |time: Timestamp, n: i64, charged: i64, outcome: &str, by: &str| {
             conn.execute(
-                "INSERT INTO usage VALUES (?1, 5, 6, 7, 8, 1, 'm', '/v1/embeddings', 1, 0, 0, ?2, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO usage VALUES (?1, 5, 6, 7, 8, 1, 'm', '/v1/embeddings', 1, 0, 0, ?2, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, 0, 0)",
                 params![
                     RequestId::first_at(time).to_i64() + n,
                     charged,

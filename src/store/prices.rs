@@ -32,7 +32,10 @@ pub struct PriceRow {
 }
 
 const COLUMNS: &str = "p.id, p.model, p.display_name, p.input_price, p.output_price, p.cache_read_price, \
-     p.context_length, p.max_output, p.created_at, p.created_by, p.retired_at";
+     p.context_length, p.max_output, p.created_at, p.created_by, p.retired_at, p.cache_write_price, \
+     p.cache_write_1h_price";
+/// How many those are.
+const COLUMN_COUNT: usize = 13;
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
     Ok(PriceRow {
@@ -43,6 +46,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
             input: MicroUsd::new(row.get(3)?),
             output: MicroUsd::new(row.get(4)?),
             cache_read: row.get::<_, Option<i64>>(5)?.map(MicroUsd::new),
+            cache_write: row.get::<_, Option<i64>>(11)?.map(MicroUsd::new),
+            cache_write_1h: row.get::<_, Option<i64>>(12)?.map(MicroUsd::new),
         },
         context_length: row.get(6)?,
         max_output: row.get(7)?,
@@ -115,7 +120,7 @@ pub fn history(
     let mut statement = conn.prepare_cached(&sql)?;
     let before = before.map_or(i64::MAX, PriceId::to_i64);
     let rows = statement.query_map(params![before, model, limit], |row| {
-        Ok(Version { row: from_row(row)?, number: row.get(11)?, removed: row.get(12)? })
+        Ok(Version { row: from_row(row)?, number: row.get(COLUMN_COUNT)?, removed: row.get(COLUMN_COUNT + 1)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -150,7 +155,8 @@ pub fn set(conn: &Connection, new: &NewPrice, actor: &str, now: Timestamp) -> Re
     let id = PriceId::generate(now);
     conn.prepare_cached(
         "INSERT INTO prices (id, model, display_name, input_price, output_price, cache_read_price, context_length, \
-         max_output, created_at, created_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         max_output, created_at, created_by, cache_write_price, cache_write_1h_price) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         id.to_i64(),
@@ -163,9 +169,12 @@ pub fn set(conn: &Connection, new: &NewPrice, actor: &str, now: Timestamp) -> Re
         new.max_output.or(before.filter(|_| new.keep).and_then(|b| b.max_output)),
         now.millis(),
         actor,
+        new.price.cache_write.map(MicroUsd::micro),
+        new.price.cache_write_1h.map(MicroUsd::micro),
     ])?;
     let detail = serde_json::json!({
         "input_price": new.price.input, "output_price": new.price.output, "cache_read_price": new.price.cache_read,
+        "cache_write_price": new.price.cache_write, "cache_write_1h_price": new.price.cache_write_1h,
     });
     events::record(conn, actor, "price.set", &new.model, &detail, now)?;
     in_force(conn, &new.model)?.ok_or_else(|| StoreError::NotFound(format!("no price for {}", new.model)))
@@ -183,7 +192,8 @@ fn check(new: &NewPrice) -> Result<(), StoreError> {
     {
         return invalid("a display name is 1 to 200 characters");
     }
-    let prices = [Some(new.price.input), Some(new.price.output), new.price.cache_read];
+    let price = &new.price;
+    let prices = [Some(price.input), Some(price.output), price.cache_read, price.cache_write, price.cache_write_1h];
     if prices.into_iter().flatten().any(|p| p.is_negative() || p > HIGHEST_PRICE) {
         return invalid("a price is between $0 and $1,000,000 per 1M tokens");
     }

@@ -8,7 +8,12 @@ use super::StoreError;
 const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// Step `n` brings a database of version `n + 1` to `n + 2`. Steps are never edited once released.
-const STEPS: &[&str] = &[include_str!("steps/1.sql"), include_str!("steps/2.sql"), include_str!("steps/3.sql")];
+const STEPS: &[&str] = &[
+    include_str!("steps/1.sql"),
+    include_str!("steps/2.sql"),
+    include_str!("steps/3.sql"),
+    include_str!("steps/4.sql"),
+];
 
 /// The version of [`SCHEMA`], kept in `user_version`.
 fn current() -> i64 {

@@ -142,7 +142,8 @@ fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUs
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \
          prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
          charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd, outcome, metered_by, \
-         created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+         created_at, cache_write_tokens, cache_write_1h_tokens) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     )?
     .execute(params![
         s.request_id.to_i64(),
@@ -165,6 +166,8 @@ fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUs
         s.outcome.as_str(),
         s.metered_by.as_str(),
         s.now.millis(),
+        tokens(s.usage.cache_writes.all())?,
+        tokens(s.usage.cache_writes.hour)?,
     ])?;
     Ok(())
 }
@@ -200,6 +203,10 @@ pub struct UsageRow {
     pub charged_micro_usd: MicroUsd,
     /// When it was given back.
     pub refunded_at: Option<Timestamp>,
+    /// The part of the prompt written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// The part of that which is kept for an hour.
+    pub cache_write_1h_tokens: u64,
 }
 
 /// Which usage rows. All of an account by default.
@@ -228,8 +235,8 @@ pub fn list(conn: &Connection, account: AccountId, filter: &Filter, limit: u32) 
     let sql = format!(
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
          key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
-         (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund') \
-         FROM usage WHERE {condition} \
+         (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
+         cache_write_tokens, cache_write_1h_tokens FROM usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
     values.push(Value::Integer(i64::from(limit)));
@@ -274,6 +281,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         shortfall_micro_usd: MicroUsd::new(row.get(11)?),
         charged_micro_usd: MicroUsd::new(row.get(12)?),
         refunded_at: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_millis),
+        cache_write_tokens: row.get(14)?,
+        cache_write_1h_tokens: row.get(15)?,
     })
 }
 
@@ -286,7 +295,7 @@ pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The names of a row's fields, for a CSV without rows.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 16] = [
     "request_id",
     "model",
     "prompt_tokens",
@@ -301,6 +310,8 @@ const COLUMNS: [&str; 14] = [
     "shortfall_micro_usd",
     "charged_micro_usd",
     "refunded_at",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
 ];
 
 /// The highest id in use: new ones must lie above it, whatever the clock says.

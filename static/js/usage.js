@@ -73,7 +73,7 @@ export function usageTable({ path, signal, actions, onload }) {
     columns: [
       { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
-      { name: 'Prompt', kind: 'num', cell: (row) => [number(row.prompt_tokens), row.cached_tokens > 0 && h('small', {}, `${number(row.cached_tokens)} cached`)] },
+      { name: 'Prompt', kind: 'num', cell: (row) => [number(row.prompt_tokens), row.cached_tokens > 0 && h('small', {}, `${number(row.cached_tokens)} cached`), row.cache_write_tokens > 0 && h('small', {}, `${number(row.cache_write_tokens)} written to the cache`)] },
       { name: 'Completion', kind: 'num', cell: (row) => number(row.completion_tokens) },
       { name: 'Charged', kind: 'num sum lead', cell: (row) => money(charged(row), { aligned: true }) },
       actions && { name: 'Actions', hidden: true, kind: 'act', cell: actions },

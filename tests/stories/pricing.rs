@@ -149,6 +149,35 @@ fn cached_prompt_tokens_have_their_own_price() {
 }
 
 #[test]
+fn tokens_written_to_a_cache_have_their_own_prices() {
+    let world = World::new(|_| {
+        let usage = json!({"input_tokens": 100, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 200,
+            "cache_creation": {"ephemeral_5m_input_tokens": 150, "ephemeral_1h_input_tokens": 50}, "output_tokens": 100});
+        let body = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL, "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "hello"}], "usage": usage});
+        Answer::json(200, &body)
+    });
+    let ask = || {
+        let request = Request::post("/v1/messages").key(&world.payer.key).json(&chat_body());
+        world.server.http().send(&request).expect(200).number("x-cost-micro-usd")
+    };
+    let set = ["price", "set", MODEL, "--input", "3", "--output", "15"];
+    let writes = ["--cache-write", "3.75", "--cache-write-1h", "6"];
+    // 400 × 3 + 100 × 15, then 200 × 3 + 150 × 3.75 + 50 × 6 + 100 × 15 = 2,962.5
+    for (more, expected) in [(writes.split_at(0).0, 2_700), (writes.as_slice(), 2_963)] {
+        world.server.ok(&[set.as_slice(), more].concat());
+        assert_eq!(ask(), expected, "{more:?}");
+    }
+    let row = world.row(2);
+    let written = (micro(&row, "cache_write_tokens"), micro(&row, "cache_write_1h_tokens"));
+    assert_eq!((written, micro(&row, "prompt_tokens")), ((200, 50), 400));
+    let price = price_of(&world, MODEL).expect("a price");
+    let prices = (micro(&price, "cache_write_price"), micro(&price, "cache_write_1h_price"));
+    assert_eq!(prices, (3_750_000, 6_000_000));
+    assert_eq!(world.server.ok(&["audit"])["ok"], json!(true));
+}
+
+#[test]
 fn the_smallest_price_is_rounded_up_once() {
     let world = World::new(honest(1, 1));
     world.server.ok(&["price", "set", MODEL, "--input", "0.000001", "--output", "0.000001"]);

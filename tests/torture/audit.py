@@ -68,7 +68,7 @@ BROKEN_ROWS = (
         """
         SELECT id FROM usage WHERE min(prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd,
             charged_micro_usd, charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd,
-            earned_micro_usd) < 0 OR cached_tokens > prompt_tokens""",
+            earned_micro_usd) < 0 OR cached_tokens + cache_write_tokens > prompt_tokens""",
     ),
     (
         "I4 cost is not charged + shortfall",
@@ -87,7 +87,9 @@ BROKEN_ROWS = (
         """
         SELECT u.id, u.cost_micro_usd FROM usage u JOIN prices p ON p.id = u.price_id
         WHERE u.cost_micro_usd <> CASE u.outcome WHEN 'provider_error' THEN 0 ELSE
-            ((u.prompt_tokens - u.cached_tokens) * p.input_price
+            ((u.prompt_tokens - u.cached_tokens - u.cache_write_tokens) * p.input_price
+            + (u.cache_write_tokens - u.cache_write_1h_tokens) * coalesce(p.cache_write_price, p.input_price)
+            + u.cache_write_1h_tokens * coalesce(p.cache_write_1h_price, p.cache_write_price, p.input_price)
             + u.cached_tokens * coalesce(p.cache_read_price, p.input_price)
             + u.completion_tokens * p.output_price + 999999) / 1000000 END""",
     ),

@@ -55,6 +55,10 @@ pub struct PriceBody {
     output_price: i64,
     /// null: the input price.
     cache_read_price: Option<i64>,
+    /// null: the input price.
+    cache_write_price: Option<i64>,
+    /// null: as `cache_write_price`.
+    cache_write_1h_price: Option<i64>,
     context_length: Option<u64>,
     max_output_tokens: Option<u64>,
 }
@@ -119,6 +123,8 @@ async fn put(request: HttpRequest, payload: Payload, world: Data<World>) -> Resu
             input: MicroUsd::new(price.input_price),
             output: MicroUsd::new(price.output_price),
             cache_read: price.cache_read_price.map(MicroUsd::new),
+            cache_write: price.cache_write_price.map(MicroUsd::new),
+            cache_write_1h: price.cache_write_1h_price.map(MicroUsd::new),
         },
         context_length: price.context_length,
         max_output: price.max_output_tokens,

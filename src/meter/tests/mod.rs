@@ -13,10 +13,11 @@ use bytes::Bytes;
 use super::{Receipt, State, StreamMeter};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::Endpoint;
-use crate::domain::usage::{MeteredBy, Reported, Usage};
+use crate::domain::usage::{CacheWrites, MeteredBy, Reported, Usage};
 
+const NO_WRITES: CacheWrites = CacheWrites { short: 0, hour: 0 };
 const RECEIPT: Receipt = Receipt {
-    usage: Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2 },
+    usage: Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 2, cache_writes: NO_WRITES },
     cost: MicroUsd::new(7),
     metered_by: MeteredBy::Provider,
 };
@@ -29,6 +30,7 @@ fn receipt(said: Reported) -> Receipt {
     let usage = Usage {
         prompt_tokens: said.prompt_tokens.unwrap_or(RECEIPT.usage.prompt_tokens),
         cached_tokens: said.cached_tokens.unwrap_or(0),
+        cache_writes: said.cache_writes.unwrap_or_default(),
         completion_tokens: said.completion_tokens.unwrap_or(RECEIPT.usage.completion_tokens),
     };
     Receipt { usage, ..RECEIPT }
@@ -42,7 +44,17 @@ fn said(
     cached: impl Into<Option<u64>>,
     completion: impl Into<Option<u64>>,
 ) -> Reported {
-    Reported { prompt_tokens: prompt.into(), cached_tokens: cached.into(), completion_tokens: completion.into() }
+    Reported {
+        prompt_tokens: prompt.into(),
+        cached_tokens: cached.into(),
+        completion_tokens: completion.into(),
+        ..Reported::default()
+    }
+}
+
+/// Tokens written to a cache, for no hour.
+fn wrote(short: u64) -> Option<CacheWrites> {
+    Some(CacheWrites { short, hour: 0 })
 }
 
 /// The body of a recorded or written answer.

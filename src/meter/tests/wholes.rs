@@ -31,7 +31,7 @@ fn every_answer_reports_and_takes_the_receipt() {
         ("mlx/chat.json", Chat, said(22, 21, 5), 5..=5),
         ("llama-cpp-python/chat.json", Chat, said(22, None, 5), 5..=5),
         ("openai/responses.json", Responses, said(36, 30, 9), 5..=5),
-        ("anthropic/messages.json", Messages, said(135, 100, 89), 8..=14),
+        ("anthropic/messages.json", Messages, Reported { cache_writes: wrote(10), ..said(135, 100, 89) }, 8..=14),
     ];
     for (name, endpoint, reported, estimate) in rows {
         let body = fixture(name);

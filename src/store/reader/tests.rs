@@ -38,7 +38,13 @@ fn world() -> World {
 
 impl World {
     fn price(&self, micro: i64) {
-        let price = Price { input: MicroUsd::new(micro), output: MicroUsd::ZERO, cache_read: None };
+        let price = Price {
+            input: MicroUsd::new(micro),
+            output: MicroUsd::ZERO,
+            cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
+        };
         let new = NewPrice {
             model: MODEL.into(),
             display_name: None,

@@ -52,7 +52,13 @@ impl Books {
         let new = prices::NewPrice {
             model: "m".into(),
             display_name: None,
-            price: Price { input: micro(1_000_000), output: micro(1_000_000), cache_read: None },
+            price: Price {
+                input: micro(1_000_000),
+                output: micro(1_000_000),
+                cache_read: None,
+                cache_write: None,
+                cache_write_1h: None,
+            },
             context_length: None,
             max_output: None,
             keep: true,
@@ -81,7 +87,7 @@ impl Books {
             price_id: self.price,
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
-            usage: Usage { prompt_tokens: u64::from(cost), cached_tokens: 0, completion_tokens: 0 },
+            usage: Usage { prompt_tokens: u64::from(cost), cached_tokens: 0, completion_tokens: 0, ..Usage::default() },
             cost: micro(i64::from(cost)),
             outcome: Outcome::Completed,
             metered_by: MeteredBy::Provider,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::keys::Scopes;
+use crate::domain::usage::CacheWrites;
 use crate::store::keys::{Limits, NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::{audit, ledger, refund};
@@ -70,7 +71,7 @@ impl Books {
             price_id: PriceId::from_i64(1),
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
-            usage: Usage { prompt_tokens: 30, cached_tokens: 20, completion_tokens: 10 },
+            usage: Usage { prompt_tokens: 30, cached_tokens: 20, completion_tokens: 10, ..Usage::default() },
             cost: MicroUsd::new(1_000),
             outcome: Outcome::Completed,
             metered_by: MeteredBy::Provider,
@@ -137,7 +138,12 @@ fn two_rows() -> Vec<UsageRow> {
         key_id: key(2),
         model: "of \"ours\", large".into(),
         endpoint: Endpoint::Embeddings,
-        usage: Usage { prompt_tokens: 7, cached_tokens: 6, completion_tokens: 5 },
+        usage: Usage {
+            prompt_tokens: 7,
+            cached_tokens: 6,
+            cache_writes: CacheWrites { short: 0, hour: 1 },
+            completion_tokens: 5,
+        },
         cost: MicroUsd::new(9_500),
         outcome: Outcome::ClientDisconnected,
         metered_by: MeteredBy::Estimate,
@@ -157,13 +163,14 @@ fn a_row_says_what_was_settled() {
             "completion_tokens": 5, "cost_micro_usd": 9_500, "timestamp": "2026-04-30T14:22:02Z", "cached_tokens": 6,
             "endpoint": "/v1/embeddings", "key_id": "key_000000000002", "outcome": "client_disconnected",
             "metered_by": "estimate", "shortfall_micro_usd": 500, "charged_micro_usd": 9_000, "refunded_at": null,
+            "cache_write_tokens": 1, "cache_write_1h_tokens": 1,
         },
         {
             "request_id": "req_0000000000001", "model": "m", "prompt_tokens": 30, "completion_tokens": 10,
             "cost_micro_usd": 1_000, "timestamp": "2026-04-30T14:22:01Z", "cached_tokens": 20,
             "endpoint": "/v1/chat/completions", "key_id": "key_000000000001", "outcome": "completed",
             "metered_by": "provider", "shortfall_micro_usd": 0, "charged_micro_usd": 1_000,
-            "refunded_at": "2026-04-30T14:23:01Z",
+            "refunded_at": "2026-04-30T14:23:01Z", "cache_write_tokens": 0, "cache_write_1h_tokens": 0,
         },
     ]);
     assert_eq!(serde_json::to_value(two_rows()).unwrap(), expected);
@@ -174,11 +181,12 @@ fn csv_has_the_header_once_and_a_line_a_row() {
     let rows = two_rows();
     let csv = |rows: &[UsageRow], first| String::from_utf8(to_csv(rows, first).unwrap()).unwrap();
     let header = "request_id,model,prompt_tokens,completion_tokens,cost_micro_usd,timestamp,cached_tokens,endpoint,\
-         key_id,outcome,metered_by,shortfall_micro_usd,charged_micro_usd,refunded_at\n";
+         key_id,outcome,metered_by,shortfall_micro_usd,charged_micro_usd,refunded_at,cache_write_tokens,\
+         cache_write_1h_tokens\n";
     let dear = "req_0000000000002,\"of \"\"ours\"\", large\",7,5,9500,2026-04-30T14:22:02Z,6,/v1/embeddings,\
-         key_000000000002,client_disconnected,estimate,500,9000,\n";
+         key_000000000002,client_disconnected,estimate,500,9000,,1,1\n";
     let refunded = "req_0000000000001,m,30,10,1000,2026-04-30T14:22:01Z,20,/v1/chat/completions,\
-         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z\n";
+         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0\n";
     assert_eq!(csv(&rows, true), format!("{header}{dear}{refunded}"));
     assert_eq!(csv(&rows[..1], true) + &csv(&rows[1..], false), format!("{header}{dear}{refunded}"));
     assert_eq!((csv(&[], true), csv(&[], false)), (header.to_owned(), String::new()));
@@ -209,7 +217,7 @@ fn the_fees_of_small_charges_add_up_to_the_fee_of_their_sum() {
     // 188 charges of 39 micro-dollars: each alone is short of a fee of one.
     for n in 1..=188 {
         let cost = MicroUsd::new(39);
-        let usage = Usage { prompt_tokens: 600, cached_tokens: 0, completion_tokens: 0 };
+        let usage = Usage { prompt_tokens: 600, cached_tokens: 0, completion_tokens: 0, ..Usage::default() };
         let small = Settlement { price_id: PriceId::from_i64(1), usage, cost, ..books.request(n) };
         settle(&books.conn, &small, MicroUsd::ZERO, fee).unwrap();
     }

@@ -31,6 +31,8 @@ function edit(row, done) {
       field({ label: 'Input, per 1M tokens', name: 'input_price', prefix: '$', inputmode: 'decimal', value: amount(row?.input_price), required: true }),
       field({ label: 'Output, per 1M tokens', name: 'output_price', prefix: '$', inputmode: 'decimal', value: amount(row?.output_price), required: true }),
       field({ label: 'Cached input, per 1M tokens', name: 'cache_read_price', prefix: '$', inputmode: 'decimal', value: amount(row?.cache_read_price), hint: 'Empty: the input price.' }),
+      field({ label: 'Written to the cache, per 1M tokens', name: 'cache_write_price', prefix: '$', inputmode: 'decimal', value: amount(row?.cache_write_price), hint: 'Empty: the input price.' }),
+      field({ label: 'Written for an hour, per 1M tokens', name: 'cache_write_1h_price', prefix: '$', inputmode: 'decimal', value: amount(row?.cache_write_1h_price), hint: 'Empty: as above.' }),
       field({ label: 'Context length', name: 'context_length', inputmode: 'numeric', value: row?.context_length ?? '', hint: 'Tokens. Bounds what a request may hold.' }),
       field({ label: 'Longest output', name: 'max_output_tokens', inputmode: 'numeric', value: row?.max_output_tokens ?? '', hint: 'Tokens, when the client names none.' }),
     ];
@@ -54,6 +56,8 @@ function edit(row, done) {
           model: values.model, display_name: values.display_name,
           input_price: read('input_price', values.input_price), output_price: read('output_price', values.output_price),
           cache_read_price: values.cache_read_price ? read('cache_read_price', values.cache_read_price) : null,
+          cache_write_price: values.cache_write_price ? read('cache_write_price', values.cache_write_price) : null,
+          cache_write_1h_price: values.cache_write_1h_price ? read('cache_write_1h_price', values.cache_write_1h_price) : null,
           context_length: whole('context_length', values.context_length), max_output_tokens: whole('max_output_tokens', values.max_output_tokens),
         };
         await call('PUT', '/v1/admin/pricing', { body, idempotencyKey: idempotencyKey() });
@@ -99,6 +103,7 @@ export function view({ signal, tools }) {
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
       { name: 'Context', kind: 'num', cell: (row) => (row.context_length ? number(row.context_length) : none()) },
       { name: 'Cached input', kind: 'num sum', cell: (row) => price(row.cache_read_price) },
+      { name: 'Cache writes', kind: 'num sum', cell: (row) => [price(row.cache_write_price), row.cache_write_1h_price !== null && h('small', {}, [price(row.cache_write_1h_price), ' for an hour'])] },
       { name: 'Input', kind: 'num sum', cell: (row) => price(row.input_price) },
       { name: 'Output', kind: 'num sum', cell: (row) => price(row.output_price) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => [
