@@ -36,7 +36,8 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_expiry ON sessions (expires_at);
 
--- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string.
+-- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string and,
+-- after a blank, a fast keyed hash (keys from before there was one get it when they are first used).
 -- `window_spent_micro_usd` is what the key was charged since `window_started_at`, for its spend limit.
 -- (Of NULL, `json_valid` said 0 before SQLite 3.41: its tools would call the rows damaged.)
 CREATE TABLE keys (

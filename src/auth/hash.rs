@@ -3,6 +3,7 @@
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use ring::hmac;
 
 use crate::domain::keys::PlainKey;
 use crate::domain::secret::Secret;
@@ -24,12 +25,30 @@ impl HashFailed {
     }
 }
 
-/// The PHC text of a key.
+/// What is stored of a key: its PHC text, a blank, and its tag, by which a forgery is refused for nothing.
 ///
 /// # Errors
 /// No random bytes, no memory.
 pub fn hash_key(key: &PlainKey) -> Result<String, HashFailed> {
-    hash(key.expose().as_bytes(), KEY_COST)
+    Ok(with_tag(key, &hash(key.expose().as_bytes(), KEY_COST)?))
+}
+
+/// A PHC text with the tag of the key whose it is.
+pub(super) fn with_tag(key: &PlainKey, phc: &str) -> String {
+    let tag = hmac::sign(&tag_key(phc), key.expose().as_bytes());
+    tag.as_ref().iter().fold(format!("{phc} "), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The key is the one of this PHC text and tag. Takes as long whatever is wrong.
+pub(super) fn has_tag(key: &PlainKey, phc: &str, tag: &str) -> bool {
+    let byte = |at| tag.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    let bytes: Vec<u8> = (0..tag.len() / 2).map(|n| byte(2 * n)).collect();
+    hmac::verify(&tag_key(phc), key.expose().as_bytes(), &bytes).is_ok()
+}
+
+/// A tag is keyed by the PHC text, whose salt is random: the same key has another tag in another row.
+fn tag_key(phc: &str) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, phc.as_bytes())
 }
 
 /// The PHC text of a password. Takes tens of milliseconds: not on a worker thread.
@@ -73,10 +92,17 @@ mod tests {
     #[test]
     fn what_was_hashed_is_verified_and_nothing_else() {
         let Ok(key) = PlainKey::generate() else { panic!("no entropy") };
-        let Ok(phc) = hash_key(&key) else { panic!("no hash") };
+        let Ok(stored) = hash_key(&key) else { panic!("no hash") };
+        let Some((phc, tag)) = stored.split_once(' ') else { panic!("{stored}") };
+        assert!(has_tag(&key, phc, tag) && with_tag(&key, phc) == stored);
+        let Ok(forged) = PlainKey::generate() else { panic!("no entropy") };
+        assert!(!has_tag(&forged, phc, tag));
+        for wrong in ["", "0", &tag[2..], "é", &"0".repeat(64), &format!("{tag}00")] {
+            assert!(!has_tag(&key, phc, wrong), "{wrong}");
+        }
         assert!(phc.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{phc}");
-        assert!(verify(key.expose().as_bytes(), &phc));
-        assert!(!verify(b"other", &phc));
+        assert!(verify(key.expose().as_bytes(), phc));
+        assert!(!verify(b"other", phc));
         assert!(!verify(b"other", "not a hash"));
         let secret = |text: &str| Secret::new(text.to_owned());
         let Ok(phc) = hash_password(&secret("correct horse")) else { panic!("no hash") };

@@ -1,57 +1,59 @@
-//! From a presented text to the key's row: the cheap checks first, argon2 only for a key not seen yet.
+//! From a presented text to the key's row: a fast keyed hash refuses forgeries for nothing, argon2 looks only at keys
+//! from before there was one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::hmac;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 
 use super::hash;
 use crate::domain::keys::{KeyId, PlainKey};
 use crate::domain::time::Timestamp;
-use crate::store::keys::KeyRow;
+use crate::store::keys::{self, KeyRow};
 use crate::store::{Store, StoreError};
 
 /// Why a credential is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Missing, malformed, unknown, wrong, revoked or expired: the client is not told which.
+    /// Missing, malformed, unknown, wrong, revoked or expired: the client is not told which, nor by the time it takes.
     #[error("invalid API key")]
     Invalid,
-    /// Too many wrong secrets were tried for this key; again after so long.
-    #[error("too many failures for this key")]
-    TooManyFailures(Duration),
+    /// Too many keys wait for argon2. No key waits for it twice.
+    #[error("too many keys are looked at")]
+    Busy,
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Verifies keys, and remembers which it has verified.
+/// Verifies keys.
 #[derive(Debug)]
 pub struct Verifier {
     store: Store,
     /// Random for each process: what is in `verified` is of no use outside it.
     secret: hmac::Key,
-    /// A keyed hash of the whole text → the PHC text it was verified against. A rotated key's row has
-    /// another PHC text, so an old entry verifies nothing.
+    /// Of keys stored without a tag: a keyed hash of the whole text → the PHC text it was verified against.
     verified: Mutex<HashMap<[u8; 32], String>>,
-    failures: Mutex<HashMap<KeyId, Failures>>,
-    /// One hash at a time: two cores have better things to do.
+    /// One argon2 at a time: two cores have better things to do.
     hashing: Arc<Semaphore>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    since: Instant,
+    waiting: AtomicUsize,
 }
 
 /// More keys than that verified, and all start anew: it bounds the memory.
 const MOST_VERIFIED: usize = 100_000;
-/// Wrong secrets for one key id within the window, before the next is refused unseen.
-const MOST_FAILURES: u32 = 10;
-const FAILURE_WINDOW: Duration = Duration::from_secs(10);
+/// A millisecond each.
+const MOST_WAITING: usize = 500;
+/// Every refusal takes so long, whatever is wrong.
+const REFUSED_AFTER: Duration = Duration::from_millis(10);
+/// What an unknown id is compared with.
+const NOBODY: (&str, &str) = (
+    "$argon2id$v=19$m=1024,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+);
 
 impl Verifier {
     /// Nothing verified yet.
@@ -61,13 +63,8 @@ impl Verifier {
     pub fn new(store: Store) -> Result<Self, StoreError> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| StoreError::Io("the operating system gives no random bytes".into()))?;
-        Ok(Self {
-            store,
-            secret,
-            verified: Mutex::default(),
-            failures: Mutex::default(),
-            hashing: Arc::new(Semaphore::new(1)),
-        })
+        let (hashing, waiting) = (Arc::new(Semaphore::new(1)), AtomicUsize::new(0));
+        Ok(Self { store, secret, verified: Mutex::default(), hashing, waiting })
     }
 
     /// The row of the key that `text` is.
@@ -75,26 +72,51 @@ impl Verifier {
     /// # Errors
     /// It is not a key that is in force now; or the store fails.
     pub async fn verify(&self, text: &str, now: Timestamp) -> Result<Arc<KeyRow>, AuthError> {
+        let began = Instant::now();
+        let verified = self.look_at(text, now).await;
+        if matches!(verified, Err(AuthError::Invalid)) {
+            sleep_until(began + REFUSED_AFTER).await;
+        }
+        verified
+    }
+
+    async fn look_at(&self, text: &str, now: Timestamp) -> Result<Arc<KeyRow>, AuthError> {
         let key = PlainKey::parse(text).ok_or(AuthError::Invalid)?;
-        let row = self.store.look(|memory| memory.key(key.id()))?.ok_or(AuthError::Invalid)?;
-        if row.revoked_at.is_some() || row.limits.expires_at.is_some_and(|at| at <= now) {
-            return Err(AuthError::Invalid);
+        let row = self.store.look(|memory| memory.key(key.id()))?;
+        let is_in_force =
+            |row: &KeyRow| row.revoked_at.is_none() && row.limits.expires_at.is_none_or(|expires| expires > now);
+        let stored = row.as_ref().map(|row| row.hash.split_once(' '));
+        let is_right = match (&row, stored.unwrap_or(Some(NOBODY))) {
+            (_, Some((phc, tag))) => hash::has_tag(&key, phc, tag),
+            (Some(row), None) => is_in_force(row) && self.is_right_by_argon2(key, row).await?,
+            (None, None) => false,
+        };
+        row.filter(|row| is_right && is_in_force(row)).ok_or(AuthError::Invalid)
+    }
+
+    /// For a key stored without a tag; the first time it is right, the tag is stored with it.
+    async fn is_right_by_argon2(&self, key: PlainKey, row: &KeyRow) -> Result<bool, AuthError> {
+        let tag = self.tag(key.expose());
+        if let Some(is_right) = self.remembered(&tag, &row.hash) {
+            return Ok(is_right);
         }
-        let tag = self.tag(text);
-        match self.remembered(&tag, &row.hash) {
-            Some(true) => return Ok(row),
-            // A key that was rotated away is no guess: programs that still send it must not lock out the new one.
-            Some(false) => return Err(AuthError::Invalid),
-            None => {}
-        }
-        self.check_failures(row.id)?;
-        if self.hash_matches(key, row.hash.clone()).await {
+        let waiting = Waiting::begin(&self.waiting).ok_or(AuthError::Busy)?;
+        let Ok(_permit) = self.hashing.acquire().await else { return Ok(false) };
+        let (store, id, phc) = (self.store.clone(), row.id, row.hash.clone());
+        let is_right = tokio::task::spawn_blocking(move || {
+            let is_right = hash::verify(key.expose().as_bytes(), &phc);
+            if is_right {
+                // Nobody waits for it, and the next time will do as well.
+                tokio::task::spawn_blocking(move || store_tag(&store, id, &phc, &hash::with_tag(&key, &phc)));
+            }
+            is_right
+        });
+        let is_right = is_right.await.unwrap_or(false);
+        drop(waiting);
+        if is_right {
             self.remember(tag, row.hash.clone());
-            Ok(row)
-        } else {
-            self.count_failure(row.id);
-            Err(AuthError::Invalid)
         }
+        Ok(is_right)
     }
 
     fn tag(&self, text: &str) -> [u8; 32] {
@@ -119,26 +141,27 @@ impl Verifier {
         }
         verified.insert(tag, phc);
     }
+}
 
-    async fn hash_matches(&self, key: PlainKey, phc: String) -> bool {
-        let Ok(_permit) = self.hashing.acquire().await else { return false };
-        tokio::task::spawn_blocking(move || hash::verify(key.expose().as_bytes(), &phc)).await.unwrap_or(false)
+fn store_tag(store: &Store, id: KeyId, phc: &str, with_tag: &str) {
+    if let Err(e) = store.write_now(|conn| keys::set_tag(conn, id, phc, with_tag)) {
+        tracing::debug!(error = %e, key_id = %id, "storing the tag of a key");
     }
+}
 
-    fn check_failures(&self, key: KeyId) -> Result<(), AuthError> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.get(&key) {
-            Some(f) if f.count >= MOST_FAILURES && f.since.elapsed() < FAILURE_WINDOW => {
-                Err(AuthError::TooManyFailures(FAILURE_WINDOW.saturating_sub(f.since.elapsed())))
-            }
-            _ => Ok(()),
-        }
+/// One who waits for argon2.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(all: &'a AtomicUsize) -> Option<Self> {
+        let one = Self(all);
+        (all.fetch_add(1, Ordering::Relaxed) < MOST_WAITING).then_some(one)
     }
+}
 
-    fn count_failure(&self, key: KeyId) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.retain(|_, f| f.since.elapsed() < FAILURE_WINDOW);
-        failures.entry(key).or_insert(Failures { count: 0, since: Instant::now() }).count += 1;
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -180,5 +203,45 @@ mod tests {
                 assert!(all.into_iter().all(|one| one.join().unwrap()), "round {round}");
             });
         }
+    }
+
+    /// Another secret for the same id, with a good checksum.
+    fn forged(of: &PlainKey) -> String {
+        let other = PlainKey::generate().unwrap();
+        let id = of.expose().split('-').nth(2).unwrap();
+        let body = format!("sk-db-{id}-{}", &other.expose().rsplit('-').next().unwrap()[..52]);
+        let crc = crate::domain::base32::encode(u64::from(crc32fast::hash(body.as_bytes())), 7);
+        format!("{body}{crc}")
+    }
+
+    #[tokio::test]
+    async fn forgeries_lock_nobody_out_and_are_refused_like_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = new_key(&store, "a");
+        let verifier = Verifier::new(store.clone()).unwrap();
+        for tagged in [true, false] {
+            let read = || store.read(|conn| keys::get(conn, key.id())).unwrap().unwrap().hash;
+            if !tagged {
+                // As it was stored before there were tags.
+                let (old, phc) = (read(), read().split(' ').next().unwrap().to_owned());
+                store.write_now(|conn| keys::set_tag(conn, key.id(), &old, &phc)).unwrap();
+            }
+            let forged = forged(&key);
+            assert!(PlainKey::parse(&forged).is_some(), "{forged}");
+            let unknown = PlainKey::generate().unwrap();
+            for text in std::iter::repeat_n(forged.as_str(), 30).chain([unknown.expose(), "sk-db-junk"]) {
+                let began = Instant::now();
+                assert!(matches!(verifier.verify(text, NOW).await, Err(AuthError::Invalid)));
+                assert!(began.elapsed() >= REFUSED_AFTER);
+            }
+            assert!(verifier.verify(key.expose(), NOW).await.is_ok());
+            // The tag comes with the first use.
+            while !read().contains(' ') {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(verifier.verify(key.expose(), NOW).await.is_ok());
+        }
+        assert_eq!(verifier.waiting.load(Ordering::Relaxed), 0);
     }
 }

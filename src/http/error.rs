@@ -325,7 +325,7 @@ impl From<AuthError> for ApiError {
     fn from(e: AuthError) -> Self {
         match e {
             AuthError::Invalid => Self::unauthorized(),
-            AuthError::TooManyFailures(wait) => Self::rate_limited("too many failed attempts with this key", wait),
+            AuthError::Busy => Self::unavailable("too many keys are looked at: try again", Duration::from_secs(1)),
             AuthError::Store(e) => e.into(),
         }
     }

@@ -45,7 +45,7 @@ pub struct KeyRow {
     pub owner: Owner,
     /// For people.
     pub name: String,
-    /// argon2id, PHC format.
+    /// argon2id, PHC format; after a blank its tag, which keys from before there were tags lack.
     pub hash: String,
     /// What it may do.
     pub scopes: Scopes,
@@ -214,6 +214,16 @@ pub fn revoke(conn: &Connection, id: KeyId, actor: &str, now: Timestamp) -> Resu
         events::record(conn, actor, "key.revoke", &id.to_string(), &serde_json::json!({}), now)?;
     }
     get(conn, id)?.ok_or_else(missing)
+}
+
+/// Stores the tag of a key beside its PHC text, unless that has changed meanwhile.
+///
+/// # Errors
+/// SQLite fails.
+pub fn set_tag(conn: &Connection, id: KeyId, phc: &str, with_tag: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE keys SET hash = ?3 WHERE id = ?1 AND hash = ?2";
+    conn.prepare_cached(sql)?.execute(params![id.to_i64(), phc, with_tag])?;
+    Ok(())
 }
 
 /// Adds a charge to the key's window as the key's row now has it: the limit may have been changed while
