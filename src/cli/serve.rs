@@ -51,6 +51,9 @@ pub struct Args {
     /// How long a client may leave unread what it is sent
     #[arg(long, env = "COORDINATOR_WRITE_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     write_timeout: Duration,
+    /// How long a streamed answer is quiet before it gives a sign of life
+    #[arg(long, env = "COORDINATOR_SIGN_OF_LIFE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    sign_of_life: Duration,
     /// How long a client's connection may idle between two requests
     #[arg(long, env = "COORDINATOR_KEEP_ALIVE", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     keep_alive: Duration,
@@ -69,7 +72,7 @@ pub struct Args {
     /// How long requests may still run after SIGTERM
     #[arg(long, env = "COORDINATOR_DRAIN_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     drain_timeout: Duration,
-    /// An origin whose pages may call the API, or *; may be given often
+    /// Serve pages of this origin only, beside the server's own; may be given often [default: pages of any origin]
     #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     cors_origins: Vec<String>,
     /// How log lines look
@@ -173,6 +176,7 @@ fn settings(args: &Args) -> Settings {
         body_limit: usize::from(args.body_limit_mib) << 20,
         body_timeout: args.body_timeout,
         write_timeout: args.write_timeout,
+        sign_of_life: args.sign_of_life,
         keep_alive: args.keep_alive,
         drain: args.drain_timeout,
         workers: args.workers.map_or_else(workers, usize::from),

@@ -221,6 +221,19 @@ impl LimitReset {
             Self::Monthly => now.start_of_month(),
         }
     }
+
+    /// When the window that `now` lies in ends; `None` if it never does.
+    pub fn window_end(self, now: Timestamp) -> Option<Timestamp> {
+        // As many days as the longest window of the kind has: its last moment lies in the next one.
+        let days = match self {
+            Self::None => return None,
+            Self::Daily => 1,
+            Self::Weekly => 7,
+            Self::Monthly => 31,
+        };
+        let start = self.window_start(now);
+        Some(self.window_start(start.plus_seconds(days * 86_400)))
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +290,26 @@ mod tests {
             assert_eq!(start_of.as_deref(), Some(start), "{text}");
         }
         assert_eq!(LimitReset::from_text("yearly"), None);
+    }
+
+    #[test]
+    fn a_window_ends_where_the_next_begins() {
+        let rows = [
+            ("none", "2026-04-30T14:22:01Z", None),
+            ("daily", "2026-04-30T14:22:01Z", Some("2026-05-01T00:00:00Z")),
+            ("daily", "2026-12-31T23:59:59Z", Some("2027-01-01T00:00:00Z")),
+            ("weekly", "2026-04-27T00:00:00Z", Some("2026-05-04T00:00:00Z")),
+            ("weekly", "2026-05-03T23:59:59Z", Some("2026-05-04T00:00:00Z")),
+            ("monthly", "2026-01-31T12:00:00Z", Some("2026-02-01T00:00:00Z")),
+            ("monthly", "2026-02-01T00:00:00Z", Some("2026-03-01T00:00:00Z")),
+            ("monthly", "2028-02-29T12:00:00Z", Some("2028-03-01T00:00:00Z")),
+            ("monthly", "2026-12-01T00:00:00Z", Some("2027-01-01T00:00:00Z")),
+        ];
+        for (text, now, end) in rows {
+            let now = Timestamp::parse(now).unwrap_or(Timestamp::from_millis(0));
+            let found = LimitReset::from_text(text).and_then(|reset| reset.window_end(now)).map(|at| at.to_string());
+            assert_eq!(found.as_deref(), end, "{text} {now}");
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
 use super::error::ApiError;
 use super::world::World;
 use super::{browser, log, session};
 use crate::domain::ids::AccountId;
+use crate::domain::keys::PlainKey;
 use crate::domain::time::Timestamp;
 use crate::relay::Caller;
 use crate::store::admins;
@@ -62,8 +63,7 @@ pub struct Admin {
 /// 401 for a key that is not in force or a session that is over, 403 for an account's key or a page of
 /// another origin.
 pub async fn admin(world: &World, request: &HttpRequest) -> Result<Admin, ApiError> {
-    let has_key = request.headers().contains_key(AUTHORIZATION) || request.headers().contains_key("x-api-key");
-    if !has_key && browser::session_token(request.headers()).is_some() {
+    if !has_key(request.headers()) && browser::session_token(request.headers()).is_some() {
         return session::admin(world, request);
     }
     let key = key(world, request).await?;
@@ -84,19 +84,33 @@ async fn key(world: &World, request: &HttpRequest) -> Result<Arc<KeyRow>, ApiErr
     Ok(world.verifier.verify(text, Timestamp::now()).await?)
 }
 
-/// The text of the key: `Authorization: Bearer …` or `x-api-key: …`, the same in both if both are there.
+/// The text of the key: `Authorization: Bearer …` or `x-api-key: …`. Agents send a stored login of another service
+/// in the one and the key in the other: of two that differ, the one with our keys' format counts.
 fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
+    let is_ours = |text: &str| PlainKey::parse(text).is_some();
     let mut found = None;
-    let bearers = request.headers().get_all(AUTHORIZATION).map(|value| value.to_str().ok().and_then(bearer));
-    let keys = request.headers().get_all("x-api-key").map(|value| value.to_str().ok().map(str::trim));
-    for text in bearers.chain(keys) {
-        let text = text.ok_or_else(ApiError::unauthorized)?;
-        match found {
-            Some(other) if other != text => return Err(ApiError::unauthorized()),
-            _ => found = Some(text),
-        }
+    for text in credentials(request.headers()) {
+        found = Some(match found {
+            Some(other) if other != text => match (is_ours(other), is_ours(text)) {
+                (true, true) => return Err(ApiError::two_keys()),
+                (true, false) => other,
+                (false, _) => text,
+            },
+            _ => text,
+        });
     }
     found.ok_or_else(ApiError::unauthorized)
+}
+
+/// Whether the request carries what may be a key.
+pub fn has_key(headers: &HeaderMap) -> bool {
+    credentials(headers).next().is_some()
+}
+
+fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearers = headers.get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok().and_then(bearer));
+    let keys = headers.get_all("x-api-key").filter_map(|value| value.to_str().ok().map(str::trim));
+    bearers.chain(keys)
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -112,26 +126,44 @@ mod tests {
 
     #[test]
     fn one_credential_is_read_from_two_headers() {
-        // Authorization, x-api-key → the text
+        let key = || PlainKey::generate().map(|key| key.expose().to_owned()).unwrap_or_default();
+        let (ours, other) = (key(), key());
+        let bearer = |text: &str| ("authorization", format!("Bearer {text}"));
+        let api_key = |text: &str| ("x-api-key", text.to_owned());
+        // headers → the text, or what the refusal says
         let rows = [
-            (Some("Bearer a"), None, Some("a")),
-            (Some("bearer  a "), None, Some("a")),
-            (None, Some("a"), Some("a")),
-            (Some("Bearer a"), Some("a"), Some("a")),
-            (Some("Bearer a"), Some("b"), None),
-            (Some("Basic a"), Some("a"), None),
-            (Some("a"), None, None),
-            (None, None, None),
+            (vec![bearer("a")], Ok("a")),
+            (vec![("authorization", "bearer  a ".into())], Ok("a")),
+            (vec![api_key("a")], Ok("a")),
+            (vec![bearer("a"), api_key("a")], Ok("a")),
+            (vec![bearer(&ours), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer("sk-ant-oat01-login"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(&ours), api_key("sk-ant-api03-x")], Ok(ours.as_str())),
+            (vec![bearer("junk"), bearer("more"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(&ours), bearer("junk"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![("authorization", "Basic dTpw".into()), api_key(&ours)], Ok(ours.as_str())),
+            (vec![("authorization", "é".into()), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(""), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer("a"), api_key("b")], Ok("b")),
+            (vec![bearer(&ours), api_key(&other)], Err("x-api-key")),
+            (vec![bearer(&ours), bearer(&other)], Err("x-api-key")),
+            (vec![bearer(&ours), bearer("junk"), api_key(&other)], Err("x-api-key")),
+            (vec![("authorization", ours.clone())], Err("missing")),
+            (vec![], Err("missing")),
         ];
-        for (authorization, key, expected) in rows {
-            let mut request = TestRequest::default();
-            if let Some(value) = authorization {
-                request = request.insert_header((AUTHORIZATION, value));
+        for (headers, expected) in rows {
+            let request = headers
+                .iter()
+                .fold(TestRequest::default(), |request, header| request.append_header((header.0, header.1.as_str())));
+            let request = request.to_http_request();
+            match (credential(&request), expected) {
+                (Ok(text), Ok(expected)) => assert_eq!(text, expected, "{headers:?}"),
+                (Err(e), Err(says)) => {
+                    assert_eq!(e.status().as_u16(), 401);
+                    assert!(e.to_string().contains(says), "{headers:?}: {e}");
+                }
+                (found, _) => panic!("{headers:?}: {found:?}"),
             }
-            if let Some(value) = key {
-                request = request.insert_header(("x-api-key", value));
-            }
-            assert_eq!(credential(&request.to_http_request()).ok(), expected, "{authorization:?} {key:?}");
         }
     }
 }

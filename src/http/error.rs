@@ -12,6 +12,7 @@ use crate::auth::{AuthError, SignInError};
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
 use crate::domain::request::BadRequest;
+use crate::domain::time::Timestamp;
 use crate::relay::{Reason, Refusal, ServerError, Standing};
 use crate::store::StoreError;
 
@@ -32,6 +33,8 @@ pub struct ApiError {
     standing: Option<Box<Standing>>,
     /// A server's own words, which programs branch on.
     reason: Option<Box<Reason>>,
+    /// Until the key's spend limit begins anew.
+    limit_resets: Option<Duration>,
 }
 
 /// Whose envelope an error goes into.
@@ -65,6 +68,7 @@ impl ApiError {
             final_: false,
             standing: None,
             reason: None,
+            limit_resets: None,
         }
     }
 
@@ -94,6 +98,23 @@ impl ApiError {
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "authentication_error", "the API key is missing or not valid")
             .code("invalid_api_key")
+    }
+
+    /// 401: two keys of this server, and no telling which one is meant.
+    pub fn two_keys() -> Self {
+        let message = "Authorization and x-api-key carry two different keys of this server: send one of them";
+        Self { message: message.to_owned(), ..Self::unauthorized() }
+    }
+
+    /// 405: a known path, and a method that it does not take.
+    pub fn wrong_method(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+    }
+
+    /// 426: a WebSocket, where there is plain HTTP only.
+    pub fn no_upgrade() -> Self {
+        let message = "no WebSocket is spoken here: send the request as a POST, streamed with server-sent events";
+        Self::new(StatusCode::UPGRADE_REQUIRED, "invalid_request_error", message)
     }
 
     /// 401: nobody is signed in, or not any more.
@@ -260,6 +281,16 @@ impl ApiError {
         }
     }
 
+    /// Asking again cannot help. Without a word some agents ask again for minutes; what passes by itself is never
+    /// final.
+    const fn is_final(&self) -> bool {
+        match self.status {
+            StatusCode::UNAUTHORIZED => true,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => false,
+            _ => self.final_,
+        }
+    }
+
     /// The whole response.
     pub fn response(&self, envelope: Envelope, request_id: Option<RequestId>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
@@ -268,8 +299,17 @@ impl ApiError {
             // Whole seconds, rounded up: earlier would be too early.
             response.insert_header((RETRY_AFTER, wait.as_millis().div_ceil(1_000).max(1).to_string()));
         }
-        if self.final_ {
+        if self.is_final() {
             response.insert_header((HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false")));
+        }
+        if let Some(wait) = self.limit_resets {
+            let name = HeaderName::from_static("x-ratelimit-reset-spend");
+            response.insert_header((name, format!("{}s", wait.as_secs())));
+        }
+        if envelope == Envelope::Anthropic
+            && let Some(id) = request_id
+        {
+            response.insert_header((HeaderName::from_static("request-id"), id.to_string()));
         }
         if let Some(standing) = &self.standing {
             standing_headers(&mut response, **standing);
@@ -291,6 +331,12 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let kept = text.get(..end).unwrap_or_default();
     Cow::Owned(format!("{kept}… ({} bytes)", text.len()))
+}
+
+/// How long it is until then, in whole seconds, at least one.
+fn until(then: Timestamp) -> Duration {
+    let seconds = then.seconds().saturating_sub(Timestamp::now().seconds());
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }
 
 /// The headers that say where a key stands in its minute.
@@ -374,9 +420,14 @@ impl From<Refusal> for ApiError {
             Refusal::InsufficientFunds => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
                 .code("insufficient_quota")
                 .no_retry(),
-            Refusal::KeyLimitReached => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message)
-                .code("insufficient_quota")
-                .no_retry(),
+            Refusal::KeyLimitReached(resets) => {
+                let e = Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message);
+                let e = Self { limit_resets: resets.map(until), ..e.code("insufficient_quota").no_retry() };
+                match e.limit_resets {
+                    Some(wait) => e.retry_after(wait),
+                    None => e,
+                }
+            }
             Refusal::TooManyRequests(standing) => {
                 Self { standing: Some(Box::new(standing)), ..Self::rate_limited(message, standing.reset) }
             }
@@ -416,7 +467,7 @@ mod tests {
             (Refusal::ModelNotFound("m".into()), 404, "not_found_error", Some("model_not_found")),
             (Refusal::ModelNotAllowed("m".into()), 403, "permission_error", None),
             (Refusal::InsufficientFunds, 402, "insufficient_funds", Some("insufficient_quota")),
-            (Refusal::KeyLimitReached, 402, "insufficient_quota", Some("insufficient_quota")),
+            (Refusal::KeyLimitReached(None), 402, "insufficient_quota", Some("insufficient_quota")),
             (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersFull(None), 429, "rate_limit_error", Some("rate_limit_exceeded")),
             (Refusal::ProvidersDown(Duration::from_millis(1_500)), 503, "service_unavailable", None),

@@ -1,27 +1,35 @@
 //! The endpoints that run a model.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
 use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
+use serde_json::json;
 
 use super::auth::{self, Need};
 use super::body;
 use super::error::{self, ApiError, Envelope};
 use super::idempotent;
 use super::log::{self, Arrived, GoneGuard, LoggedElsewhere};
-use super::stall;
+use super::stall::{self, Sign};
 use super::world::World;
 use crate::domain::ids::RequestId;
 use crate::domain::request::{Endpoint, InferenceRequest};
-use crate::relay::{Answer, Answered, Asked, Part, StreamAnswer};
+use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, Terms};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
 /// stays here. So does the content type: the body was read as JSON in UTF-8, and a server that was told
 /// another character set would read another request in it.
 const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anthropic-beta"];
+
+/// The story of one request, on its own legs: it can go on in the body of an answer that has begun.
+type Story = Pin<Box<dyn Future<Output = Result<Answered, Refusal>>>>;
 
 /// Answers a request to `endpoint`.
 pub async fn run(
@@ -33,8 +41,7 @@ pub async fn run(
 ) -> HttpResponse {
     let arrived = log::arrived(&request);
     let guard = GoneGuard::new(&request);
-    let answered = answer(endpoint, &request, payload, &world, &client, arrived).await;
-    guard.answered();
+    let answered = answer(endpoint, &request, payload, &world, &client, arrived, guard).await;
     answered.unwrap_or_else(|e| e.response(Envelope::of_path(endpoint.path()), Some(arrived.id)))
 }
 
@@ -42,22 +49,38 @@ async fn answer(
     endpoint: Endpoint,
     request: &HttpRequest,
     payload: Payload,
-    world: &World,
-    client: &Client,
+    world: &Data<World>,
+    client: &Data<Client>,
     arrived: Arrived,
+    guard: GoneGuard,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = auth::caller(world, request, Need::Inference).await?;
-    let standing = world.relay.count_request(&caller)?;
-    let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
-    let idempotency = idempotent::inference_key(request, &body)?;
-    let asked = Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) };
-    let text = asked.body.clone();
-    let answered = world.relay.run(client, &caller, asked).await.inspect_err(|_| {
-        // The line of a refused request should say what was asked for.
-        if let Ok(refused) = InferenceRequest::read(endpoint, &text) {
-            log::note_model(request, &refused.model);
+    let read = async {
+        let caller = auth::caller(world, request, Need::Inference).await?;
+        let standing = world.relay.count_request(&caller)?;
+        let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
+        let idempotency = idempotent::inference_key(request, &body)?;
+        Ok((caller, Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) }))
+    };
+    let (caller, asked) = match read.await {
+        Ok(read) => read,
+        Err(e) => {
+            guard.answered();
+            return Err(e);
         }
-    })?;
+    };
+    let (text, terms) = (asked.body.clone(), Arc::clone(&asked.terms));
+    let (relay, client) = (Arc::clone(&world.relay), client.clone());
+    let mut story: Story = Box::pin(async move { relay.run(&client, &caller, asked).await });
+    let answered = match tokio::time::timeout(world.settings.sign_of_life, &mut story).await {
+        Ok(answered) => answered,
+        Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
+            let late = Late { guard, text };
+            return Ok(begin_late(endpoint, request, world, arrived.id, Progress::Waiting(story, late), terms.get()));
+        }
+        Err(_) => story.await,
+    };
+    guard.answered();
+    let answered = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
     let again = matches!(answered.answer, Answer::Again(_));
     let mut response = respond(answered, arrived.id, request, world);
     if !again {
@@ -66,14 +89,21 @@ async fn answer(
     Ok(response)
 }
 
+/// The line of a refused request should say what was asked for.
+fn note_model(endpoint: Endpoint, request: &HttpRequest, text: &[u8]) {
+    if let Ok(refused) = InferenceRequest::read(endpoint, text) {
+        log::note_model(request, &refused.model);
+    }
+}
+
 fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> Asked {
     let headers = PASSED_ON
         .iter()
         .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
         .collect();
     let query = request.query_string().to_owned();
-    let (idempotency, standing) = (None, None);
-    Asked { request_id: arrived.id, endpoint, query, headers, body, idempotency, standing, began: arrived.at }
+    let (request_id, began, terms) = (arrived.id, arrived.at, Arc::default());
+    Asked { request_id, endpoint, query, headers, body, idempotency: None, standing: None, began, terms }
 }
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -104,12 +134,7 @@ async fn counted(
 
 fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, world: &World) -> HttpResponse {
     let mut response = HttpResponse::Ok();
-    if answered.limited {
-        header(&mut response, "x-max-tokens-limited", "balance");
-    }
-    if let Some(standing) = answered.standing {
-        error::standing_headers(&mut response, standing);
-    }
+    terms_headers(&mut response, answered.limited, answered.standing);
     match answered.answer {
         Answer::Whole { body, cost, balance, .. } => {
             header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
@@ -134,12 +159,8 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, wor
             response.content_type(media_type).body(saved.body.clone())
         }
         Answer::Stream(answer) => {
-            response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
-            // nginx in front would otherwise hold events back until its buffer is full.
-            header(&mut response, "x-accel-buffering", "no");
-            let events = events(answer, request_id);
-            let events = stall::watch(events, request, world.settings.write_timeout);
-            response.content_type("text/event-stream").streaming(events)
+            let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), world) };
+            stream_response(response, answer.endpoint(), request, world, request_id, Progress::Begun(answer), sign)
         }
     }
 }
@@ -153,31 +174,129 @@ fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
+/// A stream whose head is sent before it is known whether an answer comes: it has waited long enough for a proxy
+/// to give up. What fails from here on is an event.
+fn begin_late(
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    world: &World,
+    request_id: RequestId,
+    progress: Progress,
+    terms: Option<&Terms>,
+) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    if let Some(terms) = terms {
+        terms_headers(&mut response, terms.limited, terms.standing);
+    }
+    let sign = Sign { at_once: true, ..sign_of(endpoint, world) };
+    let mut response = stream_response(response, endpoint, request, world, request_id, progress, sign);
+    response.extensions_mut().insert(LoggedElsewhere);
+    response
+}
+
+fn stream_response(
+    mut response: HttpResponseBuilder,
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    world: &World,
+    request_id: RequestId,
+    progress: Progress,
+    sign: Sign,
+) -> HttpResponse {
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    // nginx in front would otherwise hold events back until its buffer is full.
+    header(&mut response, "x-accel-buffering", "no");
+    let events = stall::watch(events(progress, endpoint, request_id), request, world.settings.write_timeout, sign);
+    response.content_type("text/event-stream").streaming(events)
+}
+
+/// What a stream of the dialect says while it waits.
+fn sign_of(endpoint: Endpoint, world: &World) -> Sign {
+    let text = match Envelope::of_path(endpoint.path()) {
+        Envelope::Anthropic => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        Envelope::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
+    };
+    Sign { every: world.settings.sign_of_life, text, at_once: false }
+}
+
+fn terms_headers(response: &mut HttpResponseBuilder, limited: bool, standing: Option<Standing>) {
+    if limited {
+        header(response, "x-max-tokens-limited", "balance");
+    }
+    if let Some(standing) = standing {
+        error::standing_headers(response, standing);
+    }
+}
+
 fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
     response.insert_header((HeaderName::from_static(name), value));
 }
 
-/// The parts as a body. When the connection drops it, the answer is dropped with it.
+/// How far a stream is.
+enum Progress {
+    /// No provider has begun to answer yet.
+    Waiting(Story, Late),
+    /// It passes.
+    Begun(Box<StreamAnswer>),
+}
+
+/// What a request whose head is out already needs for its line in the log.
+struct Late {
+    guard: GoneGuard,
+    text: Bytes,
+}
+
+/// The parts as a body. When the connection drops it, the story or the answer is dropped with it.
 fn events(
-    answer: Box<StreamAnswer>,
+    progress: Progress,
+    endpoint: Endpoint,
     request_id: RequestId,
-) -> impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    stream::unfold(Some(answer), move |answer| async move {
-        let mut answer = answer?;
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    let error = move |e: &ApiError| error_event(endpoint, e, request_id);
+    stream::unfold(Some(progress), move |progress| async move {
+        let mut answer = match progress? {
+            Progress::Begun(answer) => answer,
+            Progress::Waiting(story, late) => match story.await.map(|answered| answered.answer) {
+                Ok(Answer::Stream(answer)) => {
+                    late.guard.answered();
+                    answer
+                }
+                Ok(Answer::Again(saved)) => {
+                    late.guard.answered_late(200);
+                    return Some((Ok(saved.body.clone()), None));
+                }
+                Ok(Answer::Whole { .. }) => {
+                    late.guard.answered();
+                    return Some((Ok(error(&ApiError::internal())), None));
+                }
+                Err(refusal) => {
+                    note_model(endpoint, late.guard.request(), &late.text);
+                    let e = ApiError::from(refusal);
+                    late.guard.answered_late(e.status().as_u16());
+                    return Some((Ok(error(&e)), None));
+                }
+            },
+        };
         match answer.next().await? {
-            Part::Bytes(bytes) => Some((Ok(bytes), Some(answer))),
+            Part::Bytes(bytes) => Some((Ok(bytes), Some(Progress::Begun(answer)))),
             Part::Failed(refusal) => {
                 let e = ApiError::from(refusal);
                 let broken = answer.broken("server_error", e.message());
-                let event = broken.unwrap_or_else(|| error_event(answer.endpoint(), &e, request_id));
-                Some((Ok(event), None))
+                Some((Ok(broken.unwrap_or_else(|| error(&e))), None))
             }
         }
     })
 }
 
-/// One event with the envelope, and no `[DONE]`.
+/// One event with the envelope, or what the dialect has in its place, and no `[DONE]`.
 fn error_event(endpoint: Endpoint, e: &ApiError, request_id: RequestId) -> Bytes {
+    if endpoint == Endpoint::Responses {
+        let error = json!({"code": "server_error", "message": e.message()});
+        let response = json!({"id": request_id, "object": "response", "status": "failed", "error": error,
+            "output": [], "usage": null});
+        let failed = json!({"type": "response.failed", "sequence_number": 0, "response": response});
+        return Bytes::from(format!("event: response.failed\ndata: {failed}\n\n"));
+    }
     let envelope = Envelope::of_path(endpoint.path());
     let body = e.body(envelope, Some(request_id));
     let name = match envelope {

@@ -9,7 +9,8 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
-use super::error::{LONGEST_NAME, shortened};
+use super::edge::WasHead;
+use super::error::{Envelope, LONGEST_NAME, shortened};
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::time::Timestamp;
@@ -65,6 +66,12 @@ pub async fn middleware(
     if let Ok(value) = HeaderValue::try_from(arrived.id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    // The name under which Anthropic's SDKs look for it.
+    if Envelope::of_path(response.request().path()) == Envelope::Anthropic
+        && let Some(id) = response.headers().get("x-request-id").cloned()
+    {
+        response.headers_mut().insert(HeaderName::from_static("request-id"), id);
+    }
     if response.response().extensions().get::<LoggedElsewhere>().is_none() {
         line(&response, arrived);
     }
@@ -98,42 +105,47 @@ fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
 
 /// Logs a request whose client went away before it was answered, unless it is told that it was.
 #[derive(Debug)]
-pub struct GoneGuard<'a> {
-    request: &'a HttpRequest,
+pub struct GoneGuard {
+    request: HttpRequest,
     answered: bool,
 }
 
-impl<'a> GoneGuard<'a> {
+impl GoneGuard {
     /// For the request at hand.
-    pub const fn new(request: &'a HttpRequest) -> Self {
-        Self { request, answered: false }
+    pub fn new(request: &HttpRequest) -> Self {
+        Self { request: request.clone(), answered: false }
+    }
+
+    /// The request at hand.
+    pub const fn request(&self) -> &HttpRequest {
+        &self.request
     }
 
     /// It was answered.
     pub fn answered(mut self) {
         self.answered = true;
     }
-}
 
-impl Drop for GoneGuard<'_> {
-    fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        let arrived = arrived(self.request);
+    /// It was answered with this status, in a body whose head said another one.
+    pub fn answered_late(self, status: u16) {
+        self.line(status, None);
+        self.answered();
+    }
+
+    fn line(&self, status: u16, outcome: Option<&str>) {
+        let arrived = arrived(&self.request);
         let extensions = self.request.extensions();
-        let (method, path) = told(self.request);
+        let (method, path) = told(&self.request);
         let known = extensions.get::<Known>();
         tracing::info!(
             request_id = %arrived.id,
             method = &*method,
             path = &*path,
-            // What nginx logs for a client that closed its connection.
-            status = 499,
+            status,
             account = known.map(|k| tracing::field::display(k.0)),
             key_id = known.map(|k| tracing::field::display(k.1)),
             model = extensions.get::<Model>().map(|m| m.0.as_str()),
-            outcome = "client_gone",
+            outcome,
             total_ms = millis(arrived.at.elapsed()),
             "request"
         );
@@ -142,7 +154,17 @@ impl Drop for GoneGuard<'_> {
 
 /// Method and path as a line tells them: a stranger chooses how long they are.
 fn told(request: &HttpRequest) -> (Cow<'_, str>, Cow<'_, str>) {
-    (shortened(request.method().as_str(), LONGEST_NAME), shortened(request.path(), LONGEST_NAME))
+    let method = if request.extensions().get::<WasHead>().is_some() { "HEAD" } else { request.method().as_str() };
+    (shortened(method, LONGEST_NAME), shortened(request.path(), LONGEST_NAME))
+}
+
+impl Drop for GoneGuard {
+    fn drop(&mut self) {
+        if !self.answered {
+            // What nginx logs for a client that closed its connection.
+            self.line(499, Some("client_gone"));
+        }
+    }
 }
 
 fn millis(time: Duration) -> u64 {

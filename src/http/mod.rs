@@ -7,6 +7,7 @@ mod body;
 mod browser;
 mod cors;
 mod earnings;
+mod edge;
 mod error;
 mod fields;
 mod idempotent;
@@ -27,6 +28,7 @@ mod quote;
 mod session;
 mod stall;
 mod stats;
+mod unknown;
 mod withdrawals;
 mod world;
 pub mod demo;
@@ -41,11 +43,10 @@ use actix_web::dev::Extensions;
 pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+use actix_web::{App, HttpRequest, HttpServer, Resource};
 
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
-use error::{ApiError, Envelope};
 pub use session::Door;
 pub use world::{Settings, World};
 
@@ -65,7 +66,7 @@ pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(client)
             .app_data(guesses.clone())
             .app_data(stats.clone())
-            .wrap(from_fn(cors::middleware))
+            .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))
             .configure(routes)
     })
@@ -114,33 +115,32 @@ fn prepare_connection(io: &dyn std::any::Any, extensions: &mut Extensions, timeo
 }
 
 fn routes(app: &mut ServiceConfig) {
-    let get = |path: &str| web::resource(path.to_owned()).default_service(web::to(not_implemented));
     for endpoint in Endpoint::ALL {
         let run = move |request: HttpRequest, payload: Payload, world: Data<World>, client: Data<Client>| {
             inference::run(endpoint, request, payload, world, client)
         };
-        app.service(get(endpoint.path()).route(web::post().to(run)));
+        app.service(resource(endpoint.path()).route(web::post().to(run)));
     }
-    app.service(get("/v1/models").route(web::get().to(models::list)))
-        .service(get("/v1/models/{id:.+}").route(web::get().to(models::get)))
-        .service(get("/v1/pricing").route(web::get().to(public::pricing)))
+    app.service(resource("/v1/models").route(web::get().to(models::list)))
+        .service(resource("/v1/models/{id:.+}").route(web::get().to(models::get)))
+        .service(resource("/v1/pricing").route(web::get().to(public::pricing)))
         .configure(account_routes)
         .configure(admin::routes)
-        .service(get("/v1/admin/overview").route(web::get().to(overview::get)))
-        .service(get("/v1/admin/audit").route(web::get().to(overview::audit)))
-        .service(get("/v1/admin/setup").route(web::post().to(session::setup)))
+        .service(resource("/v1/admin/overview").route(web::get().to(overview::get)))
+        .service(resource("/v1/admin/audit").route(web::get().to(overview::audit)))
+        .service(resource("/v1/admin/setup").route(web::post().to(session::setup)))
         .service(
-            get("/v1/admin/session")
+            resource("/v1/admin/session")
                 .route(web::get().to(session::get))
                 .route(web::post().to(session::sign_in))
                 .route(web::delete().to(session::sign_out)),
         )
-        .service(get("/health").route(web::get().to(public::health)))
-        .service(get("/readyz").route(web::get().to(public::ready)))
-        .service(get("/api/version").route(web::get().to(public::version)))
+        .service(resource("/health").route(web::get().to(public::health)))
+        .service(resource("/readyz").route(web::get().to(public::ready)))
+        .service(resource("/api/version").route(web::get().to(public::version)))
         .configure(openapi::routes)
         .configure(pages::routes)
-        .default_service(web::to(not_implemented));
+        .default_service(web::to(unknown::not_implemented));
 }
 
 /// What an account does with its keys and its money.
@@ -156,14 +156,7 @@ fn account_routes(app: &mut ServiceConfig) {
         .service(resource("/v1/messages/count_tokens").route(web::post().to(inference::count_tokens)));
 }
 
-/// A path that answers 404 to the methods it does not know.
+/// A path that answers 405 to the methods it does not know.
 fn resource(path: &str) -> Resource {
-    web::resource(path.to_owned()).default_service(web::to(not_implemented))
-}
-
-/// 404 for an unknown path, and for a wrong method on a known one.
-async fn not_implemented(request: HttpRequest) -> HttpResponse {
-    let (method, path) = (request.method(), request.path());
-    let e = ApiError::not_found(format!("{method} {path} is not implemented"));
-    e.response(Envelope::of_path(path), Some(log::arrived(&request).id))
+    web::resource(path.to_owned()).default_service(web::to(unknown::wrong_method))
 }

@@ -16,6 +16,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ring::digest;
 
+use super::resource;
+
 /// Nothing inline, nothing from elsewhere, no frame around it. uPlot styles through the CSSOM, which
 /// `style-src 'self'` allows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -90,11 +92,11 @@ struct Site {
 
 /// The routes of the pages.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .route("/", web::get().to(|request: HttpRequest| async move { page(&request, "index.html") }))
-        .route("/admin", web::get().to(|request: HttpRequest| async move { page(&request, "admin.html") }))
-        .route("/docs", web::get().to(|request: HttpRequest| async move { page(&request, "docs.html") }))
-        .route("/static/{version}/{path:.*}", web::get().to(file));
+    let to = |name| web::get().to(move |request: HttpRequest| async move { page(&request, name) });
+    config.service(resource("/").route(to("index.html")));
+    config.service(resource("/admin").route(to("admin.html")));
+    config.service(resource("/docs").route(to("docs.html")));
+    config.service(resource("/static/{version}/{path:.*}").route(web::get().to(file)));
 }
 
 fn page(request: &HttpRequest, path: &str) -> HttpResponse {

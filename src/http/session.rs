@@ -254,6 +254,7 @@ mod tests {
                 body_limit: 1_000,
                 body_timeout: second,
                 write_timeout: second,
+                sign_of_life: second * 10,
                 keep_alive: second,
                 drain: second,
                 workers: 1,

@@ -14,7 +14,7 @@ use actix_web::{App, Error, test};
 use serde_json::Value;
 
 use super::demo::{self, Imitate};
-use super::{Settings, World, invites, log, routes, session, stats};
+use super::{Settings, World, edge, invites, log, routes, session, stats};
 use crate::auth::{Verifier, hash_key};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
@@ -78,6 +78,7 @@ impl Bench {
             body_limit: 1 << 20,
             body_timeout: second * 10,
             write_timeout: second * 10,
+            sign_of_life: second * 10,
             keep_alive: second * 10,
             drain: second,
             workers: 1,
@@ -173,6 +174,7 @@ impl Bench {
             .app_data(Data::new(Client::new(self.world.settings.timeouts)))
             .app_data(Data::new(invites::Guesses::default()))
             .app_data(Data::new(stats::Remembered::default()))
+            .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))
             .configure(routes);
         test::init_service(app).await

@@ -2,6 +2,7 @@
 
 mod admin;
 mod caps;
+mod edge;
 mod keys;
 mod money;
 mod reads;

@@ -29,13 +29,15 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// How long a client may leave what it is sent unread.
     pub write_timeout: Duration,
+    /// How long a stream is quiet before it gives a sign of life.
+    pub sign_of_life: Duration,
     /// How long a connection may idle between two requests.
     pub keep_alive: Duration,
     /// How long requests may still run after SIGTERM.
     pub drain: Duration,
     /// Worker threads.
     pub workers: usize,
-    /// Origins whose pages may call the API; `*` for all.
+    /// Origins whose pages may call the API; none for all.
     pub cors_origins: Vec<String>,
     /// How long a provider may take.
     pub timeouts: crate::upstream::Timeouts,

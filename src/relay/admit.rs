@@ -181,11 +181,12 @@ impl Relay {
         })?;
         let available = balance.total.less(held.account.total);
         let left = key.and_then(|key| {
-            let spent = key.spent(Timestamp::now());
-            key.limits.spend.map(|limit| limit.less(spent).less(held.key.total))
+            let now = Timestamp::now();
+            let left = key.limits.spend?.less(key.spent(now)).less(held.key.total);
+            Some((left, key.limits.reset.window_end(now)))
         });
         Ok(match left {
-            Some(left) if left < available => (left, Refusal::KeyLimitReached),
+            Some((left, resets)) if left < available => (left, Refusal::KeyLimitReached(resets)),
             _ => (available, Refusal::InsufficientFunds),
         })
     }

@@ -150,7 +150,9 @@ impl Relay {
         let spent = caller.key.spent(Timestamp::now());
         Ok(match caller.key.limits.spend {
             _ if balance.total == MicroUsd::ZERO => Some(Refusal::InsufficientFunds),
-            Some(limit) if limit.less(spent) == MicroUsd::ZERO => Some(Refusal::KeyLimitReached),
+            Some(limit) if limit.less(spent) == MicroUsd::ZERO => {
+                Some(Refusal::KeyLimitReached(caller.key.limits.reset.window_end(Timestamp::now())))
+            }
             _ => None,
         })
     }

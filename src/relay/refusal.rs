@@ -9,6 +9,7 @@ use super::reason::Reason;
 use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{BadRequest, Endpoint};
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
 /// A request refused or failed. Nothing was charged.
@@ -36,11 +37,12 @@ pub enum Refusal {
     /// What is available does not cover even the prompt.
     #[error("the balance does not cover this request: add credit")]
     InsufficientFunds,
-    /// What the key may still spend does not cover even the prompt.
-    #[error("this key's spend limit is reached")]
-    KeyLimitReached,
+    /// What the key may still spend does not cover even the prompt; when its limit begins anew, if ever.
+    #[error("this key's spend limit is reached{}", resets(*.0))]
+    KeyLimitReached(Option<Timestamp>),
     /// More requests a minute than the key may make.
-    #[error("too many requests a minute for this key")]
+    #[error("too many requests a minute for this key: {} are allowed, and the count begins anew in {} s", .0.limit,
+        .0.reset.as_millis().div_ceil(1_000))]
     TooManyRequests(Standing),
     /// More requests at once than the key may make.
     #[error("too many requests at once for this key")]
@@ -107,4 +109,8 @@ pub struct ServerError {
     pub status: u16,
     /// Its own words.
     pub reason: Reason,
+}
+
+fn resets(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "; it does not begin anew by itself".to_owned(), |at| format!("; it begins anew at {at}"))
 }

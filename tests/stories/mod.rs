@@ -2,6 +2,7 @@
 
 mod first_request;
 mod streaming;
+mod quiet;
 mod pricing;
 mod metering;
 mod outcomes;
@@ -25,6 +26,7 @@ mod auth;
 mod bad_input;
 mod bad_framing;
 mod floods;
+mod upgrades;
 mod surface;
 mod usage_page;
 mod commands;

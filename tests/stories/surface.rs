@@ -72,41 +72,70 @@ fn every_response_has_a_request_id_of_its_own() {
 }
 
 /// The envelope of a path or method that is not there.
-fn not_implemented(reply: &Reply, method: &str, path: &str) {
-    assert_eq!(reply.status, 404, "{method} {path}: {}", reply.text());
+fn not_implemented(reply: &Reply, method: &str, path: &str, expected: (u16, &str)) {
+    assert_eq!(reply.status, expected.0, "{method} {path}: {}", reply.text());
     let (kind, _, _) = reply.error();
-    assert_eq!(kind, "not_found_error", "{method} {path}");
+    assert_eq!(kind, expected.1, "{method} {path}");
     let message = reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains(method) && message.contains(path), "{method} {path}: {message}");
 }
 
 #[test]
-fn an_unknown_path_or_a_wrong_method_is_404_and_named() {
+fn an_unknown_path_is_404_and_a_wrong_method_405() {
     let world = World::new(honest(10, 5));
-    let unknown = [
-        ("GET", "/v1/nothing"),
-        ("POST", "/v1/images/generations"),
-        ("POST", "/v1/audio/speech"),
-        ("DELETE", "/v1/files/f_1"),
-        ("GET", "/v1/"),
-        ("PUT", "/v1/chat/completions"),
-        ("GET", "/v1/chat/completions"),
-        ("POST", "/v1/pricing"),
-        ("POST", "/v1/models"),
-        ("DELETE", "/v1/payments/balance"),
-        ("PATCH", "/v1/payments/usage"),
-        ("POST", "/v1/chat/completions/extra"),
+    let (unknown, wrong) = ((404, "not_found_error"), (405, "invalid_request_error"));
+    let rows = [
+        ("GET", "/v1/nothing", unknown),
+        ("POST", "/v1/images/generations", unknown),
+        ("POST", "/v1/audio/speech", unknown),
+        ("DELETE", "/v1/files/f_1", unknown),
+        ("GET", "/v1/", unknown),
+        ("POST", "/v1/chat/completions/extra", unknown),
+        ("POST", "/v1/v1/chat/completions", unknown),
+        ("PUT", "/v1/chat/completions", wrong),
+        ("GET", "/v1/chat/completions", wrong),
+        ("POST", "/v1/pricing", wrong),
+        ("POST", "/v1/models", wrong),
+        ("DELETE", "/v1/payments/balance", wrong),
+        ("PATCH", "/v1/payments/usage", wrong),
     ];
-    for (method, path) in unknown {
+    for (method, path, expected) in rows {
         for keyed in [true, false] {
             let request = Request::new(method, path);
             let request = if keyed { request.key(&world.payer.key) } else { request };
-            not_implemented(&world.server.http().send(&request), method, path);
+            let reply = world.server.http().send(&request);
+            not_implemented(&reply, method, path, expected);
+            assert_eq!(reply.header("allow").is_some(), expected == wrong, "{method} {path}");
         }
     }
     for path in ["/nothing", "/v2/chat/completions", "//v1/pricing", "/v1/../etc/passwd", "/%2e%2e/etc/passwd"] {
         let reply = world.server.http().send(&Request::get(path));
         assert_eq!(reply.status, 404, "{path}: {}", reply.text());
+    }
+    let reply = world.server.http().send(&Request::post("/chat/completions"));
+    assert!(reply.text().contains("the base URL is http://coordinator/v1"), "{}", reply.text());
+}
+
+#[test]
+fn head_has_the_head_of_get_and_no_body() {
+    let world = World::new(honest(10, 5));
+    for (path, key) in
+        [("/health", ""), ("/v1/pricing", ""), ("/v1/payments/usage?format=csv", world.payer.key.as_str())]
+    {
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+        let next = "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let mut conn = world.server.http().connect();
+        conn.write((head + next).as_bytes());
+        let mut lines = Vec::new();
+        while let Some(line) = conn.line() {
+            lines.push(line.trim_end().to_ascii_lowercase());
+        }
+        let text = lines.join("\n");
+        assert_eq!(text.matches("http/1.1 200 ok").count(), 2, "{path}: {text}");
+        let (first, second) = text.split_once("\n\n").unwrap();
+        assert!(second.starts_with("http/1.1 200"), "{path} has a body: {text}");
+        let length = first.lines().find_map(|line| line.strip_prefix("content-length: "));
+        assert!(length.is_some_and(|n| n != "0") || path.ends_with("csv"), "{path}: {first}");
     }
 }
 
@@ -120,8 +149,8 @@ fn what_a_404_repeats_is_text() {
 }
 
 #[test]
-fn other_origins_are_refused_unless_named() {
-    let origin = "https://evil.example";
+fn other_origins_are_served_unless_the_operator_names_some() {
+    let origin = "https://chat.example";
     let ask = |world: &World, origin: &str| -> [Reply; 3] {
         let preflight = Request::new("OPTIONS", "/v1/chat/completions")
             .header("origin", origin)
@@ -131,21 +160,22 @@ fn other_origins_are_refused_unless_named() {
         let post = world.request(&chat_body()).header("origin", origin);
         [preflight, get, post].map(|request| world.server.http().send(&request))
     };
+    let served = |reply: &Reply, origin: &str| {
+        assert_eq!(reply.header("access-control-allow-origin"), Some(origin), "{}", reply.text());
+        assert_eq!(reply.header("access-control-allow-credentials"), None);
+        assert!((200..300).contains(&reply.status), "{}", reply.text());
+    };
     let world = World::new(honest(10, 5));
-    for reply in ask(&world, origin) {
-        let allowed: Vec<&(String, String)> =
-            reply.head.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect();
-        assert_eq!(allowed, Vec::<&(String, String)>::new(), "{}", reply.status);
+    for origin in [origin, "null", "chrome-extension://abcdef"] {
+        ask(&world, origin).iter().for_each(|reply| served(reply, origin));
     }
-
     let named = World::with("5.00", &["--cors-origin", "https://app.example"], honest(10, 5));
     for reply in ask(&named, origin) {
-        assert_eq!(reply.header("access-control-allow-origin"), None);
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (403, None));
+        assert_eq!(reply.error().0, "permission_error");
     }
-    for reply in ask(&named, "https://app.example") {
-        assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example"), "{}", reply.text());
-        assert!((200..300).contains(&reply.status), "{}", reply.text());
-    }
+    assert!(named.upstream.requests().is_empty());
+    ask(&named, "https://app.example").iter().for_each(|reply| served(reply, "https://app.example"));
 }
 
 #[test]

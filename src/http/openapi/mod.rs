@@ -14,6 +14,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes, ServiceConfig};
 
 use super::resource;
+pub use routes::ROUTES;
 
 /// The route of the document.
 pub fn routes(app: &mut ServiceConfig) {

@@ -92,5 +92,5 @@ async fn keys_are_managed_by_their_own_account_only() {
     assert_eq!(call(&app, "GET /v1/keys", &inference, Value::Null).await.status, 403);
     let admin = call(&app, "POST /v1/keys", &manage, json!({"scopes": ["admin"]})).await;
     assert_eq!((admin.status, admin.json["error"]["param"].as_str()), (400, Some("scopes")));
-    assert_eq!(call(&app, "PUT /v1/keys", &manage, json!({})).await.status, 404);
+    assert_eq!(call(&app, "PUT /v1/keys", &manage, json!({})).await.status, 405);
 }

@@ -159,9 +159,59 @@ async def one_route(check: Check, world: World, route: str, who: str, c: Credent
         tries.append(("admin key", await ask(world, route, c.admin), (401, 403)))
     for name, answer, statuses in tries:
         check.expect(refused(answer, *statuses), f"{route} with {name}: {answer.status} {answer.body[:100]!r}")
-    texts = {re.sub(rb'"req_[^"]*"', b"", answer.body) for _, answer, statuses in tries if statuses == (401,)}
+        if answer.status == 401:
+            check.expect(answer.headers.get("x-should-retry") == "false", f"{route} with {name}: a 401 to be tried again")
+    texts = {
+        re.sub(rb'"req_[^"]*"', b"", answer.body)
+        for name, answer, statuses in tries
+        if statuses == (401,) and name != "two keys that differ"
+    }
+    both = next(answer for name, answer, _ in tries if name == "two keys that differ")
+    check.expect(
+        b"Authorization" in both.body and b"x-api-key" in both.body, f"{route}: two keys, and not both headers named"
+    )
     check.expect(len(texts) <= 1, f"{route}: the 401 texts differ by cause")
     return len(tries)
+
+
+async def bare(world: World, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and every byte behind them, up to the end of the connection."""
+    reader, writer = await asyncio.open_connection(world.target.host, world.target.port)
+    writer.write(f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(30):
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    writer.close()
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(status.split(" ")[1]), headers, body
+
+
+async def wrong_methods(check: Check, world: World, table: dict[str, str]) -> int:
+    """What a path does not take is 405 naming what it takes, HEAD is GET without a body, OPTIONS needs no key."""
+    paths: dict[str, set[str]] = {}
+    for route in table:
+        method, path = route.split(" ", 1)
+        paths.setdefault(path, set()).add(method)
+    tried = 0
+    for template, methods in paths.items():
+        path = re.sub(r"\{[^}]+\}", NOBODY, template)
+        known = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        status, headers, body = await bare(world, "OPTIONS", path)
+        if status == 404:
+            continue
+        allow = set(headers.get("allow", "").split(", "))
+        check.expect((status, allow, body) == (204, known, b""), f"OPTIONS {path}: {status}, {sorted(allow)}")
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"):
+            status, headers, body = await bare(world, method, path)
+            tried += 1
+            check.expect(status < 500, f"{method} {path}: {status}")
+            check.expect((status == 405) == (method not in known), f"{method} {path}: {status} {body[:80]!r}")
+            if method == "HEAD":
+                check.expect(body == b"", f"HEAD {path} has a body")
+            elif status == 405:
+                check.expect(b'"error"' in body, f"{method} {path}: a 405 without the envelope")
+                check.expect(set(headers.get("allow", "").split(", ")) == known, f"{method} {path}: a wrong Allow")
+    return tried
 
 
 async def foreign_account(check: Check, world: World, c: Credentials) -> int:
@@ -241,7 +291,7 @@ def untabled(document: Any, table: dict[str, str]) -> list[str]:
     literal = re.compile(r'"(/(?:v1|api|health|readyz|docs|admin|openapi|metrics)[a-z0-9_./{}:*-]*)"')
     for source in sorted((ROOT / "src" / "http").rglob("*.rs")):
         # The demo provider is a server of its own.
-        if "demo" in source.parts or source.name == "tests.rs":
+        if "demo" in source.parts or "tests" in source.parts or source.name == "tests.rs":
             continue
         text = source.read_text(encoding="utf-8").split("#[cfg(test)]")[0]
         for path in literal.findall(text):
@@ -258,6 +308,7 @@ async def all_routes(check: Check, world: World, table: dict[str, str]) -> None:
         tried = await one_route(check, world, route, who, credentials)
         check.times += tried
         check.faults += bool(tried)
+    check.times += await wrong_methods(check, world, table)
     check.times += await foreign_account(check, world, credentials)
     check.times += await cross_site(check, world)
     client = Client(world.target)
