@@ -26,6 +26,7 @@ mod public;
 mod query;
 mod quote;
 mod session;
+mod socket;
 mod stall;
 mod stats;
 mod unknown;
@@ -38,49 +39,67 @@ mod testing;
 mod tests;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
-use actix_web::dev::Extensions;
+use actix_http::{HttpService, Protocol};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, Extensions};
 pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpServer, Resource};
+use actix_web::{App, HttpRequest, Resource};
 
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
 pub use session::Door;
+use socket::Http1Socket;
 pub use world::{Settings, World};
 
-/// Starts the server on `listener`; it runs until its handle stops it.
+/// Starts the server on `listener`; it runs until its handle stops it. Put together by hand, as actix-web's
+/// `HttpServer` does it, for the sake of [`Http1Socket`].
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
     let settings = std::sync::Arc::clone(&world.settings);
-    let write_timeout = settings.write_timeout;
     let (guesses, stats) = (Data::new(invites::Guesses::default()), Data::new(stats::Remembered::default()));
-    let server = HttpServer::new(move || {
+    let address = listener.local_addr()?;
+    let builder =
+        Server::build().workers(settings.workers).shutdown_timeout(settings.drain.as_secs()).disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder.listen("coordinator", listener, move || {
         // One client per worker, made on its thread.
         let client = Data::new(Client::new(world.settings.timeouts));
-        App::new()
+        let app = App::new()
             .app_data(Data::new(world.clone()))
             .app_data(client)
             .app_data(guesses.clone())
             .app_data(stats.clone())
             .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))
-            .configure(routes)
-    })
-    .workers(settings.workers)
-    // Without it an event waits for the other side's delayed ACK: 40 ms.
-    .tcp_nodelay(true)
-    // A half-closed connection is a client that is gone; with the default its stream goes on for nobody.
-    .h1_allow_half_closed(false)
-    .keep_alive(settings.keep_alive)
-    .client_request_timeout(std::time::Duration::from_secs(10))
-    .shutdown_timeout(settings.drain.as_secs())
-    .disable_signals()
-    .on_connect(move |io, extensions| prepare_connection(io, extensions, write_timeout))
-    .listen(listener)?;
+            .configure(routes);
+        let app = app.into_factory().map_err(|e: actix_web::Error| e.error_response());
+        let (stopping, write_timeout) = (stopping.clone(), settings.write_timeout);
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .local_addr(address)
+            // A half-closed connection is a client that is gone; with the default its stream goes on for nobody.
+            .h1_allow_half_closed(false)
+            .keep_alive(settings.keep_alive)
+            .client_request_timeout(Duration::from_secs(10))
+            .client_disconnect_timeout(Duration::from_secs(1))
+            .on_connect_ext(move |io: &Http1Socket, extensions| prepare_connection(&io.0, extensions, write_timeout))
+            .finish(map_config(app, |()| AppConfig::default()));
+        let accept = |stream: TcpStream| async move {
+            let peer = stream.peer_addr().ok();
+            Ok((Http1Socket(stream), Protocol::Http1, peer))
+        };
+        fn_service(accept).and_then(http)
+    })?;
     Ok(server.run())
 }
 
@@ -104,11 +123,14 @@ const SEND_BUFFER: usize = 64 << 10;
 
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)
-fn prepare_connection(io: &dyn std::any::Any, extensions: &mut Extensions, timeout: std::time::Duration) {
-    let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+fn prepare_connection(stream: &TcpStream, extensions: &mut Extensions, timeout: Duration) {
     stall::Connection::note(stream, extensions);
     let socket = socket2::SockRef::from(stream);
-    let set = socket.set_tcp_user_timeout(Some(timeout)).and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+    // Without it an event waits for the other side's delayed ACK: 40 ms.
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(timeout)))
+        .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
     if let Err(e) = set {
         tracing::debug!(error = %e, "a socket option");
     }

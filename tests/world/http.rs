@@ -368,6 +368,19 @@ impl Conn {
         Reply { status: head.status, head, body, chunks, whole: self.state == State::Whole }
     }
 
+    /// Reads one reply and leaves the connection ready for the next request.
+    pub fn exchange(&mut self) -> Reply {
+        let head = self.head();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = self.next_chunk() {
+            chunks.push(chunk);
+        }
+        let body = chunks.iter().flat_map(|c| c.bytes.clone()).collect();
+        let whole = self.state == State::Whole;
+        (self.head, self.framing, self.state) = (None, Framing::UntilEof, State::Open);
+        Reply { status: head.status, head, body, chunks, whole }
+    }
+
     /// Goes away politely: FIN in both directions, nothing more is read.
     pub fn close(self) {
         let _ = self.socket.shutdown(Shutdown::Both);
