@@ -295,7 +295,7 @@ def judge(check: Check, world: World, tries: list[Try], counts: dict[str, Any]) 
         rows, paid = charged.get(attack.account, (0, 0))
         had = micro(attack.usd)
         whole, cut = counted(attack, counts, finished=True), counted(attack, counts, finished=False)
-        if attack.leave is None or not cut:
+        if attack.leave is None:
             # What an account has pays for whole tokens.
             due = min(whole, had - CHEAP[1] + 1)
             owed, paid_in_all = owed + due, paid_in_all + paid
@@ -304,7 +304,7 @@ def judge(check: Check, world: World, tries: list[Try], counts: dict[str, Any]) 
             # What was sent is more than what was delivered by what the sockets held.
             read = sum(a.body.count(b" hello") for a in attack.answers)
             sent = sum(counts[n]["completion"] for n in counts if n.startswith(f"{attack.nonce}-"))
-            delivered = cut - (sent - read) * CHEAP[1] if not whole else whole
+            delivered = whole + cut - (sent - read) * CHEAP[1]
             left_owed, left_paid = left_owed + min(delivered, had), left_paid + paid
             check.expect(paid >= min(delivered, had) // 2, f"{attack}: left, charged {paid} of {delivered}, having {had}")
     check.expect(left_paid >= LEAVERS_PAY * left_owed, f"those who left paid {left_paid} of {left_owed}")
