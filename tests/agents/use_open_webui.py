@@ -9,7 +9,7 @@ def version():
 
 
 def install():
-    raise CannotInstall("it wants 261 packages, PyTorch with CUDA and 18 more of NVIDIA's among them")
+    raise CannotInstall("it wants 261 packages, PyTorch with CUDA (18 of them) among them")
 
 
 def turn(program, ask):
