@@ -295,6 +295,7 @@ fn open_account(conn: &coordinator::store::Connection, n: u32) -> Result<(i64, i
         api_key: None,
         max_concurrent: None,
         ca_pem: None,
+        allow: coordinator::domain::hosted::Allow::default(),
         models: Vec::new(),
     };
     let _: ProviderId = providers::create(conn, &provider, "model", now())?.id;

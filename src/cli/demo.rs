@@ -68,6 +68,7 @@ fn prepare(conn: &Connection, url: &str, api_key: Secret, models: &[String]) -> 
         api_key: Some(api_key),
         max_concurrent: None,
         ca_pem: None,
+        allow: crate::domain::hosted::Allow::default(),
         models,
     };
     providers::create(conn, &new, ACTOR, now).map(drop)

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::output::{Output, or_dash};
 use super::{ACTOR, Failed};
+use crate::domain::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -46,6 +47,9 @@ pub struct AddArgs {
     /// What it asks for; env:VAR is read from the server's environment
     #[arg(long, value_name = "KEY|env:VAR", value_parser = secret)]
     api_key: Option<Secret>,
+    /// A field or a tool whose work at the provider may be asked for, such as web_search or store; may be given often
+    #[arg(long = "allow", value_name = "FIELD", value_parser = allow)]
+    allow: Vec<String>,
     /// The most requests at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent: Option<u32>,
@@ -68,6 +72,10 @@ fn model(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn allow(text: &str) -> Result<String, String> {
+    Allow::of(&[text.to_owned()]).map(|allow| allow.text())
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a clap parser")]
 fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text.to_owned()))
@@ -83,6 +91,7 @@ struct View {
     models: Vec<Model>,
     max_concurrent: Option<u32>,
     has_api_key: bool,
+    allow: Vec<String>,
     has_ca: bool,
     enabled: bool,
     flagged: u64,
@@ -112,6 +121,7 @@ fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
         models: models.into_iter().map(|(model, upstream_model)| Model { model, upstream_model }).collect(),
         max_concurrent: row.max_concurrent,
         has_api_key: row.api_key.is_some(),
+        allow: row.allow.names().to_vec(),
         has_ca: row.ca_pem.is_some(),
         enabled: row.disabled_at.is_none(),
         flagged: row.flagged,
@@ -141,6 +151,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::Add(args) => {
             let ca_pem = args.ca_file.as_deref().map(read_ca).transpose()?;
+            let allow = Allow::of(&args.allow).map_err(Failed::Other)?;
             let added = store.write_now(|conn| {
                 let account_id = accounts::find(conn, &args.account)?.id;
                 let new = NewProvider {
@@ -150,6 +161,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                     api_key: args.api_key,
                     max_concurrent: args.max_concurrent,
                     ca_pem,
+                    allow,
                     models: args.models,
                 };
                 let row = providers::create(conn, &new, ACTOR, now)?;

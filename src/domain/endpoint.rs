@@ -91,11 +91,7 @@ impl Endpoint {
     /// the reason.
     pub(super) const fn refused_fields(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Responses => &[
-                ("background", "background responses cannot be metered"),
-                ("previous_response_id", "no state is kept here: send the whole conversation as input"),
-                ("conversation", "no state is kept here: send the whole conversation as input"),
-            ],
+            Self::Responses => &[("background", "background responses cannot be metered")],
             _ => &[],
         }
     }

@@ -5,6 +5,7 @@
 //! wherever it comes from; all else is passed on unread.
 
 use super::endpoint::Endpoint;
+use super::hosted;
 use super::json::{BadJson, TopLevel};
 use super::lookalike::lookalike;
 use super::request::BadRequest;
@@ -117,6 +118,7 @@ fn ours(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
         .into_iter()
         .chain([endpoint.content_field()])
         .chain(money(endpoint))
+        .chain(hosted::keys())
         .chain(endpoint.prompt_fields().iter().copied())
         .chain(endpoint.refused_fields().iter().map(|(field, _)| *field))
 }

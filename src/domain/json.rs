@@ -91,7 +91,7 @@ impl<'a> TopLevel<'a> {
         self.entries.iter().map(|e| (&*e.key, e.value))
     }
 
-    /// Where a value that [`Self::get`] gave lies in the text.
+    /// Where a value of this object lies in its text.
     fn place(&self, value: &str) -> Range<usize> {
         let start = (value.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         start..start + value.len()
@@ -99,7 +99,7 @@ impl<'a> TopLevel<'a> {
 
     /// An empty list of edits to this object.
     pub fn edit(&self) -> Edits<'_, 'a> {
-        Edits { top: self, replacements: Vec::new(), additions: String::new() }
+        Edits { top: self, changes: Vec::new(), additions: String::new() }
     }
 }
 
@@ -107,16 +107,17 @@ impl<'a> TopLevel<'a> {
 #[derive(Debug)]
 pub struct Edits<'t, 'a> {
     top: &'t TopLevel<'a>,
-    replacements: Vec<(Range<usize>, String)>,
+    /// Keys with their new values; `None`: it goes.
+    changes: Vec<(&'t str, Option<String>)>,
     additions: String,
 }
 
 impl Edits<'_, '_> {
     /// Gives `key` the raw JSON `value`: in place where the key is there, else in front.
     pub fn set(&mut self, key: &str, value: String) {
-        match self.top.get(key) {
-            Some(old) if old == value => {}
-            Some(old) => self.replacements.push((self.top.place(old), value)),
+        match self.top.entries.iter().find(|entry| entry.key == key) {
+            Some(entry) if entry.value == value => {}
+            Some(entry) => self.changes.push((&entry.key, Some(value))),
             None => {
                 let key = serde_json::Value::from(key);
                 self.additions += &format!("{key}:{value},");
@@ -124,30 +125,55 @@ impl Edits<'_, '_> {
         }
     }
 
+    /// Takes `key` and its value out, if it is there.
+    pub fn remove(&mut self, key: &str) {
+        if let Some(entry) = self.top.entries.iter().find(|entry| entry.key == key) {
+            self.changes.push((&entry.key, None));
+        }
+    }
+
     /// The edited text, or `None` if nothing changed.
     pub fn apply(mut self) -> Option<String> {
-        if self.replacements.is_empty() && self.additions.is_empty() {
+        if self.changes.is_empty() && self.additions.is_empty() {
             return None;
         }
-        if self.top.entries.is_empty() {
-            // `{}`: no comma may stand before the closing brace.
-            self.additions.pop();
-        }
-        self.replacements.sort_unstable_by_key(|(place, _)| place.start);
         let text = self.top.text;
         let open = text.find('{').map_or(0, |at| at + 1);
+        let goes = |entry: &Entry<'_>| self.changes.iter().any(|(key, value)| *key == entry.key && value.is_none());
+        if self.top.entries.iter().all(goes) {
+            // No comma may stand before the closing brace.
+            self.additions.pop();
+        }
         let mut edited = String::with_capacity(text.len() + self.additions.len() + 64);
         edited += text.get(..open).unwrap_or_default();
         edited += &self.additions;
-        let mut at = open;
-        for (place, value) in &self.replacements {
-            edited += text.get(at..place.start).unwrap_or_default();
-            edited += value;
+        let (mut at, mut is_first) = (open, true);
+        for entry in &self.top.entries {
+            let place = self.top.place(entry.value);
+            // From the value before: the comma, the key, the colon.
+            let lead = text.get(at..place.start).unwrap_or_default();
             at = place.end;
+            match self.changes.iter().find(|(key, _)| *key == entry.key) {
+                Some((_, None)) => continue,
+                change => {
+                    edited += if is_first {
+                        lead.split_once(',').filter(|_| at_comma(lead)).map_or(lead, |(_, rest)| rest)
+                    } else {
+                        lead
+                    };
+                    edited += change.and_then(|(_, value)| value.as_deref()).unwrap_or(entry.value);
+                    is_first = false;
+                }
+            }
         }
         edited += text.get(at..).unwrap_or_default();
         Some(edited)
     }
+}
+
+/// The first thing in a text is a comma.
+fn at_comma(lead: &str) -> bool {
+    lead.trim_ascii_start().starts_with(',')
 }
 
 /// Collects the entries of a map, values unread.
@@ -237,6 +263,25 @@ mod tests {
             edits.set("n", "5".into());
             edits.set("model", "\"b\"".into());
             assert_eq!(edits.apply().as_deref(), Some(after));
+        }
+        // What goes → what is left, with another value for b and with a new field in front.
+        let rows = [
+            (&["a"][..], r#"{"x":1, "b":2, "c":[",",1]}"#),
+            (&["b"], r#"{"x":1,"a": ",", "c":[",",1]}"#),
+            (&["c"], r#"{"x":1,"a": "," , "b":2}"#),
+            (&["a", "b"], r#"{"x":1, "c":[",",1]}"#),
+            (&["a", "c"], r#"{"x":1, "b":2}"#),
+            (&["a", "b", "c", "d"], r#"{"x":1}"#),
+        ];
+        for (gone, after) in rows {
+            let Ok(top) = TopLevel::read_str(r#"{"a": "," , "b":1, "c":[",",1]}"#) else { panic!() };
+            let mut edits = top.edit();
+            gone.iter().for_each(|key| edits.remove(key));
+            if !gone.contains(&"b") {
+                edits.set("b", "2".into());
+            }
+            edits.set("x", "1".into());
+            assert_eq!(edits.apply().as_deref(), Some(after), "{gone:?}");
         }
         let Ok(top) = TopLevel::read_str(r#"{"n":5}"#) else { panic!() };
         let mut edits = top.edit();

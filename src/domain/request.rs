@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 pub use super::endpoint::Endpoint;
 use super::fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
+use super::hosted::{Allow, Hosted};
 use super::json::{BadJson, TopLevel};
 use super::number::{Whole, whole};
 use super::settings::is_setting;
@@ -47,6 +48,7 @@ pub struct InferenceRequest<'a> {
     pub include_usage: bool,
     /// The most output tokens the client asked for.
     pub max_output: Option<u64>,
+    hosted: Hosted,
     top: TopLevel<'a>,
 }
 
@@ -78,13 +80,17 @@ impl<'a> InferenceRequest<'a> {
         let max_output = if endpoint.generates() { max_output(&top)? } else { None };
         let stream = endpoint.generates() && boolean(&top, "stream")?;
         let include_usage = endpoint.usage_is_asked_for() && asked_for_usage(&top)?;
-        Ok(Self { endpoint, model, stream, include_usage, max_output, top })
+        let hosted = Hosted::read(endpoint, &top)?;
+        Ok(Self { endpoint, model, stream, include_usage, max_output, hosted, top })
     }
 
     /// The text that is sent to a provider, with its name for the model and the output bound written
     /// into every field that could carry one.
-    pub fn for_upstream(&self, upstream_model: &str, output_bound: u64) -> Cow<'a, str> {
+    ///
+    /// Work that the provider would do on its own is left out, but for what `allow` grants.
+    pub fn for_upstream(&self, upstream_model: &str, output_bound: u64, allow: &Allow) -> Cow<'a, str> {
         let mut edits = self.top.edit();
+        self.hosted.leave_out(allow, &self.top, &mut edits);
         if self.model != upstream_model {
             edits.set("model", serde_json::Value::from(upstream_model).to_string());
         }
@@ -111,6 +117,16 @@ impl<'a> InferenceRequest<'a> {
     /// The fields that may reach a prompt, each with its raw value: all but known settings.
     pub fn prompt_fields(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.top.iter().filter(|(name, _)| !is_setting(name))
+    }
+
+    /// Why a provider that may do only what `allow` grants cannot answer this.
+    pub fn lacking(&self, allow: &Allow) -> Option<BadRequest> {
+        self.hosted.lacking(allow)
+    }
+
+    /// A provider with this `allow` reads more than is written here: what it stored, or finds.
+    pub fn reaches_further(&self, allow: &Allow) -> bool {
+        self.hosted.uses(allow)
     }
 
     /// The size of the body in bytes.

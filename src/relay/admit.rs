@@ -11,9 +11,10 @@ use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
-use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::request::{BadRequest, Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
+use crate::store::providers::Offer;
 use crate::store::{Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
@@ -65,6 +66,9 @@ impl Relay {
         let offered = self.offered(caller, request)?;
         let price = &offered.price;
         let worst = WorstCase::of(request, price, self.corrections.context(price));
+        // What a provider stored or finds is bounded by nothing that is written here.
+        let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
+        let worst = if further { worst.beyond_the_text(price.context_length) } else { worst };
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
             Tried::Held(hold, affordable) => (hold, affordable),
             Tried::WorthCounting(most) => {
@@ -88,7 +92,10 @@ impl Relay {
         if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
             return Err(Refusal::ModelNotAllowed(model.clone()));
         }
-        if offered.offers.is_empty() { Err(self.not_served(request)?) } else { Ok(offered) }
+        if offered.offers.is_empty() {
+            return Err(self.not_served(request)?);
+        }
+        Ok(able(offered, request)?)
     }
 
     /// Names the endpoints that the model does have.
@@ -190,4 +197,12 @@ impl Relay {
             _ => (available, Refusal::InsufficientFunds),
         })
     }
+}
+
+/// The offers of those providers that may do what the request cannot be answered without.
+fn able(offered: Arc<Offered>, request: &InferenceRequest<'_>) -> Result<Arc<Offered>, BadRequest> {
+    let lacks = |offer: &Arc<Offer>| request.lacking(&offer.provider.allow);
+    let Some(why) = offered.offers.iter().find_map(lacks) else { return Ok(offered) };
+    let offers: Vec<_> = offered.offers.iter().filter(|offer| lacks(offer).is_none()).map(Arc::clone).collect();
+    if offers.is_empty() { Err(why) } else { Ok(Arc::new(Offered { price: offered.price.clone(), offers })) }
 }

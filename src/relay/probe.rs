@@ -101,7 +101,8 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let broke_off = |why: String| Unserved { why, for_good: false, gone: false };
     let body = body(endpoint, &target.upstream_model, stream);
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
-    let sent = Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint)).into_owned());
+    let sent =
+        Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint), &target.allow).into_owned());
     match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh).await? {
         Begun::Whole(answer) => Ok(answer.judged().believed),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {

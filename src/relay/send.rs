@@ -112,12 +112,13 @@ pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_ke
         upstream_model: upstream_model.to_owned(),
         max_concurrent: provider.max_concurrent,
         ca_pem: provider.ca_pem.clone(),
+        allow: provider.allow.clone(),
     }
 }
 
 /// The request as this server gets it; as it came, if nothing is to be changed.
 fn body_for(target: &Target, asked: &Asked, request: &InferenceRequest<'_>, admitted: &Admitted) -> Bytes {
-    match request.for_upstream(&target.upstream_model, admitted.bounds.completion_tokens) {
+    match request.for_upstream(&target.upstream_model, admitted.bounds.completion_tokens, &target.allow) {
         std::borrow::Cow::Borrowed(_) => asked.body.clone(),
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     }

@@ -53,6 +53,15 @@ impl WorstCase {
         Self { bounds: Bounds { prompt_tokens, completion_tokens }, prompt_held: prompt_tokens.min(context) }
     }
 
+    /// The same where the provider reads more than is written in the request: as much as the model takes.
+    pub fn beyond_the_text(self, context: Option<u64>) -> Self {
+        /// Of a model whose context is not known.
+        const LONGEST_CONTEXT: u64 = 1_000_000;
+        let further = context.unwrap_or(LONGEST_CONTEXT);
+        let prompt_tokens = self.bounds.prompt_tokens.saturating_add(further);
+        Self { bounds: Bounds { prompt_tokens, ..self.bounds }, prompt_held: self.prompt_held.max(further) }
+    }
+
     /// What it costs at most.
     pub fn cost(&self, price: &Price) -> MicroUsd {
         self.cost_with(price, self.bounds.completion_tokens)

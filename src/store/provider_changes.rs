@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::providers::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
 use super::{StoreError, accounts, endpoints, events};
+use crate::domain::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -23,6 +24,8 @@ pub struct ProviderChange {
     pub max_concurrent: Option<Option<u32>>,
     /// The certificates of a private authority, PEM, checked; `Some(None)`: none.
     pub ca_pem: Option<Option<String>>,
+    /// What it may be asked to do beside generating.
+    pub allow: Option<Allow>,
     /// Public name and its own name of each model.
     pub models: Option<Vec<(String, String)>>,
 }
@@ -36,6 +39,7 @@ impl ProviderChange {
             && self.api_key.is_none()
             && self.max_concurrent.is_none()
             && self.ca_pem.is_none()
+            && self.allow.is_none()
             && self.models.is_none()
     }
 }
@@ -65,7 +69,7 @@ pub fn change(
     let updated = conn
         .prepare_cached(
             "UPDATE providers SET name = ?2, account_id = ?3, url = ?4, api_key = ?5, max_concurrent = ?6, \
-             ca_pem = ?7 WHERE id = ?1",
+             ca_pem = ?7, allow = ?8 WHERE id = ?1",
         )?
         .execute(params![
             id.to_i64(),
@@ -75,6 +79,7 @@ pub fn change(
             api_key.as_ref().map(Secret::expose),
             change.max_concurrent.unwrap_or(row.max_concurrent),
             ca_pem,
+            change.allow.as_ref().unwrap_or(&row.allow).text(),
         ]);
     match updated {
         Err(e) if StoreError::is_duplicate(&e) => return Err(taken(name)),
@@ -88,6 +93,7 @@ pub fn change(
     let detail = serde_json::json!({
         "name": change.name, "account": change.account_id, "url": change.url, "max_concurrent": change.max_concurrent,
         "api_key": change.api_key.is_some(), "ca": change.ca_pem.is_some(),
+        "allow": change.allow.as_ref().map(Allow::names),
         "models": change.models.as_ref().map(|models| models.iter().map(|(model, _)| model).collect::<Vec<_>>()),
     });
     events::record(conn, actor, "provider.change", &id.to_string(), &detail, now)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{StoreError, accounts, endpoints, events};
+use crate::domain::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
@@ -29,6 +30,8 @@ pub struct ProviderRow {
     pub max_concurrent: Option<u32>,
     /// The certificates of a private authority that is trusted for it, PEM.
     pub ca_pem: Option<Arc<str>>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
     /// Requests whose reported usage was above what they could have used.
     pub flagged: u64,
     /// Since when it gets no requests.
@@ -48,8 +51,8 @@ pub struct Offer {
     pub refuses: bool,
 }
 
-const COLUMNS: &str =
-    "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem";
+const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
+     p.allow";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(ProviderRow {
@@ -63,6 +66,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
         disabled_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
         created_at: Timestamp::from_millis(row.get(8)?),
         ca_pem: row.get::<_, Option<String>>(9)?.map(Arc::from),
+        allow: Allow::from_text(&row.get::<_, String>(10)?),
     })
 }
 
@@ -80,7 +84,7 @@ pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) 
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
-        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(10)?, refuses: row.get(11)? })
+        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(11)?, refuses: row.get(12)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -138,6 +142,8 @@ pub struct NewProvider {
     pub max_concurrent: Option<u32>,
     /// The certificates of a private authority that is trusted for it, PEM, checked.
     pub ca_pem: Option<String>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
     /// Public name and its own name of each model.
     pub models: Vec<(String, String)>,
 }
@@ -156,8 +162,8 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     let id = ProviderId::generate(now);
     let made = conn
         .prepare_cached(
-            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem, allow) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             id.to_i64(),
@@ -168,6 +174,7 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
             new.max_concurrent,
             now.millis(),
             new.ca_pem,
+            new.allow.text(),
         ]);
     match made {
         Err(e) if StoreError::is_duplicate(&e) => {
@@ -177,7 +184,8 @@ pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp)
     };
     set_models(conn, id, &new.models)?;
     let models: Vec<_> = new.models.iter().map(|(model, _)| model).collect();
-    let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models});
+    let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models,
+        "allow": new.allow.names()});
     events::record(conn, actor, "provider.add", &id.to_string(), &detail, now)?;
     find(conn, name)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::domain::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 
@@ -26,6 +27,8 @@ pub struct Target {
     pub max_concurrent: Option<u32>,
     /// The certificates of a private authority that is trusted for it, PEM.
     pub ca_pem: Option<Arc<str>>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
 }
 
 /// What a failure says of a server.
@@ -323,6 +326,7 @@ mod tests {
             upstream_model: String::new(),
             max_concurrent,
             ca_pem: None,
+            allow: Allow::default(),
         }
     }
 

@@ -176,3 +176,30 @@ fn a_body_may_come_in_chunks_or_after_expect() {
     }
     assert_eq!(world.rows().len(), 2);
 }
+
+#[test]
+fn work_that_only_the_providers_bill_sees_is_asked_of_none_but_those_that_allow_it() {
+    let world = World::new(honest(10, 5));
+    let mut body = chat_body();
+    body["service_tier"] = json!("priority");
+    world.chat(&body).expect(200);
+    assert_eq!(world.upstream.last().json().get("service_tier"), None, "left out");
+    let mut search = chat_body();
+    search["web_search_options"] = json!({});
+    world.chat(&search).expect(200);
+    search["web_search_options"] = json!({"search_context_size": "high"});
+    let refused = world.chat(&search);
+    assert_eq!((refused.status, refused.error().2.as_str()), (400, "web_search_options"), "{}", refused.text());
+    world.server.ok(&["provider", "remove", "up"]);
+    let allow = ["--allow", "service_tier", "--allow", "web_search_options"];
+    world.server.provider("hosting", &world.upstream.url(), &world.owner, &allow);
+    body["web_search_options"] = search["web_search_options"].clone();
+    world.chat(&body).expect(200);
+    let seen = world.upstream.last().json();
+    assert_eq!(
+        (&seen["service_tier"], &seen["web_search_options"]),
+        (&body["service_tier"], &body["web_search_options"])
+    );
+    let add = ["provider", "add", "x", "--url", "http://127.0.0.1:9/v1", "--account", "owner", "--model", MODEL];
+    assert_eq!(world.server.cli(&[add.as_slice(), &["--allow", "stroe"]].concat()).code, 2, "a name that is not known");
+}

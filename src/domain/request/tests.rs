@@ -110,13 +110,16 @@ fn each_dialect_is_bounded_in_its_own_field() {
     ];
     for (endpoint, body, max_output, upstream) in rows {
         match InferenceRequest::read(endpoint, body.as_bytes()) {
-            Ok(r) => assert_eq!((r.max_output, &*r.for_upstream("m", 9)), (max_output, upstream), "{body}"),
+            Ok(r) => assert_eq!(
+                (r.max_output, &*r.for_upstream("m", 9, &Allow::default())),
+                (max_output, upstream),
+                "{body}"
+            ),
             Err(e) => panic!("{body}: {e}"),
         }
     }
     let rows = [
         (r#"{"model":"m","input":"x","background":true}"#, "background"),
-        (r#"{"model":"m","input":"x","previous_response_id":"resp_1"}"#, "previous_response_id"),
         (r#"{"model":"m","input":"x","max_output_tokens":0}"#, "max_output_tokens"),
     ];
     for (body, param) in rows {
@@ -195,7 +198,7 @@ fn only_three_things_are_edited() {
     ];
     for (body, upstream) in rows {
         match read(body) {
-            Ok(request) => assert_eq!(request.for_upstream("up", 9), upstream),
+            Ok(request) => assert_eq!(request.for_upstream("up", 9, &Allow::default()), upstream),
             Err(e) => panic!("{body}: {e}"),
         }
     }
@@ -309,7 +312,7 @@ fn a_field_of_ours_has_one_spelling_and_one_place() {
     ] {
         let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,{more}}}"#);
         match read(&body) {
-            Ok(request) => assert_eq!(request.for_upstream("m", 9), body),
+            Ok(request) => assert_eq!(request.for_upstream("m", 9, &Allow::default()), body),
             Err(e) => panic!("{body}: {e}"),
         }
     }
@@ -320,7 +323,7 @@ fn every_name_of_the_bound_is_bounded() {
     for field in OUTPUT {
         let body = format!(r#"{{"{field}":4000,"model":"m","messages":[1]}}"#);
         let bounded = match read(&body) {
-            Ok(request) => request.for_upstream("m", 9).into_owned(),
+            Ok(request) => request.for_upstream("m", 9, &Allow::default()).into_owned(),
             Err(e) => panic!("{body}: {e}"),
         };
         assert!(bounded.contains(&format!(r#""{field}":9"#)) && !bounded.contains("4000"), "{bounded}");
@@ -328,11 +331,11 @@ fn every_name_of_the_bound_is_bounded() {
     for field in LEAST_OUTPUT {
         let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,"{field}":4000}}"#);
         let expected = body.replace("4000", "9");
-        assert_eq!(read(&body).map(|r| r.for_upstream("m", 9).into_owned()), Ok(expected));
+        assert_eq!(read(&body).map(|r| r.for_upstream("m", 9, &Allow::default()).into_owned()), Ok(expected));
     }
     let body = r#"{"model":"m","messages":[1],"max_tokens":-1}"#;
     let expected = r#"{"model":"m","messages":[1],"max_tokens":9}"#.to_owned();
-    assert_eq!(read(body).map(|r| r.for_upstream("m", 9).into_owned()), Ok(expected));
+    assert_eq!(read(body).map(|r| r.for_upstream("m", 9, &Allow::default()).into_owned()), Ok(expected));
 }
 
 #[test]
@@ -344,4 +347,116 @@ fn a_body_is_utf_8_without_a_mark() {
     for bytes in [utf_16, marked, latin] {
         assert!(InferenceRequest::read(Endpoint::ChatCompletions, &bytes).is_err(), "{bytes:?}");
     }
+}
+
+#[test]
+fn hosted_work_is_left_out_or_refused_unless_it_is_allowed() {
+    use Endpoint::{ChatCompletions as Chat, Messages, Responses};
+    let allow = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Allow::of(&names).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let body = |endpoint: Endpoint, more: &str| {
+        let content = if endpoint == Responses { "[{\"role\":\"user\"}]" } else { "[1]" };
+        let bound = endpoint.output_field().unwrap_or_default();
+        format!(r#"{{"model":"m","{}":{content},"{bound}":9{more}}}"#, endpoint.content_field())
+    };
+    let (shell, look) =
+        (r#"{"type":"function","name":"shell"}"#, r#"{"type":"web_search","external_web_access":true}"#);
+    // endpoint, asked, allowed with → what is left of it without
+    let left_out = [
+        (Chat, r#","store":true,"service_tier":"priority""#.to_owned(), vec!["store", "service_tier"], String::new()),
+        (Chat, r#","store":false"#.to_owned(), vec![], r#","store":false"#.to_owned()),
+        (
+            Responses,
+            format!(r#","tools":[{shell},{look}],"tool_choice":"auto""#),
+            vec!["web_search"],
+            format!(r#","tools":[{shell}],"tool_choice":"auto""#),
+        ),
+        (
+            Responses,
+            format!(r#","tools":[{look}],"tool_choice":"auto","parallel_tool_calls":true"#),
+            vec!["tools"],
+            String::new(),
+        ),
+        (Responses, r#","tools":[{"type":"surprise"}]"#.to_owned(), vec!["tools"], String::new()),
+        (
+            Messages,
+            r#","tools":[{"type":"web_search_20250305","name":"web_search"},{"name":"mine"},{"type":"bash_20250124"}]"#
+                .to_owned(),
+            vec!["web_search"],
+            r#","tools":[{"name":"mine"},{"type":"bash_20250124"}]"#.to_owned(),
+        ),
+        (
+            Messages,
+            r#","service_tier":"auto","mcp_servers":[]"#.to_owned(),
+            vec!["service_tier"],
+            r#","mcp_servers":[]"#.to_owned(),
+        ),
+        (
+            Responses,
+            r#","tools":[{"type":"shell","environment":{"type":"local"}}]"#.to_owned(),
+            vec![],
+            r#","tools":[{"type":"shell","environment":{"type":"local"}}]"#.to_owned(),
+        ),
+    ];
+    for (endpoint, asked, names, left) in left_out {
+        let text = body(endpoint, &asked);
+        let request = InferenceRequest::read(endpoint, text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(request.lacking(&Allow::default()), None, "{asked}");
+        assert_eq!(request.for_upstream("m", 9, &Allow::default()), body(endpoint, &left), "{asked}");
+        assert_eq!(request.for_upstream("m", 9, &allow(&names)), text, "{asked}");
+    }
+    // endpoint, asked → the field that is named, allowed with
+    let refused = [
+        (Responses, r#","previous_response_id":"resp_1""#, "previous_response_id", "previous_response_id"),
+        (Responses, r#","conversation":{"id":"conv_1"}"#, "conversation", "conversation"),
+        (Responses, r#","prompt":{"id":"pmpt_1"}"#, "prompt", "prompt"),
+        (Responses, r#","tools":[{"type":"web_search"}],"tool_choice":"required""#, "tool_choice", "web_search"),
+        (
+            Responses,
+            r#","tools":[{"type":"function","name":"f"},{"type":"web_search_preview"}],"tool_choice":{"type":"web_search_preview"}"#,
+            "tool_choice",
+            "web_search",
+        ),
+        (
+            Messages,
+            r#","tools":[{"type":"web_search_20250305","name":"look"}],"tool_choice":{"type":"tool","name":"look"}"#,
+            "tool_choice",
+            "web_search",
+        ),
+        (Messages, r#","container":"c""#, "container", "container"),
+        (Messages, r#","mcp_servers":[{"type":"url","url":"http://x"}]"#, "mcp_servers", "mcp_servers"),
+        (Chat, r#","models":["dear"]"#, "models", "models"),
+        (Chat, r#","chat_template":"{{x}}""#, "chat_template", "chat_template"),
+        (Chat, r#","web_search_options":{"search_context_size":"high"}"#, "web_search_options", "web_search_options"),
+    ];
+    for (endpoint, asked, param, name) in refused {
+        let text = body(endpoint, asked);
+        let request = InferenceRequest::read(endpoint, text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(request.lacking(&Allow::default()).and_then(|e| e.param).as_deref(), Some(param), "{asked}");
+        assert_eq!(
+            (request.lacking(&allow(&[name])), request.reaches_further(&allow(&[name]))),
+            (None, true),
+            "{asked}"
+        );
+    }
+    let inputs = [
+        (r#"[{"type":"item_reference","id":"msg_1"}]"#, true),
+        (r#"[{"id":"msg_1"}]"#, true),
+        (r#"[{"\u0074ype":"item_\u0072eference"}]"#, true),
+        (r#"[{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}]"#, true),
+        (r#"[{"role":"user","id":"msg_1","content":"item_reference"}]"#, false),
+        (r#"[{"type":"function_call","id":"fc_1","arguments":"{\"file_id\":1}"}]"#, false),
+    ];
+    for (input, refers) in inputs {
+        let text = format!(r#"{{"model":"m","input":{input}}}"#);
+        let request = InferenceRequest::read(Responses, text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(request.lacking(&Allow::default()).is_some(), refers, "{input}");
+    }
+    for twice in [r#","tools":[{"type":"function","type":"web_search"}]"#, r#","tools":[1]"#, r#","Tools":[]"#] {
+        assert!(InferenceRequest::read(Responses, body(Responses, twice).as_bytes()).is_err(), "{twice}");
+    }
+    assert!(Allow::of(&["stroe".to_owned()]).is_err());
+    assert_eq!(Allow::from_text(&allow(&["store", "mcp", "store"]).text()), allow(&["mcp", "store"]));
 }

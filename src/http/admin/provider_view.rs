@@ -30,6 +30,8 @@ pub struct ProviderView {
     in_flight: u32,
     max_concurrent: Option<u32>,
     has_api_key: bool,
+    /// Fields and tools whose work at the provider may be asked for.
+    allow: Vec<String>,
     /// A private authority is trusted for it.
     has_ca: bool,
     models: Vec<ProviderModel>,
@@ -117,6 +119,7 @@ impl ProviderView {
             in_flight: health.in_flight,
             max_concurrent: row.max_concurrent,
             has_api_key: row.api_key.is_some(),
+            allow: row.allow.names().to_vec(),
             has_ca: row.ca_pem.is_some(),
             models: models.map(|(model, upstream_model)| ProviderModel { model, upstream_model }).collect(),
             recent: Recent {

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::earnings::Earnings;
 use super::provider_view::{ProbeView, ProviderView, health};
+use crate::domain::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -46,6 +47,8 @@ pub struct NewProviderBody {
     max_concurrent: Option<u32>,
     /// The certificates of a private authority that is trusted for it, PEM.
     ca_pem: Option<String>,
+    /// Fields and tools whose work at the provider may be asked for: `web_search`, `store` …
+    allow: Option<Vec<String>>,
 }
 
 /// The body of `PATCH /v1/admin/providers/{id}`: what is left out stays.
@@ -65,6 +68,7 @@ pub struct ProviderPatch {
     #[serde(default, deserialize_with = "body::given")]
     #[schema(value_type = Option<String>)]
     ca_pem: Option<Option<String>>,
+    allow: Option<Vec<String>>,
     enabled: Option<bool>,
 }
 
@@ -130,7 +134,16 @@ async fn create(
     let account_id = world.relay.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
     let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
     let ca_pem = new.ca_pem.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose()?;
-    let new = NewProvider { name: new.name, account_id, url, api_key, max_concurrent, ca_pem, models };
+    let new = NewProvider {
+        name: new.name,
+        account_id,
+        url,
+        api_key,
+        max_concurrent,
+        ca_pem,
+        allow: allow(&new.allow.unwrap_or_default())?,
+        models,
+    };
     let now = Timestamp::now();
     let actor = admin.actor.clone();
     let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
@@ -165,6 +178,7 @@ async fn patch(
             .ca_pem
             .map(|given| given.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose())
             .transpose()?,
+        allow: patch.allow.as_deref().map(allow).transpose()?,
         models: patch.models.map(models).transpose()?,
     };
     let (enabled, now) = (patch.enabled, Timestamp::now());
@@ -222,6 +236,10 @@ fn account_error(e: StoreError) -> ApiError {
 
 fn base_url(text: &str) -> Result<String, ApiError> {
     check_base_url(text).map_err(|e| ApiError::invalid(Some("base_url"), format!("base_url: {e}")))
+}
+
+fn allow(names: &[String]) -> Result<Allow, ApiError> {
+    Allow::of(names).map_err(|e| ApiError::invalid(Some("allow"), format!("allow: {e}")))
 }
 
 fn ca_pem(text: &str) -> Result<String, ApiError> {

@@ -53,6 +53,7 @@ impl Books {
             api_key: None,
             max_concurrent: None,
             ca_pem: None,
+            allow: crate::domain::hosted::Allow::default(),
             models: vec![("m".into(), "m".into())],
         };
         let provider = providers::create(&conn, &new, "test", NOW).unwrap().id;
