@@ -150,5 +150,8 @@ def run(check: Check) -> None:
             check.faults = check.times
             check.audit(world, record)
         finally:
+            # The server first: an upstream that ends under open connections complains.
+            if world.running():
+                world.kill()
             for spare in spares:
                 spare.stop()
