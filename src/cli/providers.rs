@@ -13,6 +13,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, ProbeRow};
 use crate::store::providers::{self, NewProvider, ProviderRow};
+use crate::store::recounts::{self, Recount};
 use crate::store::{Connection, Store, StoreError, accounts};
 use crate::upstream;
 
@@ -99,6 +100,8 @@ struct View {
     probe: Option<&'static str>,
     /// Why it serves nothing, or does not answer.
     probe_error: Option<String>,
+    /// What it reports beside what is counted.
+    recounts: Vec<Recount>,
     created_at: Timestamp,
 }
 
@@ -125,6 +128,7 @@ fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
         has_ca: row.ca_pem.is_some(),
         enabled: row.disabled_at.is_none(),
         flagged: row.flagged,
+        recounts: recounts::of_provider(conn, row.id)?,
         created_at: row.created_at,
     })
 }
@@ -209,19 +213,27 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
 fn list(store: &Store, out: Output) -> Result<(), Failed> {
     let views: Result<Vec<View>, StoreError> =
         store.read(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
-    out.table(&views?, ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "MODELS"], |view| {
-        let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
-        [
-            view.id.to_string(),
-            view.name.clone(),
-            view.url.clone(),
-            if view.enabled { "enabled" } else { "disabled" }.to_owned(),
-            or_dash(view.probe),
-            or_dash(view.max_concurrent),
-            view.flagged.to_string(),
-            models.join(" "),
-        ]
-    })
+    out.table(
+        &views?,
+        ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "REPORTED / COUNTED", "MODELS"],
+        |view| {
+            let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
+            [
+                view.id.to_string(),
+                view.name.clone(),
+                view.url.clone(),
+                if view.enabled { "enabled" } else { "disabled" }.to_owned(),
+                or_dash(view.probe),
+                or_dash(view.max_concurrent),
+                view.flagged.to_string(),
+                or_dash((!view.recounts.is_empty()).then(|| {
+                    let of = |one: &Recount| format!("{} {} {}", one.model, one.part, one.text());
+                    view.recounts.iter().map(of).collect::<Vec<_>>().join(", ")
+                })),
+                models.join(" "),
+            ]
+        },
+    )
 }
 
 fn set_disabled(store: &Store, name: &str, disabled: bool, out: Output) -> Result<(), Failed> {

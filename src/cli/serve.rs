@@ -39,6 +39,9 @@ pub struct Args {
     /// What the house keeps of each charge, in 1/100 of a percent
     #[arg(long, env = "COORDINATOR_FEE_BPS", default_value = "0", value_name = "BPS", value_parser = fee)]
     fee_bps: FeeBps,
+    /// Count one answer in so many with our own tokenizer, to see whether what providers report is true; 0: none
+    #[arg(long, env = "COORDINATOR_RECOUNT_EVERY", default_value = "50", value_name = "N")]
+    recount_every: u32,
     /// The largest request body that is read, in MiB
     #[arg(long, env = "COORDINATOR_BODY_LIMIT_MIB", default_value = "32", value_name = "MIB", value_parser = clap::value_parser!(u16).range(1..=1024))]
     body_limit_mib: u16,
@@ -121,6 +124,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
     let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, body_budget(&args)?, resolve_key));
+    relay.recounts.set_every(args.recount_every);
     let verifier = Arc::new(Verifier::new(store.clone())?);
     let door = Arc::new(Door::new(store.clone()));
     let setup = first_admin_link(&store, &door, address)?;

@@ -17,7 +17,8 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::relay::Relay;
 use crate::store::overview::{self, Day, DayTotals};
-use crate::store::{StoreError, audit, providers, withdrawals};
+use crate::store::recounts::Recount;
+use crate::store::{StoreError, audit, providers, recounts, withdrawals};
 
 /// The most days of a chart.
 const MOST_DAYS: u32 = 366;
@@ -104,6 +105,8 @@ pub struct Attention {
     withdrawals_pending_micro_usd: MicroUsd,
     estimated_today: u64,
     failed_today: u64,
+    /// Providers that report something else than is counted, in words.
+    out_of_line: Vec<String>,
 }
 
 /// `GET /v1/admin/overview?days=30`
@@ -145,12 +148,12 @@ pub struct AuditView {
 async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Timestamp) -> Result<Overview, StoreError> {
     let today = overview::day_of(now);
     let first = today - Day::from(count) + 1;
-    let (totals, days, rows, pending) = {
+    let (totals, days, rows, (pending, recounts)) = {
         let remembered = remembered.clone();
         relay
             .store
             .read_later(move |conn| {
-                let pending = withdrawals::pending(conn, None)?;
+                let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
                 Ok((overview::totals(conn)?, days(conn, &remembered, first, today)?, providers::list(conn)?, pending))
             })
             .await?
@@ -169,6 +172,7 @@ async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Times
             withdrawals_pending_micro_usd: pending.1,
             estimated_today: now_today.estimated,
             failed_today: now_today.failed,
+            out_of_line: out_of_line(&rows, &recounts),
         },
         audit: remembered.audit(),
     })
@@ -194,6 +198,15 @@ fn days(
     known.extend(found);
     known.retain(|day, totals| (first..=today).contains(day) && *totals != DayTotals::default());
     Ok(known)
+}
+
+/// Who reports something else than is counted.
+fn out_of_line(rows: &[providers::ProviderRow], all: &[Recount]) -> Vec<String> {
+    let named = |one: &Recount| {
+        let name = rows.iter().find(|row| row.id == one.provider_id).map_or("?", |row| row.name.as_str());
+        format!("{name} reports {} times the {} tokens that are counted for {}", one.text(), one.part, one.model)
+    };
+    all.iter().filter(|one| one.is_out_of_line(all)).map(named).collect()
 }
 
 fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersView {

@@ -51,4 +51,5 @@ mod tests;
 pub use receipt::Receipt;
 pub use state::{Failure, Pushed, State};
 pub use stream::StreamMeter;
+pub use text::OutputText;
 pub use whole::{BadAnswer, WholeAnswer};

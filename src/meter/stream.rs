@@ -189,6 +189,11 @@ impl StreamMeter {
         self.output.count()
     }
 
+    /// The output text that passed so far, to be counted elsewhere; nothing of it is left here.
+    pub fn take_output(&mut self) -> OutputText {
+        std::mem::take(&mut self.output)
+    }
+
     /// What was held back, with the receipt in it, up to the last byte of the stream.
     pub fn last_bytes(self, receipt: &Receipt) -> Bytes {
         let identity = self.identity.as_deref().unwrap_or_default();

@@ -27,8 +27,8 @@ pub enum BadAnswer {
     Missing(&'static str),
 }
 
-/// One answer that came whole.
-#[derive(Debug)]
+/// One answer that came whole. Its clone shares the body.
+#[derive(Debug, Clone)]
 pub struct WholeAnswer {
     endpoint: Endpoint,
     body: Bytes,

@@ -15,6 +15,7 @@ mod quote;
 mod rate;
 mod reason;
 mod replay;
+mod recount;
 mod refusal;
 mod send;
 mod stream;
@@ -79,6 +80,8 @@ pub struct Relay {
     pub providers: Arc<Providers>,
     /// Keys that got a spend limit while requests may be in flight.
     pub capped: Arc<Capped>,
+    /// Which answers are counted again.
+    pub recounts: recount::Recounts,
     arrivals: Arrivals,
     corrections: Arc<Corrections>,
     counting: Counting,
@@ -173,6 +176,7 @@ impl Relay {
             arrivals: Arrivals::new(bodies),
             corrections: Arc::default(),
             counting: Counting::default(),
+            recounts: recount::Recounts::default(),
             rates: Rates::default(),
             replays: Arc::default(),
             fee,
@@ -323,6 +327,10 @@ async fn settle_whole(mut bill: Bill, answer: WholeAnswer, record: Option<Record
     let judged = answer.judged();
     let (bill, answer, metered) = if judged.believed.is_whole() {
         let metered = bill.meter(judged, || 0);
+        if let Some(turn) = bill.recount_turn() {
+            let answer = answer.clone();
+            bill.recount(turn, judged.believed, move || answer.estimate_completion());
+        }
         (bill, answer, metered)
     } else {
         // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had

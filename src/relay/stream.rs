@@ -131,10 +131,14 @@ impl StreamAnswer {
     /// Settles, then hands out what was held back.
     async fn end(&mut self) -> Option<Part> {
         self.body = None;
-        let (mut bill, meter) = (self.bill.take()?, self.meter.take()?);
+        let (mut bill, mut meter) = (self.bill.take()?, self.meter.take()?);
         let judged = meter.judged();
         let (bill, meter, metered) = if judged.believed.is_whole() {
             let metered = bill.meter(judged, || 0);
+            if let Some(turn) = bill.recount_turn() {
+                let mut output = meter.take_output();
+                bill.recount(turn, judged.believed, move || output.count());
+            }
             (bill, meter, metered)
         } else {
             // Somebody has to count, and not on this thread. If the client leaves meanwhile, it is settled

@@ -23,6 +23,7 @@ pub mod prices;
 pub mod providers;
 mod provider_changes;
 pub mod endpoints;
+pub mod recounts;
 pub mod usage;
 pub mod usage_totals;
 pub mod summary;

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("steps/2.sql"),
     include_str!("steps/3.sql"),
     include_str!("steps/4.sql"),
+    include_str!("steps/5.sql"),
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.

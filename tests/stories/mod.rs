@@ -5,6 +5,7 @@ mod streaming;
 mod quiet;
 mod pricing;
 mod metering;
+mod recounts;
 mod outcomes;
 mod answers;
 mod misbehaving;

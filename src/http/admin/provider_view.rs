@@ -11,6 +11,7 @@ use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};
+use crate::store::recounts::{self, Recount};
 use crate::store::{Connection, StoreError, accounts};
 use crate::upstream::Health;
 
@@ -40,6 +41,8 @@ pub struct ProviderView {
     last_error: Option<String>,
     /// Requests whose reported usage was above what they could have used.
     flagged: u64,
+    /// What it reports beside what is counted, for each model.
+    recounts: Vec<Recount>,
     probe: Option<ProbeView>,
     created_at: Timestamp,
 }
@@ -130,6 +133,7 @@ impl ProviderView {
             earned_micro_usd: earned,
             last_error: health.last_failure,
             flagged: row.flagged,
+            recounts: recounts::of_provider(conn, row.id)?,
             probe,
             created_at: row.created_at,
             name: row.name,

@@ -16,6 +16,7 @@ function attention(found, audit, check) {
     a.withdrawals_pending > 0 && item('warn', '#/withdrawals', `${plural(a.withdrawals_pending, 'withdrawal')} pending, ${usd(a.withdrawals_pending_micro_usd)}`),
     ...(providers.down ?? []).map((name) => item('bad', '#/providers', `Provider ${name} is down`)),
     providers.up + (providers.down ?? []).length === 0 && item('warn', '#/providers', 'No provider yet: requests are refused'),
+    ...(a.out_of_line ?? []).map((text) => item('warn', '#/providers', `Provider ${text}`)),
     a.estimated_today > 0 && item('warn', null, `${plural(a.estimated_today, 'request')} today metered by estimate: the provider did not report usage`),
     a.failed_today > 0 && item('warn', '#/providers', `${plural(a.failed_today, 'request')} today failed at a provider; nothing was charged for them`),
   ];

@@ -5,6 +5,7 @@ import { fill, h, keyed } from '../dom.js';
 import { milliseconds, number, plural, successRate } from '../format.js';
 import { FieldError, badge, button, confirm, dialog, field, figures, form, into, money, problem, say, when } from '../ui.js';
 
+const ratio = (permille) => (permille / 1000).toFixed(2);
 const path = (row) => `/v1/admin/providers/${encodeURIComponent(row.id)}`;
 const states = { up: 'good', down: 'bad', disabled: 'off', unknown: 'warn' };
 const reported = { provider: 'reports usage', estimate: 'estimated', none: 'reports none' };
@@ -91,6 +92,7 @@ function card(row, again) {
           : confirm(`Enable ${row.name}?`, 'Requests may be sent there again.', 'Enable', toggle, 'primary')), 'quiet small', { 'aria-label': `${row.enabled ? 'Disable' : 'Enable'} ${row.name}` }),
         button('Remove', () => confirm(`Remove ${row.name}?`, 'It is taken from the list; what it earned stays.', 'Remove', async () => { await call('DELETE', path(row)); say(`${row.name} removed.`); again(); }), 'quiet small', { 'aria-label': `Remove ${row.name}` }))),
     h('p.under', {}, h('span.mono', {}, row.base_url), ' · earns for ', h('a', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id)),
+    ...(row.recounts ?? []).map((one) => h('p.under', {}, `${one.model}: reports ${ratio(one.mean_permille)} ±${ratio(one.spread_permille)} times the ${one.part} tokens that are counted (${plural(one.answers, 'answer')})`)),
     row.last_error && h('p.wrong', {}, row.last_error),
     figures([
       ['In flight', row.max_concurrent ? `${row.in_flight} of ${row.max_concurrent}` : String(row.in_flight ?? 0)],

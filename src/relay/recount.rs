@@ -1,0 +1,102 @@
+//! A meter for the meters: of one answer in some, the tokenizer's count is noted beside what the provider reported.
+//! Off the request's way: on the blocking pool, one at a time; when one is being counted, the next are not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::bill::Bill;
+use super::counting::prompt_tokens;
+use crate::domain::time::Timestamp;
+use crate::domain::usage::Reported;
+use crate::store::recounts::{self, Part};
+
+/// Longer requests are not counted, in bytes: they would be kept in memory for it.
+const LONGEST: usize = 1 << 20;
+
+/// Which answers are counted.
+#[derive(Debug)]
+pub struct Recounts {
+    /// One in so many; none if it is 0.
+    every: AtomicU32,
+    seen: AtomicU32,
+    busy: Arc<AtomicBool>,
+}
+
+impl Default for Recounts {
+    fn default() -> Self {
+        Self { every: AtomicU32::new(0), seen: AtomicU32::new(0), busy: Arc::default() }
+    }
+}
+
+impl Recounts {
+    /// Counts one answer in so many from now on; none if it is 0.
+    pub fn set_every(&self, every: u32) {
+        self.every.store(every, Ordering::Relaxed);
+    }
+
+    /// The next answer's turn to be counted, if it has one.
+    fn turn(&self) -> Option<Turn> {
+        let every = self.every.load(Ordering::Relaxed);
+        if self.seen.fetch_add(1, Ordering::Relaxed).checked_rem(every) != Some(0) {
+            return None;
+        }
+        (!self.busy.swap(true, Ordering::AcqRel)).then(|| Turn(Arc::clone(&self.busy)))
+    }
+}
+
+/// Until it is dropped, nothing else is counted.
+#[derive(Debug)]
+pub struct Turn(Arc<AtomicBool>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Bill {
+    /// It is this answer's turn to be counted again.
+    pub(super) fn recount_turn(&self) -> Option<Turn> {
+        (self.request.len() <= LONGEST).then(|| self.relay.recounts.turn()).flatten()
+    }
+
+    /// Counts what the provider reported, and notes how the two compare. Nobody waits for it.
+    pub(super) fn recount(&self, turn: Turn, reported: Reported, completion: impl FnOnce() -> u64 + Send + 'static) {
+        let (Some(prompt), Some(output)) = (reported.prompt_tokens, reported.completion_tokens) else { return };
+        let (relay, provider) = (Arc::clone(&self.relay), self.offer.provider.id);
+        let (model, endpoint, request) = (self.offered.price.model.clone(), self.endpoint, self.request.clone());
+        tokio::task::spawn_blocking(move || {
+            let counted = prompt_tokens(endpoint, &request, u64::MAX).tokens;
+            let parts = [(Part::Prompt, prompt, counted), (Part::Completion, output, completion())];
+            drop(request);
+            let write = move |conn: &crate::store::Connection| {
+                let now = Timestamp::now();
+                parts.iter().try_for_each(|part| recounts::add(conn, provider, &model, *part, now))
+            };
+            relay.writer.submit(write, move |done| {
+                drop(turn);
+                if let Err(e) = done {
+                    tracing::warn!(error = %e, "a recount could not be noted");
+                }
+            });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_so_many_has_a_turn_and_one_at_a_time() {
+        let recounts = Recounts::default();
+        assert!((0..100).all(|_| recounts.turn().is_none()), "0 is never");
+        recounts.set_every(50);
+        assert_eq!((0..500).filter(|_| recounts.turn().is_some()).count(), 10);
+        recounts.set_every(1);
+        let turn = recounts.turn();
+        assert!(turn.is_some() && recounts.turn().is_none(), "dropped while one is counted");
+        drop(turn);
+        assert!(recounts.turn().is_some());
+    }
+}
