@@ -20,7 +20,7 @@ use super::stall::{self, Sign};
 use super::world::World;
 use crate::domain::ids::RequestId;
 use crate::domain::request::{Endpoint, InferenceRequest};
-use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, Terms};
+use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, Terms, TokenCount};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
@@ -115,7 +115,11 @@ pub async fn count_tokens(
 ) -> HttpResponse {
     let arrived = log::arrived(&request);
     let counted = counted(&request, payload, &world, &client, arrived).await;
-    let answer = counted.map(|tokens| HttpResponse::Ok().json(serde_json::json!({"input_tokens": tokens})));
+    let answer = counted.map(|counted| {
+        let mut response = HttpResponse::Ok();
+        header(&mut response, "x-counted-by", if counted.by_provider { "provider" } else { "estimate" });
+        response.json(serde_json::json!({"input_tokens": counted.tokens}))
+    });
     answer.unwrap_or_else(|e| e.response(Envelope::Anthropic, Some(arrived.id)))
 }
 
@@ -125,8 +129,9 @@ async fn counted(
     world: &World,
     client: &Client,
     arrived: Arrived,
-) -> Result<u64, ApiError> {
+) -> Result<TokenCount, ApiError> {
     let caller = auth::caller(world, request, Need::Inference).await?;
+    let _place = world.relay.begin_count(&caller)?;
     let body = body::read_prompt(world, request, payload, || world.relay.await_free_body(&caller)).await?;
     let asked = asked(Endpoint::Messages, request, body, arrived);
     Ok(world.relay.count_tokens(client, &caller, &asked).await?)

@@ -1,14 +1,25 @@
 //! Counting the tokens of a prompt, for free: by a provider if one can, else by the tokenizer here.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
+use super::rate::Rates;
 use super::{Asked, Caller, Refusal, Relay};
 use crate::domain::json::TopLevel;
+use crate::domain::keys::KeyId;
 use crate::domain::request::InferenceRequest;
 use crate::upstream::{Client, On, Target};
 
+/// Counts a minute of a key, beside its paid requests.
+const A_MINUTE: u32 = 300;
+/// Counts of a key at once.
+const AT_ONCE: u32 = 4;
+/// So many are counted here at once: the cores are for those who pay.
+const COUNTED_AT_ONCE: usize = 1;
 /// Where a provider counts.
 const PATH: &str = "/messages/count_tokens";
 /// A provider that thinks longer about a count is not waited for.
@@ -23,12 +34,70 @@ struct Counted {
     input_tokens: u64,
 }
 
+/// What free counts may take.
+#[derive(Debug)]
+pub struct Counts {
+    rates: Rates,
+    running: Mutex<HashMap<KeyId, u32>>,
+    turns: Semaphore,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { rates: Rates::default(), running: Mutex::default(), turns: Semaphore::new(COUNTED_AT_ONCE) }
+    }
+}
+
+/// A count on its way; one of its key's few until it is dropped.
+#[derive(Debug)]
+pub struct CountOnItsWay<'a> {
+    counts: &'a Counts,
+    key: KeyId,
+}
+
+impl Drop for CountOnItsWay<'_> {
+    fn drop(&mut self) {
+        let mut running = self.counts.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = running.get(&self.key).copied().unwrap_or_default().saturating_sub(1);
+        if left == 0 {
+            running.remove(&self.key);
+        } else {
+            running.insert(self.key, left);
+        }
+    }
+}
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    /// The input tokens.
+    pub tokens: u64,
+    /// By a provider; else by the tokenizer here, which estimates.
+    pub by_provider: bool,
+}
+
 impl Relay {
+    /// Lets a key count: free counts have limits of their own.
+    ///
+    /// # Errors
+    /// It counts too often, or too much at once.
+    pub fn begin_count(&self, caller: &Caller) -> Result<CountOnItsWay<'_>, Refusal> {
+        let (counts, key) = (&self.counts, caller.key.id);
+        counts.rates.count(key, A_MINUTE, Instant::now()).map_err(Refusal::TooManyRequests)?;
+        let mut running = counts.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = running.entry(key).or_default();
+        if *now >= AT_ONCE {
+            return Err(Refusal::TooManyAtOnce);
+        }
+        *now += 1;
+        Ok(CountOnItsWay { counts, key })
+    }
+
     /// The input tokens of a request to `/v1/messages`. Nothing is held, charged or written down.
     ///
     /// # Errors
     /// The body cannot be read, or the model is not served, or not for this key.
-    pub async fn count_tokens(&self, client: &Client, caller: &Caller, asked: &Asked) -> Result<u64, Refusal> {
+    pub async fn count_tokens(&self, client: &Client, caller: &Caller, asked: &Asked) -> Result<TokenCount, Refusal> {
         self.open_for_work()?;
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
         let offered = self.offered(caller, &request)?;
@@ -36,13 +105,16 @@ impl Relay {
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();
         for target in ranked.iter().take(MOST_ASKED) {
-            let Some(_slot) = self.providers.take(target) else { continue };
+            let Some(_slot) = self.providers.take_spare(target) else { continue };
             let answer = tokio::time::timeout(PATIENCE, ask(client, target, asked)).await;
-            if let Ok(Some(count)) = answer {
-                return Ok(count);
+            if let Ok(Some(tokens)) = answer {
+                return Ok(TokenCount { tokens, by_provider: true });
             }
         }
-        Ok(self.count_prompt(caller, &offered, (asked.endpoint, asked.body.clone()), u64::MAX).await)
+        let _turn = self.counts.turns.acquire().await;
+        let prompt = (asked.endpoint, asked.body.clone());
+        let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await;
+        Ok(TokenCount { tokens, by_provider: false })
     }
 }
 

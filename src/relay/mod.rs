@@ -47,6 +47,7 @@ use arrival::Arrivals;
 use bill::{Bill, Times};
 use capped::Capped;
 use corrections::Corrections;
+use count::Counts;
 use counting::Counting;
 use holds::Holds;
 use rate::Rates;
@@ -54,6 +55,7 @@ use replay::{Claim, Claimed, Record, Replays};
 use send::{Begun, Sent};
 
 pub use arrival::Upload;
+pub use count::TokenCount;
 pub use probe::{PROBE_TIMEOUTS, probe};
 pub use quote::Quote;
 pub use rate::Standing;
@@ -85,6 +87,7 @@ pub struct Relay {
     arrivals: Arrivals,
     corrections: Arc<Corrections>,
     counting: Counting,
+    counts: Counts,
     rates: Rates,
     replays: Arc<Replays>,
     fee: FeeBps,
@@ -177,6 +180,7 @@ impl Relay {
             corrections: Arc::default(),
             counting: Counting::default(),
             recounts: recount::Recounts::default(),
+            counts: Counts::default(),
             rates: Rates::default(),
             replays: Arc::default(),
             fee,

@@ -161,6 +161,13 @@ impl Providers {
         Some(Slot { providers: Arc::clone(self), provider: target.provider })
     }
 
+    /// Takes a place for work that nobody pays for: only where most places are free, and never the last one.
+    pub fn take_spare(self: &Arc<Self>, target: &Target) -> Option<Slot> {
+        let in_flight = self.lock().get(&target.provider).map_or(0, |state| state.in_flight);
+        let is_spare = |most: u32| in_flight.saturating_add(1) < most && in_flight < most / 2;
+        if target.max_concurrent.is_none_or(is_spare) { self.take(target) } else { None }
+    }
+
     /// How a provider does.
     pub fn health(&self, provider: ProviderId, now: Instant) -> Health {
         self.lock().get(&provider).map_or_else(Health::default, |state| Health {

@@ -150,6 +150,13 @@ async fn tokens_are_counted_for_free() {
     });
     let counted = call(&app, path, &key, body()).await;
     assert!((4..40).contains(&counted.micro("input_tokens")), "{}", counted.text);
+    assert_eq!(counted.header("x-counted-by"), "estimate");
+    // Free, but not without end: a body that cannot be read is counted too.
+    let mut last = 400;
+    for _ in 0..300 {
+        last = call(&app, path, &key, json!([])).await.status;
+    }
+    assert_eq!(last, 429);
     let usage = call(&app, "GET /v1/payments/usage", &key, Value::Null).await;
     assert_eq!(usage.json, json!([]));
 }
