@@ -108,6 +108,12 @@ pub fn error_text(error: &str) -> String {
     text.chars().take(300).collect()
 }
 
+/// What the error in a JSON object says, if there is one.
+pub fn reason_in(json: &[u8]) -> Option<String> {
+    let [error] = pick_from(std::str::from_utf8(json).ok(), ["error"]);
+    given(error).map(error_text)
+}
+
 /// Where `part`, a slice of `whole`, lies in it.
 pub fn place_of(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);

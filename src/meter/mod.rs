@@ -11,6 +11,7 @@
 //! | `long` | an event that is too long to be kept |
 //! | `skeleton` | what is left of one |
 //! | `rename` | the public name of a model, in place of the server's own |
+//! | `opening` | what a body shows itself to be by its first bytes |
 //! | `event` | what one event of a stream means for the bill |
 //! | [`usage`] | where usage stands, in all dialects, and llama.cpp's `timings` |
 //! | `counts` | the counts in a usage object, under all their names |
@@ -26,6 +27,7 @@
 
 pub mod stream;
 pub mod state;
+mod opening;
 pub mod whole;
 pub mod receipt;
 mod held;
@@ -48,6 +50,8 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use fields::reason_in;
+pub use opening::Opening;
 pub use receipt::Receipt;
 pub use state::{Failure, Pushed, State};
 pub use stream::StreamMeter;

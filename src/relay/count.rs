@@ -126,7 +126,7 @@ async fn ask(client: &Client, target: &Target, asked: &Asked) -> Option<u64> {
     let body = edits.apply().map_or_else(|| asked.body.clone(), Bytes::from);
     let path = if asked.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", asked.query) };
     let answer = client.post(target, &path, &asked.headers, body, On::Any).await.ok()?;
-    if !(200..=299).contains(&answer.status) || answer.is_encoded {
+    if !(200..=299).contains(&answer.status) || answer.unknown_coding.is_some() {
         return None;
     }
     let body = answer.body.whole(LONGEST_ANSWER).await.ok()?;

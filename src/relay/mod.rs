@@ -17,6 +17,7 @@ mod reason;
 mod replay;
 mod recount;
 mod refusal;
+mod opened;
 mod send;
 mod stream;
 mod worst_case;

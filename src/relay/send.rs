@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::admit::Admitted;
 use super::failed::{self, Failed, Tried, unusable};
+use super::opened;
 use super::{Asked, Caller, Refusal, Relay, ResolveKey};
 use crate::domain::request::InferenceRequest;
-use crate::meter::{State, StreamMeter, WholeAnswer};
+use crate::meter::{Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
 use crate::upstream::{Answer, Body, Client, Failure, On, Slot, Target, Unavailable};
 
@@ -144,7 +145,10 @@ pub(super) async fn attempt(
     };
     let answer = client.post(target, &path, headers, body, on).await.map_err(late)?;
     match answer.status {
-        200..=299 if answer.is_encoded => Err(unusable("it compressed its answer, unasked", "an unusable answer")),
+        200..=299 if answer.unknown_coding.is_some() => {
+            let coding = answer.unknown_coding.unwrap_or_default();
+            Err(unusable(&format!("it encoded its answer, unasked, as {coding}"), "an unusable answer"))
+        }
         200..=299 if request.stream => begin_stream(answer, request, sent, client.first_byte()).await,
         200..=299 => read_whole(answer, request).await,
         _ => Err(failed::read_error(answer, &target.upstream_model, &request.model).await),
@@ -152,10 +156,10 @@ pub(super) async fn attempt(
 }
 
 async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Begun, Failed> {
-    if answer.media_type == "text/event-stream" {
-        return Err(unusable("it streamed an answer that was not to be streamed", "an unusable answer"));
-    }
     let body = answer.body.whole(LARGEST_WHOLE).await?;
+    if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
+        return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
+    }
     let answer = WholeAnswer::read(request.endpoint, body);
     answer
         .map(|answer| Begun::Whole(answer.named(&request.model)))
@@ -171,17 +175,23 @@ async fn begin_stream(
     limit: Duration,
 ) -> Result<Begun, Failed> {
     let deadline = sent + limit;
-    if answer.media_type != "text/event-stream" {
-        return Err(unusable("it did not stream", "an unusable answer"));
-    }
     let mut body = answer.body;
+    let late = |e| match e {
+        Failure::Silent(_) => failed::too_late(limit, true),
+        e => e.into(),
+    };
+    let (start, kind) = opened::first(&mut body, deadline).await.map_err(late)?;
+    if let Some(kind) = kind.filter(|kind| *kind != Opening::Events) {
+        return Err(unusable(&opened::no_stream(kind, start, &mut body, deadline).await, "it did not stream"));
+    }
+    let mut start = Some(start).filter(|start| !start.is_empty());
     let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage).named(&request.model));
     loop {
-        let next = body.next(deadline).await.map_err(|e| match e {
-            Failure::Silent(_) => failed::too_late(limit, true),
-            e => e.into(),
-        });
-        let (first, events, state) = match next? {
+        let next = match start.take() {
+            Some(start) => Some(start),
+            None => body.next(deadline).await.map_err(late)?,
+        };
+        let (first, events, state) = match next {
             Some(bytes) => {
                 let pushed = meter.push(bytes);
                 (pushed.forward, pushed.data_events, pushed.state)

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::Target;
 use super::connect::{self, Connector, Resolver, with_causes};
 use super::guard::Used;
+use super::undo::Undo;
 use super::{tls, wait};
 
 /// How long each part of an exchange may take.
@@ -69,8 +70,8 @@ pub struct Answer {
     pub status: u16,
     /// Its media type, without parameters, in lower case.
     pub media_type: String,
-    /// It is compressed, though nobody asked.
-    pub is_encoded: bool,
+    /// It is compressed, though nobody asked, and this is no coding that can be undone.
+    pub unknown_coding: Option<String>,
     /// When it wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The rest.
@@ -230,12 +231,16 @@ impl Client {
         let (head, incoming) = answer.into_parts();
         let text = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let media_type = text(CONTENT_TYPE).unwrap_or_default();
+        let (undo, unknown_coding) = match Undo::new(text(CONTENT_ENCODING).unwrap_or_default()) {
+            Ok(undo) => (undo.map(Box::new), None),
+            Err(name) => (None, Some(name)),
+        };
         Answer {
             status: head.status.as_u16(),
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            is_encoded: text(CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")),
+            unknown_coding,
             retry_after: wait::retry_after(&head.headers, SystemTime::now()),
-            body: Body { incoming, idle: self.timeouts.idle, event: self.timeouts.event },
+            body: Body { incoming, undo, idle: self.timeouts.idle, event: self.timeouts.event },
         }
     }
 }
@@ -274,6 +279,8 @@ fn build(
 #[derive(Debug)]
 pub struct Body {
     incoming: Incoming,
+    /// It comes compressed.
+    undo: Option<Box<Undo>>,
     idle: Duration,
     event: Duration,
 }
@@ -295,6 +302,27 @@ impl Body {
     /// # Errors
     /// The connection broke, or nothing came before `deadline`.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let Some(undo) = &mut self.undo else { return self.raw(deadline).await };
+            if undo.is_done() {
+                return Ok(None);
+            }
+            if undo.is_hungry() {
+                let bytes = self.raw(deadline).await?;
+                if let Some(undo) = &mut self.undo {
+                    undo.feed(bytes);
+                }
+                continue;
+            }
+            let bytes = undo.inflate().map_err(|e| Failure::BrokeOff(format!("it came compressed, unasked: {e}")))?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// The next bytes as they came.
+    async fn raw(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
         loop {
             let frame = tokio::time::timeout_at(deadline.into(), self.incoming.frame()).await;
             match frame.map_err(|_| Failure::Silent(self.idle))? {

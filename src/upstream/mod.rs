@@ -7,6 +7,7 @@ mod connect;
 mod guard;
 mod providers;
 mod tls;
+mod undo;
 mod url;
 mod wait;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::world::answer::{Answer, End, STREAM_HEAD, Step, chunk, completion, honest, http_chunk, usage, usage_chunk};
 use crate::world::http::Request;
-use crate::world::{MODEL, World, chat_body, cost, micro, stream_body};
+use crate::world::{MODEL, World, chat_body, cost, eventually, micro, stream_body};
 
 fn peak_kib(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.server.pid())).unwrap();
@@ -178,4 +178,73 @@ fn a_large_whole_answer_is_copied_by_nobody() {
     let more = peak_kib(&world) - before;
     println!("a whole answer of 30 MiB: {more} KiB more at the peak");
     assert!(more < 80 << 10, "{more} KiB more");
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_coding_that_nobody_asked_for_is_undone() {
+    let stream = event(&chunk(&json!({"content": "hi"}), &Value::Null))
+        + &event(&chunk(&json!({}), &json!("stop")))
+        + &event(&usage_chunk(&usage(10, 5)))
+        + "data: [DONE]\n\n";
+    let bodies = [completion(usage(10, 5)).to_string(), stream].map(|body| gzip(&body));
+    let world = World::new(move |seen| {
+        let streamed = seen.json()["stream"] == true;
+        let body = &bodies[usize::from(streamed)];
+        let kind = if streamed { "text/event-stream" } else { "application/json" };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        Answer::raw([head.as_bytes(), body].concat(), End::KeepAlive)
+    });
+    assert_eq!(world.chat(&chat_body()).expect(200).json()["usage"]["cost_micro_usd"], cost(10, 5));
+    let reply = world.chat(&stream_body(true)).expect(200);
+    assert!(reply.text().contains("\"hi\"") && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    assert_eq!(micro(&world.row(2), "cost_micro_usd"), cost(10, 5));
+    // A bomb is no answer.
+    let bomb = gzip(&"x".repeat(200 << 20));
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        bomb.len()
+    );
+    let bomb = [head.into_bytes(), bomb].concat();
+    world.upstream.script(move |_| Answer::raw(bomb.clone(), End::KeepAlive));
+    assert_eq!(world.chat(&chat_body()).status, 502);
+    assert!(peak_kib(&world) < 300 << 10, "{} KiB", peak_kib(&world));
+}
+
+#[test]
+fn events_are_known_by_their_first_bytes_and_other_answers_are_told_in_words() {
+    let world = World::new(honest(1, 1));
+    let stream = event(&chunk(&json!({"content": "hi"}), &json!("stop")))
+        + &event(&usage_chunk(&usage(10, 5)))
+        + "data: [DONE]\n\n";
+    for (place, kind) in ["text/plain", "application/json", "application/x-ndjson", "x"].into_iter().enumerate() {
+        let body = stream.clone();
+        world.upstream.script(move |_| Answer::text(200, kind, &body, ""));
+        let reply = world.chat(&stream_body(true)).expect(200);
+        assert!(reply.text().ends_with("data: [DONE]\n\n"), "{kind}: {}", reply.text());
+        assert_eq!(micro(&world.row(place + 1), "cost_micro_usd"), cost(10, 5));
+    }
+    let rows = [
+        (true, "{\"error\":{\"message\":\"model is not loaded\"}}".to_owned(), "model is not loaded"),
+        (true, completion(usage(10, 5)).to_string(), "does not stream"),
+        (true, "<html>login</html>".to_owned(), "a web page"),
+        (true, "Oops".to_owned(), "neither JSON nor a stream"),
+        (false, stream.clone(), "did not ask for a stream"),
+    ];
+    for (streamed, body, words) in rows {
+        let (kind, text) = (if streamed { "text/event-stream" } else { "application/json" }, body);
+        let world = World::new(move |_| Answer::text(200, kind, &text, ""));
+        let reply = world.chat(&if streamed { stream_body(true) } else { chat_body() });
+        assert_eq!(reply.status, 502, "{words}: {}", reply.text());
+        eventually(words, || world.server.log().contains(words));
+        assert_eq!(world.balance(), 5_000_000);
+    }
 }
