@@ -20,7 +20,7 @@ use super::stall::{self, Sign};
 use super::world::World;
 use crate::domain::ids::RequestId;
 use crate::domain::request::{Endpoint, InferenceRequest};
-use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, Terms, TokenCount};
+use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, TokenCount};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
@@ -68,14 +68,16 @@ async fn answer(
             return Err(e);
         }
     };
-    let (text, terms) = (asked.body.clone(), Arc::clone(&asked.terms));
+    let (text, standing, limited) = (asked.body.clone(), asked.standing, Arc::clone(&asked.limited));
     let (relay, client) = (Arc::clone(&world.relay), client.clone());
     let mut story: Story = Box::pin(async move { relay.run(&client, &caller, asked).await });
     let answered = match tokio::time::timeout(world.settings.sign_of_life, &mut story).await {
         Ok(answered) => answered,
         Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
             let late = Late { guard, text };
-            return Ok(begin_late(endpoint, request, world, arrived.id, Progress::Waiting(story, late), terms.get()));
+            let mut head = HttpResponse::Ok();
+            terms_headers(&mut head, limited.get().copied().unwrap_or(false), standing);
+            return Ok(begin_late(head, endpoint, request, world, arrived.id, Progress::Waiting(story, late)));
         }
         Err(_) => story.await,
     };
@@ -102,8 +104,8 @@ fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrive
         .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
         .collect();
     let query = request.query_string().to_owned();
-    let (request_id, began, terms) = (arrived.id, arrived.at, Arc::default());
-    Asked { request_id, endpoint, query, headers, body, idempotency: None, standing: None, began, terms }
+    let (request_id, began, limited) = (arrived.id, arrived.at, Arc::default());
+    Asked { request_id, endpoint, query, headers, body, idempotency: None, standing: None, began, limited }
 }
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -182,19 +184,15 @@ fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
 /// A stream whose head is sent before it is known whether an answer comes: it has waited long enough for a proxy
 /// to give up. What fails from here on is an event.
 fn begin_late(
+    head: HttpResponseBuilder,
     endpoint: Endpoint,
     request: &HttpRequest,
     world: &World,
     request_id: RequestId,
     progress: Progress,
-    terms: Option<&Terms>,
 ) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    if let Some(terms) = terms {
-        terms_headers(&mut response, terms.limited, terms.standing);
-    }
     let sign = Sign { at_once: true, ..sign_of(endpoint, world) };
-    let mut response = stream_response(response, endpoint, request, world, request_id, progress, sign);
+    let mut response = stream_response(head, endpoint, request, world, request_id, progress, sign);
     response.extensions_mut().insert(LoggedElsewhere);
     response
 }

@@ -124,17 +124,9 @@ pub struct Asked {
     pub standing: Option<Standing>,
     /// When it came.
     pub began: Instant,
-    /// Filled in when it is admitted.
-    pub terms: Arc<OnceLock<Terms>>,
-}
-
-/// What is known of an answer before any provider begins it: for a head that cannot wait.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// The output bound was lowered to what the balance affords.
-    pub limited: bool,
-    /// Where the key stands in its minute, if it has a limit.
-    pub standing: Option<Standing>,
+    /// Filled in when it is admitted: the output bound was lowered to what the balance affords. For a head that cannot
+    /// wait for the answer.
+    pub limited: Arc<OnceLock<bool>>,
 }
 
 /// What the client gets.
@@ -239,7 +231,7 @@ impl Relay {
             None => None,
         };
         let admitted = self.admit(caller, &request, &asked.body).await?;
-        let _ = asked.terms.set(Terms { limited: admitted.limited, standing: asked.standing });
+        let _ = asked.limited.set(admitted.limited);
         let sent = self.send(client, caller, &asked, &request, &admitted).await?;
         let (limited, streamed) = (admitted.limited, request.stream);
         let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed, claim.clone());

@@ -145,7 +145,11 @@ fn quick_failures_keep_their_status_and_whole_answers_wait() {
 
 #[test]
 fn the_late_head_says_what_was_known_by_then() {
-    let world = World::with("0.0001", &SERVE, |_| Answer::never());
+    // Whole, so that the first count, which makes the tokenizer, is not waited for.
+    let world = World::with("0.0001", &["--sign-of-life", "3"], |seen| {
+        if seen.json()["stream"] == true { Answer::never() } else { Answer::chat(usage(1, 1)) }
+    });
+    world.chat(&crate::world::chat_body()).expect(200);
     let key = world.server.ok(&["key", "create", "payer", "--rpm-limit", "7"]);
     let request = Request::post("/v1/chat/completions").key(&crate::world::text(&key, "key"));
     let head = world.server.http().open(&request.json(&stream_body(true))).head();
