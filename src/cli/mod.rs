@@ -147,3 +147,6 @@ fn usd(text: &str) -> Result<MicroUsd, String> {
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).ok_or_else(|| "a time is like 2026-04-30T14:22:01Z or 2026-04-30".to_owned())
 }
+
+#[cfg(test)]
+mod tests;
