@@ -141,7 +141,7 @@ fn a_compressed_body_is_the_body_it_was() {
     assert_eq!(world.rows().len(), 4);
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();

@@ -26,6 +26,7 @@ mod admins;
 mod auth;
 mod bad_input;
 mod bad_framing;
+mod errors;
 mod floods;
 mod upgrades;
 mod surface;
