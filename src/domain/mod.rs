@@ -15,6 +15,7 @@ pub mod number;
 pub mod lookalike;
 pub mod endpoint;
 pub mod fields;
+pub mod output_fields;
 pub mod hosted;
 mod settings;
 pub mod request;

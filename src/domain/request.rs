@@ -7,6 +7,7 @@ use super::fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, chec
 use super::hosted::{Allow, Hosted};
 use super::json::{BadJson, TopLevel};
 use super::number::{Whole, whole};
+use super::output_fields::OutputFields;
 use super::settings::is_setting;
 
 /// Why a request is refused before anything is reserved.
@@ -84,22 +85,36 @@ impl<'a> InferenceRequest<'a> {
         Ok(Self { endpoint, model, stream, include_usage, max_output, hosted, top })
     }
 
-    /// The text that is sent to a provider, with its name for the model and the output bound written
-    /// into every field that could carry one.
+    /// The text that is sent to a provider, with its name for the model and the output bound in the fields that
+    /// the client used, as far as the server does not refuse them; if that may leave the output unbounded, also in the one
+    /// that it is known to take. Of an unknown server that is the dialect's own: with a field that it ignored
+    /// alone, it would run on.
     ///
     /// Work that the provider would do on its own is left out, but for what `allow` grants.
-    pub fn for_upstream(&self, upstream_model: &str, output_bound: u64, allow: &Allow) -> Cow<'a, str> {
+    pub fn for_upstream(
+        &self,
+        upstream_model: &str,
+        output_bound: u64,
+        allow: &Allow,
+        takes: &OutputFields,
+    ) -> Cow<'a, str> {
         let mut edits = self.top.edit();
         self.hosted.leave_out(allow, &self.top, &mut edits);
         if self.model != upstream_model {
             edits.set("model", serde_json::Value::from(upstream_model).to_string());
         }
-        let is_set = |field: &str| self.top.get(field).is_some_and(|raw| raw != "null");
-        let default = self.endpoint.output_field();
-        for field in OUTPUT.iter().filter(|_| self.endpoint.generates()) {
-            if default == Some(field) || is_set(field) {
+        let used = || OUTPUT.iter().filter(|field| self.sets_bound_in(field));
+        for field in used() {
+            if takes.refuses(field) {
+                edits.remove(field);
+            } else {
                 edits.set(field, output_bound.to_string());
             }
+        }
+        if let Some(best) = takes.best(self.endpoint)
+            && !used().any(|field| takes.holds(field, self.endpoint))
+        {
+            edits.set(best, output_bound.to_string());
         }
         for field in LEAST_OUTPUT {
             if let Some(Whole::Natural(least)) = self.top.get(field).map(whole)
@@ -112,6 +127,11 @@ impl<'a> InferenceRequest<'a> {
             edits.set("stream_options", with_usage(self.top.get("stream_options")));
         }
         edits.apply().map_or(Cow::Borrowed(self.top.text()), Cow::Owned)
+    }
+
+    /// The client gave a value to this field for the output bound.
+    pub fn sets_bound_in(&self, field: &str) -> bool {
+        self.endpoint.generates() && self.top.get(field).is_some_and(|raw| raw != "null")
     }
 
     /// The fields that may reach a prompt, each with its raw value: all but known settings.

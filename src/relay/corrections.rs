@@ -205,7 +205,7 @@ mod tests {
             disabled_at: None,
             created_at: Timestamp::from_millis(0),
         };
-        Offer { provider, upstream_model: "up".into(), refuses: false }
+        Offer { provider, upstream_model: "up".into(), refuses: false, takes: Default::default() }
     }
 
     fn price(context_length: Option<u64>) -> PriceRow {

@@ -134,6 +134,11 @@ impl Failed {
         matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
     }
 
+    /// The server says that it does not take the field.
+    pub fn refuses_field(&self, field: &str) -> bool {
+        matches!(self, Self::Request(e) if e.reason.refuses_field(field))
+    }
+
     /// Tells the server's place what it says of the server, and the log what happened.
     pub fn tell(&self, slot: &Slot, request_id: RequestId, print: u64, provider: &str, sent: Instant) {
         match self {

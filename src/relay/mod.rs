@@ -20,6 +20,7 @@ mod refusal;
 mod opened;
 mod send;
 mod stream;
+mod trial;
 mod worst_case;
 mod watch;
 pub mod holds;

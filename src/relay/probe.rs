@@ -9,6 +9,8 @@ use serde_json::json;
 use super::ResolveKey;
 use super::failed::{Failed, Kind};
 use super::send::{self, Begun};
+use super::trial;
+use crate::domain::output_fields::OutputFields;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
@@ -32,6 +34,8 @@ struct Unserved {
     for_good: bool,
     /// Nothing answers there at all.
     gone: bool,
+    /// It took the request for wrong.
+    refused: bool,
 }
 
 /// Tries every endpoint of `provider` with each of its models, streaming and not. Stops at once if nothing
@@ -45,10 +49,17 @@ pub async fn probe(
     let mut probe =
         ProbeRow { reached: false, latency_ms: None, error: None, at: Timestamp::now(), endpoints: Vec::new() };
     for (model, upstream_model) in models {
-        let target = send::target_of(provider, upstream_model, resolve_key);
+        let mut target = send::target_of(provider, upstream_model, resolve_key);
         for (endpoint, stream) in ways() {
-            let began = Instant::now();
-            let result = one(client, &target, endpoint, stream).await;
+            let mut began = Instant::now();
+            let mut result = one(client, &target, endpoint, stream).await;
+            if !stream && !OutputFields::candidates(endpoint).is_empty() && tells(&result) {
+                target.takes = trial::output_fields(client, &target, endpoint).await;
+                if result.is_err() && !target.takes.is_empty() {
+                    began = Instant::now();
+                    result = one(client, &target, endpoint, stream).await;
+                }
+            }
             let total_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             if let Err(Unserved { why, gone: true, .. }) = result {
                 probe.reached = false;
@@ -59,13 +70,21 @@ pub async fn probe(
             if result.is_ok() {
                 probe.latency_ms = Some(probe.latency_ms.map_or(total_ms, |least| least.min(total_ms)));
             }
-            probe.endpoints.push(row(model, endpoint, stream, total_ms, result));
+            let row = row(model, endpoint, stream, total_ms, result);
+            let has_trials = !OutputFields::candidates(endpoint).is_empty();
+            let takes = if has_trials { target.takes.clone() } else { OutputFields::default() };
+            probe.endpoints.push(EndpointRow { takes, ..row });
         }
     }
     if probe.endpoints.iter().all(|row| row.serves != Some(true)) {
         probe.error = probe.endpoints.iter().find_map(|row| row.error.clone());
     }
     probe
+}
+
+/// The server answered, or refused what it was asked: further questions say more.
+const fn tells(result: &Result<Reported, Unserved>) -> bool {
+    matches!(result, Ok(_) | Err(Unserved { refused: true, .. }))
 }
 
 /// Every endpoint, and every way to ask it.
@@ -91,18 +110,20 @@ fn row(
         },
         reports_usage: result.as_ref().is_ok_and(Reported::is_whole),
         reports_cached: result.as_ref().is_ok_and(|r| r.cached_tokens.is_some()),
+        takes: OutputFields::default(),
         total_ms,
         error: result.err().map(|e| e.why),
     }
 }
 
 async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool) -> Result<Reported, Unserved> {
-    let unusable = |why: String| Unserved { why, for_good: true, gone: false };
-    let broke_off = |why: String| Unserved { why, for_good: false, gone: false };
+    let unusable = |why: String| Unserved { why, for_good: true, gone: false, refused: false };
+    let broke_off = |why: String| Unserved { why, for_good: false, gone: false, refused: false };
     let body = body(endpoint, &target.upstream_model, stream);
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
-    let sent =
-        Bytes::from(request.for_upstream(&target.upstream_model, output_bound(endpoint), &target.allow).into_owned());
+    let bound = output_bound(endpoint);
+    let sent = request.for_upstream(&target.upstream_model, bound, &target.allow, &target.takes);
+    let sent = Bytes::from(sent.into_owned());
     match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh).await? {
         Begun::Whole(answer) => Ok(answer.judged().believed),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
@@ -128,15 +149,15 @@ impl From<Failed> for Unserved {
             Failed::Fault(fault) => {
                 let for_good =
                     matches!(fault.kind, Kind::Unusable | Kind::UnknownModel | Kind::Settings(404 | 405 | 410 | 501));
-                Self { why: fault.why, for_good, gone: fault.kind == Kind::Unreached }
+                Self { why: fault.why, for_good, gone: fault.kind == Kind::Unreached, refused: false }
             }
             Failed::Busy { says, .. } => {
                 let why = says.map_or_else(|| "it is busy".to_owned(), |says| format!("it is busy: {says}"));
-                Self { why, for_good: false, gone: false }
+                Self { why, for_good: false, gone: false, refused: false }
             }
-            Failed::Slow(why) => Self { why, for_good: false, gone: true },
+            Failed::Slow(why) => Self { why, for_good: false, gone: true, refused: false },
             Failed::Request(e) => {
-                Self { why: format!("{}: {}", e.status, e.reason.message), for_good: true, gone: false }
+                Self { why: format!("{}: {}", e.status, e.reason.message), for_good: true, gone: false, refused: true }
             }
         }
     }
@@ -153,7 +174,7 @@ const fn output_bound(endpoint: Endpoint) -> u64 {
 fn body(endpoint: Endpoint, model: &str, stream: bool) -> String {
     let messages = json!([{"role": "user", "content": "Hi"}]);
     match endpoint {
-        Endpoint::ChatCompletions => json!({"model": model, "messages": messages, "max_tokens": 1, "stream": stream}),
+        Endpoint::ChatCompletions => json!({"model": model, "messages": messages, "stream": stream}),
         Endpoint::Completions => json!({"model": model, "prompt": "Hi", "max_tokens": 1, "stream": stream}),
         Endpoint::Embeddings => json!({"model": model, "input": "Hi"}),
         Endpoint::Responses => json!({"model": model, "input": "Hi", "max_output_tokens": 16, "stream": stream}),

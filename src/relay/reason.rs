@@ -76,6 +76,16 @@ impl Reason {
         self
     }
 
+    /// Does it say that it does not take the field, whatever its value?
+    pub fn refuses_field(&self, field: &str) -> bool {
+        let text = self.message.to_lowercase();
+        let refused = ["unsupported", "not supported", "unrecognized", "not permitted", "unexpected", "unknown"];
+        let is_named = self.param.as_deref() == Some(field) || text.contains(field);
+        let by_code =
+            self.code.as_deref().is_some_and(|code| code.starts_with("unsupported_") || code == "unknown_parameter");
+        is_named && (by_code || refused.iter().any(|word| text.contains(word)))
+    }
+
     /// Does it say that it has no such model?
     pub fn is_unknown_model(&self, upstream_model: &str) -> bool {
         if self.code.as_deref() == Some("model_not_found") {

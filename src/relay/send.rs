@@ -10,6 +10,7 @@ use super::admit::Admitted;
 use super::failed::{self, Failed, Tried, unusable};
 use super::opened;
 use super::{Asked, Caller, Refusal, Relay, ResolveKey};
+use crate::domain::output_fields::OutputFields;
 use crate::domain::request::InferenceRequest;
 use crate::meter::{Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
@@ -75,6 +76,10 @@ impl Relay {
                 Err(failed) => {
                     let print = failed::print(&asked.body, caller.account);
                     failed.tell(&slot, asked.request_id, print, &target.name, sent);
+                    if let Some(takes) = other_field(request, &target, &failed) {
+                        queue.push_front(Target { takes, ..target });
+                        continue;
+                    }
                     let is_stale = failed.is_stale();
                     if let Some(refusal) = tried.note(target.provider, failed) {
                         return Err(refusal);
@@ -99,7 +104,8 @@ impl Relay {
 
     /// Where an offer is sent, with its key.
     pub(super) fn target(&self, offer: &Offer) -> Target {
-        target_of(&offer.provider, &offer.upstream_model, self.resolve_key)
+        let target = target_of(&offer.provider, &offer.upstream_model, self.resolve_key);
+        Target { takes: offer.takes.clone(), ..target }
     }
 }
 
@@ -114,12 +120,22 @@ pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_ke
         max_concurrent: provider.max_concurrent,
         ca_pem: provider.ca_pem.clone(),
         allow: provider.allow.clone(),
+        takes: OutputFields::default(),
     }
+}
+
+/// A server of which nothing is known refused the field for the output bound that we wrote and the client did not:
+/// the one to use in its place.
+fn other_field(request: &InferenceRequest<'_>, target: &Target, failed: &Failed) -> Option<OutputFields> {
+    let [ours, other] = OutputFields::candidates(request.endpoint) else { return None };
+    let was_ours = target.takes.is_empty() && !request.sets_bound_in(ours);
+    (was_ours && failed.refuses_field(ours)).then(|| OutputFields::instead(ours, other))
 }
 
 /// The request as this server gets it; as it came, if nothing is to be changed.
 fn body_for(target: &Target, asked: &Asked, request: &InferenceRequest<'_>, admitted: &Admitted) -> Bytes {
-    match request.for_upstream(&target.upstream_model, admitted.bounds.completion_tokens, &target.allow) {
+    match request.for_upstream(&target.upstream_model, admitted.bounds.completion_tokens, &target.allow, &target.takes)
+    {
         std::borrow::Cow::Borrowed(_) => asked.body.clone(),
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     }

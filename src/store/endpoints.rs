@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{StoreError, events};
 use crate::domain::ids::ProviderId;
+use crate::domain::output_fields::OutputFields;
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 
@@ -24,6 +25,8 @@ pub struct EndpointRow {
     pub reports_usage: bool,
     /// It reported how much of the prompt it read from a cache.
     pub reports_cached: bool,
+    /// The fields for the output bound that it takes.
+    pub takes: OutputFields,
     /// Until the answer was whole, in milliseconds.
     pub total_ms: u64,
     /// Why it does not serve it.
@@ -65,7 +68,7 @@ pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow, actor: &
     conn.prepare_cached("DELETE FROM provider_endpoints WHERE provider_id = ?1")?.execute([id])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO provider_endpoints (provider_id, model, endpoint, stream, serves, reports_usage, reports_cached, \
-         total_ms, error, probed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         total_ms, error, probed_at, output_fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for row in &probe.endpoints {
         insert.execute(params![
@@ -79,6 +82,7 @@ pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow, actor: &
             row.total_ms,
             row.error,
             probe.at.millis(),
+            row.takes.text(),
         ])?;
     }
     Ok(())
@@ -111,7 +115,7 @@ pub fn last_probe(conn: &Connection, provider: ProviderId) -> Result<Option<Prob
         .optional()?;
     let Some(mut probe) = probe else { return Ok(None) };
     let mut statement = conn.prepare_cached(
-        "SELECT model, endpoint, stream, serves, reports_usage, reports_cached, total_ms, error \
+        "SELECT model, endpoint, stream, serves, reports_usage, reports_cached, total_ms, error, output_fields \
          FROM provider_endpoints WHERE provider_id = ?1",
     )?;
     let rows = statement.query_map([provider.to_i64()], |row| {
@@ -124,6 +128,7 @@ pub fn last_probe(conn: &Connection, provider: ProviderId) -> Result<Option<Prob
             reports_cached: row.get(5)?,
             total_ms: row.get(6)?,
             error: row.get(7)?,
+            takes: row.get::<_, Option<String>>(8)?.as_deref().map(OutputFields::from_text).unwrap_or_default(),
         })
     })?;
     probe.endpoints = rows.collect::<rusqlite::Result<_>>()?;

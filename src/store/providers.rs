@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{StoreError, accounts, endpoints, events};
 use crate::domain::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::output_fields::OutputFields;
 use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -49,6 +50,8 @@ pub struct Offer {
     pub upstream_model: String,
     /// The last probe found that it does not serve the endpoint that was asked for.
     pub refuses: bool,
+    /// Where it found that it takes the output bound.
+    pub takes: OutputFields,
 }
 
 const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
@@ -76,7 +79,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
 /// SQLite fails.
 pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0 FROM provider_models m \
+        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields \
+         FROM provider_models m \
          JOIN providers p ON p.id = m.provider_id \
          LEFT JOIN provider_endpoints e ON e.provider_id = m.provider_id AND e.model = m.model \
          AND e.endpoint = ?2 AND e.stream = ?3 \
@@ -84,7 +88,8 @@ pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) 
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
-        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(11)?, refuses: row.get(12)? })
+        let takes = row.get::<_, Option<String>>(13)?.as_deref().map(OutputFields::from_text).unwrap_or_default();
+        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(11)?, refuses: row.get(12)?, takes })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::domain::hosted::Allow;
 use crate::domain::ids::ProviderId;
+use crate::domain::output_fields::OutputFields;
 use crate::domain::secret::Secret;
 
 /// Where a request can be sent.
@@ -29,6 +30,8 @@ pub struct Target {
     pub ca_pem: Option<Arc<str>>,
     /// What it may be asked to do beside generating.
     pub allow: Allow,
+    /// Where it takes the output bound, as far as that is known.
+    pub takes: OutputFields,
 }
 
 /// What a failure says of a server.
@@ -334,6 +337,7 @@ mod tests {
             max_concurrent,
             ca_pem: None,
             allow: Allow::default(),
+            takes: OutputFields::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod headers;
 mod hangup;
 mod affordable;
 mod bounds;
+mod output_bound;
 mod credit;
 mod idempotency;
 mod caps;

@@ -157,7 +157,7 @@ pub struct Stream {
     events: usize,
     usage: Option<Value>,
     timings: Option<Value>,
-    finish: bool,
+    finish: Option<&'static str>,
     done: bool,
     pause: Duration,
     gate: Option<(usize, Gate)>,
@@ -174,7 +174,7 @@ impl Stream {
             events,
             usage: None,
             timings: None,
-            finish: true,
+            finish: Some("stop"),
             done: true,
             pause: Duration::ZERO,
             gate: None,
@@ -194,7 +194,12 @@ impl Stream {
 
     /// Without a finish reason.
     pub fn unfinished(self) -> Self {
-        Self { finish: false, ..self }
+        Self { finish: None, ..self }
+    }
+
+    /// Cut off at its bound.
+    pub fn cut_off(self) -> Self {
+        Self { finish: Some("length"), ..self }
     }
 
     /// Without `[DONE]`.
@@ -240,8 +245,8 @@ impl Stream {
                 return self.broken(steps);
             }
         }
-        if self.finish {
-            let mut last = chunk(&json!({}), &json!("stop"));
+        if let Some(finish) = self.finish {
+            let mut last = chunk(&json!({}), &json!(finish));
             if let Some(timings) = &self.timings {
                 last["timings"] = timings.clone();
             }

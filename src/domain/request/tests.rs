@@ -111,7 +111,7 @@ fn each_dialect_is_bounded_in_its_own_field() {
     for (endpoint, body, max_output, upstream) in rows {
         match InferenceRequest::read(endpoint, body.as_bytes()) {
             Ok(r) => assert_eq!(
-                (r.max_output, &*r.for_upstream("m", 9, &Allow::default())),
+                (r.max_output, &*r.for_upstream("m", 9, &Allow::default(), &OutputFields::default())),
                 (max_output, upstream),
                 "{body}"
             ),
@@ -198,7 +198,9 @@ fn only_three_things_are_edited() {
     ];
     for (body, upstream) in rows {
         match read(body) {
-            Ok(request) => assert_eq!(request.for_upstream("up", 9, &Allow::default()), upstream),
+            Ok(request) => {
+                assert_eq!(request.for_upstream("up", 9, &Allow::default(), &OutputFields::default()), upstream)
+            }
             Err(e) => panic!("{body}: {e}"),
         }
     }
@@ -312,7 +314,7 @@ fn a_field_of_ours_has_one_spelling_and_one_place() {
     ] {
         let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,{more}}}"#);
         match read(&body) {
-            Ok(request) => assert_eq!(request.for_upstream("m", 9, &Allow::default()), body),
+            Ok(request) => assert_eq!(request.for_upstream("m", 9, &Allow::default(), &OutputFields::default()), body),
             Err(e) => panic!("{body}: {e}"),
         }
     }
@@ -323,7 +325,7 @@ fn every_name_of_the_bound_is_bounded() {
     for field in OUTPUT {
         let body = format!(r#"{{"{field}":4000,"model":"m","messages":[1]}}"#);
         let bounded = match read(&body) {
-            Ok(request) => request.for_upstream("m", 9, &Allow::default()).into_owned(),
+            Ok(request) => request.for_upstream("m", 9, &Allow::default(), &OutputFields::default()).into_owned(),
             Err(e) => panic!("{body}: {e}"),
         };
         assert!(bounded.contains(&format!(r#""{field}":9"#)) && !bounded.contains("4000"), "{bounded}");
@@ -331,11 +333,17 @@ fn every_name_of_the_bound_is_bounded() {
     for field in LEAST_OUTPUT {
         let body = format!(r#"{{"model":"m","messages":[1],"max_tokens":9,"{field}":4000}}"#);
         let expected = body.replace("4000", "9");
-        assert_eq!(read(&body).map(|r| r.for_upstream("m", 9, &Allow::default()).into_owned()), Ok(expected));
+        assert_eq!(
+            read(&body).map(|r| r.for_upstream("m", 9, &Allow::default(), &OutputFields::default()).into_owned()),
+            Ok(expected)
+        );
     }
     let body = r#"{"model":"m","messages":[1],"max_tokens":-1}"#;
     let expected = r#"{"model":"m","messages":[1],"max_tokens":9}"#.to_owned();
-    assert_eq!(read(body).map(|r| r.for_upstream("m", 9, &Allow::default()).into_owned()), Ok(expected));
+    assert_eq!(
+        read(body).map(|r| r.for_upstream("m", 9, &Allow::default(), &OutputFields::default()).into_owned()),
+        Ok(expected)
+    );
 }
 
 #[test]
@@ -404,8 +412,12 @@ fn hosted_work_is_left_out_or_refused_unless_it_is_allowed() {
         let text = body(endpoint, &asked);
         let request = InferenceRequest::read(endpoint, text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert_eq!(request.lacking(&Allow::default()), None, "{asked}");
-        assert_eq!(request.for_upstream("m", 9, &Allow::default()), body(endpoint, &left), "{asked}");
-        assert_eq!(request.for_upstream("m", 9, &allow(&names)), text, "{asked}");
+        assert_eq!(
+            request.for_upstream("m", 9, &Allow::default(), &OutputFields::default()),
+            body(endpoint, &left),
+            "{asked}"
+        );
+        assert_eq!(request.for_upstream("m", 9, &allow(&names), &OutputFields::default()), text, "{asked}");
     }
     // endpoint, asked → the field that is named, allowed with
     let refused = [

@@ -147,6 +147,7 @@ async fn a_model_is_offered_where_a_provider_serves_it() {
         serves,
         reports_usage: false,
         reports_cached: false,
+        takes: Default::default(),
         total_ms: 1,
         error: None,
     };
