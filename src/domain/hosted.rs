@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::endpoint::Endpoint;
 use super::json::{Edits, TopLevel};
+use super::lookalike::lookalike;
 use super::request::BadRequest;
 
 /// Fields that are left out.
@@ -25,13 +26,19 @@ const REFUSED: &[&str] = &[
     "search_parameters",
     "enable_search",
     "session_params",
-    "chat_template",
+    TEMPLATE,
     "container",
     "mcp_servers",
     "inference_geo",
     "previous_response_id",
     "conversation",
 ];
+
+/// A template is a program: a few bytes of it can write a prompt of any length. Servers take one under these names,
+/// and among the arguments of their own (vLLM).
+const TEMPLATE: &str = "chat_template";
+const TEMPLATE_TOO: &[&str] = &["chat_template_str", "instruction_template_str"];
+const TEMPLATE_ARGUMENTS: &str = "chat_template_kwargs";
 
 /// Tools by the beginning of their type.
 const TOOLS: &[&str] = &[
@@ -132,11 +139,19 @@ struct Head<'a> {
 
 /// The keys that are read here.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
-    LEFT_OUT.iter().chain(REFUSED).copied().chain(["tools", "tool_choice"])
+    LEFT_OUT.iter().chain(REFUSED).chain(TEMPLATE_TOO).copied().chain(["tools", "tool_choice"])
 }
 
 fn is_asked(raw: &str) -> bool {
     !matches!(raw, "null" | "false" | "[]" | "{}" | "\"\"")
+}
+
+/// A template's arguments hold another template, however its name is written, or cannot be read.
+fn brings_template(arguments: &str) -> bool {
+    let is_template = |name: &str| name == TEMPLATE || lookalike(name, [TEMPLATE]).is_some();
+    arguments.starts_with('{')
+        && TopLevel::read_str(arguments)
+            .map_or(true, |inner| inner.iter().any(|(name, raw)| is_template(name) && is_asked(raw)))
 }
 
 impl Hosted {
@@ -147,6 +162,10 @@ impl Hosted {
             fields: LEFT_OUT.iter().filter(asked).copied().collect(),
             tools: Vec::new(),
         };
+        hosted.needed.extend(TEMPLATE_TOO.iter().filter(asked).map(|field| (TEMPLATE, *field)));
+        if top.get(TEMPLATE_ARGUMENTS).is_some_and(brings_template) {
+            hosted.needed.push((TEMPLATE, TEMPLATE_ARGUMENTS));
+        }
         if endpoint == Endpoint::Responses && top.get("prompt").is_some_and(is_asked) {
             hosted.needed.push(("prompt", "prompt"));
         }

@@ -1,7 +1,7 @@
 //! Prices: micro-USD per 1,000,000 tokens, and the one division that turns tokens into money.
 
 use super::money::MicroUsd;
-use super::usage::{Bounds, Usage};
+use super::usage::{Bounds, CacheWrites, Usage};
 
 /// The price of a model, as one version of it says. All in micro-USD per 1,000,000 tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Price {
         }
     }
 
-    /// `usage`, with as much of its prompt as `most` pays for beside its output; the part that was not cached first.
+    /// `usage`, with as much of its prompt as `most` pays for beside its output: first the part that the cache has no
+    /// part in, then what was written to it, then what was read from it.
     pub fn within(&self, usage: Usage, most: MicroUsd) -> Usage {
         if self.cost(usage) <= most {
             return usage;
@@ -88,9 +89,13 @@ impl Price {
             taken
         };
         let cached = usage.cached_tokens.min(usage.prompt_tokens);
-        let uncached = take(usage.prompt_tokens - cached, self.input);
+        let written = usage.cache_writes.within(usage.prompt_tokens - cached);
+        let plain = take(usage.prompt_tokens - cached - written.all(), self.input);
+        let short = take(written.short, self.write());
+        let hour = take(written.hour, self.cache_write_1h.unwrap_or(self.write()));
         let cached_tokens = take(cached, self.cache_read.unwrap_or(self.input));
-        Usage { prompt_tokens: uncached.saturating_add(cached_tokens), cached_tokens, ..usage }
+        let prompt_tokens = [short, hour, cached_tokens].into_iter().fold(plain, u64::saturating_add);
+        Usage { prompt_tokens, cached_tokens, cache_writes: CacheWrites { short, hour }, ..usage }
     }
 
     /// Nothing is ever charged for this model.
@@ -167,7 +172,7 @@ mod tests {
         let both = Price { cache_write_1h: some(6_000_000), ..minutes };
         let hour = Price { cache_write_1h: some(6_000_000), ..plain };
         // 1,000 tokens: 100 read, 200 written for minutes, 300 for an hour, 400 neither; 10 generated.
-        let cache_writes = crate::domain::usage::CacheWrites { short: 200, hour: 300 };
+        let cache_writes = CacheWrites { short: 200, hour: 300 };
         let used = Usage { cache_writes, ..usage(1_000, 100, 10) };
         let rows = [(plain, 2_880), (minutes, 3_255), (both, 3_930), (hour, 3_780)];
         for (price, micro) in rows {
@@ -265,13 +270,19 @@ mod tests {
         fn what_is_cut_to_a_hold_costs_no_more_and_nearly_all_of_it(
             input in 1..10_000_000i64, output in 0..10_000_000i64, cache in proptest::option::of(0..10_000_000i64),
             prompt in 0..100_000u64, cached in 0..100_000u64, completion in 0..1_000u64, held in 0..1_000_000i64,
+            write in proptest::option::of(0..10_000_000i64), hour in proptest::option::of(0..10_000_000i64),
+            short in 0..100_000u64, long in 0..100_000u64,
         ) {
-            let (price, held) = (price(input, output, cache), MicroUsd::new(held));
-            let all = usage(prompt, cached.min(prompt), completion);
+            let (cache_write, cache_write_1h) = (write.map(MicroUsd::new), hour.map(MicroUsd::new));
+            let price = Price { cache_write, cache_write_1h, ..price(input, output, cache) };
+            let held = MicroUsd::new(held);
+            let cached = cached.min(prompt);
+            let cache_writes = CacheWrites { short, hour: long }.within(prompt - cached);
+            let all = Usage { cache_writes, ..usage(prompt, cached, completion) };
             let cut = price.within(all, held);
             if price.cost(usage(0, 0, completion)) <= held {
                 proptest::prop_assert!(price.cost(cut) <= held);
-                proptest::prop_assert!(cut == all || held.less(price.cost(cut)) <= MicroUsd::new(input.max(cache.unwrap_or(0)) / 1_000_000 + 1));
+                proptest::prop_assert!(cut == all || held.less(price.cost(cut)) <= MicroUsd::new(price.dearest_prompt().micro() / 1_000_000 + 1));
             }
         }
 
@@ -284,7 +295,7 @@ mod tests {
         ) {
             let (cache_write, cache_write_1h) = (write.map(MicroUsd::new), hour.map(MicroUsd::new));
             let price = Price { cache_write, cache_write_1h, ..price(input, output, cache) };
-            let cache_writes = crate::domain::usage::CacheWrites { short, hour: long };
+            let cache_writes = CacheWrites { short, hour: long };
             let bounds = Bounds { prompt_tokens: 50_000, completion_tokens: 50_000 };
             let used = bounds.clamp(Usage { cache_writes, ..usage(prompt, cached, completion) });
             proptest::prop_assert!(price.cost(used) <= price.ceiling(bounds));

@@ -50,6 +50,8 @@ pub struct InferenceRequest<'a> {
     /// The most output tokens the client asked for.
     pub max_output: Option<u64>,
     hosted: Hosted,
+    /// The answer begins with the prompt.
+    pub echoes: bool,
     top: TopLevel<'a>,
 }
 
@@ -82,7 +84,10 @@ impl<'a> InferenceRequest<'a> {
         let stream = endpoint.generates() && boolean(&top, "stream")?;
         let include_usage = endpoint.usage_is_asked_for() && asked_for_usage(&top)?;
         let hosted = Hosted::read(endpoint, &top)?;
-        Ok(Self { endpoint, model, stream, include_usage, max_output, hosted, top })
+        // Servers take 1 and "true" for true.
+        let echoes =
+            endpoint == Endpoint::Completions && top.get("echo").is_some_and(|raw| !matches!(raw, "null" | "false"));
+        Ok(Self { endpoint, model, stream, include_usage, max_output, echoes, hosted, top })
     }
 
     /// The text that is sent to a provider, with its name for the model and the output bound in the fields that

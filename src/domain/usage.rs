@@ -188,12 +188,16 @@ impl Metered {
         Self {
             usage: bounds.clamp(usage),
             metered_by: if reported.is_whole() { MeteredBy::Provider } else { MeteredBy::Estimate },
-            flagged: above(reported.prompt_tokens, bounds.prompt_tokens)
+            flagged: above(reported.prompt_tokens, bounds.prompt_tokens.saturating_add(TEMPLATES_OWN_WORDS))
                 || above(reported.completion_tokens, bounds.completion_tokens)
-                || above(reported.cached_tokens, usage.prompt_tokens),
+                || above(reported.cached_tokens, usage.prompt_tokens)
+                || above(reported.cache_writes.map(CacheWrites::all), usage.prompt_tokens),
         }
     }
 }
+
+/// What a template may add of its own, in tokens: it is not billed, but who reports it tells no untruth.
+const TEMPLATES_OWN_WORDS: u64 = 512;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -322,7 +326,8 @@ mod tests {
             (reported(None, None, None), (7, 0, 8, MeteredBy::Estimate, false)),
             (reported(Some(10), None, None), (10, 0, 8, MeteredBy::Estimate, false)),
             (reported(Some(100), Some(100), Some(50)), (100, 100, 50, MeteredBy::Provider, false)),
-            (reported(Some(101), None, Some(5)), (100, 0, 5, MeteredBy::Provider, true)),
+            (reported(Some(612), None, Some(5)), (100, 0, 5, MeteredBy::Provider, false)),
+            (reported(Some(613), None, Some(5)), (100, 0, 5, MeteredBy::Provider, true)),
             (reported(Some(100), None, Some(1_000_000_000)), (100, 0, 50, MeteredBy::Provider, true)),
             (reported(Some(10), Some(11), Some(5)), (10, 10, 5, MeteredBy::Provider, true)),
         ];

@@ -22,6 +22,8 @@
 //! | `fields` | named fields of a provider's object, and the edits made to it |
 //! | [`prompt`] | a prompt taken apart: messages, texts, media |
 //! | [`media`] | kinds of media, and what each may count as |
+//! | [`enlarge`] | what makes pictures and films larger than usual |
+//! | [`growth`] | where a prompt has more tokens than its request has bytes |
 //! | `walk` | a walk through JSON with its structure in sight |
 //! | `scan` | a flat look at JSON bytes that validates nothing |
 
@@ -43,6 +45,8 @@ pub mod tokens;
 pub mod vocabulary;
 pub mod prompt;
 pub mod media;
+pub mod enlarge;
+pub mod growth;
 mod walk;
 pub mod sse;
 mod fields;

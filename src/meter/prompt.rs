@@ -61,7 +61,7 @@ pub fn media(request: &InferenceRequest<'_>) -> Vec<Medium> {
 }
 
 /// The fields whose parts are read as parts; all others are text, whatever their keys are called.
-fn holds_parts(name: &str) -> bool {
+pub(super) fn holds_parts(name: &str) -> bool {
     matches!(name, "messages" | "input" | "prompt" | "system" | "instructions")
 }
 

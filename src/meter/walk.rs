@@ -69,6 +69,18 @@ pub fn pieces(raw: &str, mut each: impl FnMut(&str) -> bool) {
     each(rest);
 }
 
+/// The letters of the strings in some JSON, each with the bytes that it takes there. What stands between the strings
+/// is taken for letters too.
+pub fn decoded_letters(json: &str) -> impl Iterator<Item = (char, usize)> {
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        let letter = rest.chars().next()?;
+        let (letter, length) = if letter == '\\' { escape(rest) } else { (letter, letter.len_utf8()) };
+        rest = rest.get(length..).unwrap_or_default();
+        Some((letter, length))
+    })
+}
+
 /// The character that an escape stands for, and the bytes that it takes.
 fn escape(text: &str) -> (char, usize) {
     let unit = |at: usize| text.get(at..at + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok());

@@ -39,6 +39,8 @@ pub struct Bill {
     pub(super) bounds: Bounds,
     pub(super) hold: OpenHold,
     pub(super) streamed: bool,
+    /// The answer begins with the prompt.
+    pub(super) echoes: bool,
     /// The client's idempotency key, taken until the charge is durable.
     pub(super) claim: Option<Arc<Claim>>,
     pub(super) times: Times,
@@ -63,6 +65,11 @@ impl Bill {
             let count = counting::prompt_tokens(self.endpoint, &self.request, u64::MAX);
             self.relay.corrections.of_server(&self.offer, count)
         };
+        let count_completion = || {
+            let echoed =
+                if self.echoes { counting::prompt_tokens(self.endpoint, &self.request, u64::MAX).tokens } else { 0 };
+            count_completion().saturating_sub(echoed)
+        };
         let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
         let flagged = metered.flagged || judged.denies(metered.usage);
         self.learn(judged.believed, flagged);
@@ -74,11 +81,19 @@ impl Bill {
     /// billed, and it is no fault of the server.
     fn covered(&mut self, usage: Usage) -> Usage {
         let price = &self.offered.price.price;
-        let payer = Payer { account: self.account, key: self.key_id, key_is_limited: self.key_is_limited };
+        // A key may have got its limit since.
+        let key_is_limited = self.key_is_limited || self.relay.capped.contains(self.key_id);
+        let payer = Payer { account: self.account, key: self.key_id, key_is_limited };
         if let Err(e) = self.relay.cover(&mut self.hold, payer, price.cost(usage)) {
             tracing::warn!(request_id = %self.request_id, error = %e, "a hold could not grow");
         }
         price.within(usage, self.hold.amount())
+    }
+
+    /// The most tokens that an answer can show. A prompt that is said again was not generated.
+    pub(super) const fn longest_output(&self) -> u64 {
+        let echoed = if self.echoes { self.bounds.prompt_tokens } else { 0 };
+        self.bounds.completion_tokens.saturating_add(echoed)
     }
 
     /// Remembers what the server made of the prompt.

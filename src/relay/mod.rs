@@ -235,7 +235,7 @@ impl Relay {
         let _ = asked.limited.set(admitted.limited);
         let sent = self.send(client, caller, &asked, &request, &admitted).await?;
         let (limited, streamed) = (admitted.limited, request.stream);
-        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, streamed, claim.clone());
+        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, &request, claim.clone());
         let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));
         let answer = match begun {
             Begun::Whole(answer) => settle_whole(bill, answer, record).await?,
@@ -277,7 +277,7 @@ impl Relay {
         asked: &Asked,
         admitted: Admitted,
         sent: Sent,
-        streamed: bool,
+        request: &InferenceRequest<'_>,
         claim: Option<Arc<Claim>>,
     ) -> (Bill, Begun, crate::upstream::Slot) {
         let bill = Bill {
@@ -292,15 +292,16 @@ impl Relay {
             offer: sent.offer,
             bounds: admitted.bounds,
             hold: admitted.hold,
-            streamed,
+            streamed: request.stream,
+            echoes: request.echoes,
             claim,
             times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
         };
-        let mut begun = sent.begun;
+        let Sent { mut begun, slot, .. } = sent;
         if let Begun::Stream { meter, .. } = &mut begun {
-            meter.bound_output(bill.bounds.completion_tokens);
+            meter.bound_output(bill.longest_output());
         }
-        (bill, begun, sent.slot)
+        (bill, begun, slot)
     }
 
     /// Waits until all that was settled is durable, for some seconds at the most: what clients left

@@ -7,7 +7,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::request::InferenceRequest;
 use crate::domain::usage::Bounds;
-use crate::meter::prompt;
+use crate::meter::{enlarge, growth, prompt};
 use crate::store::prices::PriceRow;
 
 /// If neither the client nor the model says how long an answer may be.
@@ -16,8 +16,8 @@ const DEFAULT_OUTPUT: u64 = 8_192;
 /// The worst case of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorstCase {
-    /// The most tokens that a report of it is believed to have: a token is at least a byte, and each medium has a
-    /// bound of its own. The context length is no bound of a report: an operator may have set it too low.
+    /// The most tokens that a report of it is believed to have: a token is at least a byte of what a tokenizer gets to
+    /// see, and each medium has a bound of its own. The context length is no bound of a report: an operator may have set it too low.
     pub bounds: Bounds,
     /// The prompt tokens that are paid for in advance: no more than fit the model's context.
     pub prompt_held: u64,
@@ -36,8 +36,11 @@ impl WorstCase {
     /// Of a request to a model that takes `context` tokens.
     pub fn of(request: &InferenceRequest<'_>, price: &PriceRow, context: Option<u64>) -> Self {
         let bytes = u64::try_from(request.size()).unwrap_or(u64::MAX);
-        let media = prompt::media(request).into_iter().map(|medium| medium.most_tokens());
-        let prompt_tokens = media.fold(bytes, u64::saturating_add);
+        let media = prompt::media(request);
+        let largest = if media.is_empty() { 0 } else { enlarge::largest(request) };
+        let media = media.into_iter().map(|medium| enlarge::most_tokens(medium, largest));
+        let text = bytes.saturating_add(growth::beyond_bytes(request));
+        let prompt_tokens = media.fold(text, u64::saturating_add);
         let context = context.unwrap_or(u64::MAX);
         let completion_tokens = match request.max_output {
             _ if !request.endpoint.generates() => 0,

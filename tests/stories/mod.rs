@@ -22,6 +22,7 @@ mod idempotency;
 mod caps;
 mod withdrawals;
 mod refunds;
+mod sizes;
 mod debits;
 mod admins;
 mod auth;

@@ -441,6 +441,14 @@ fn hosted_work_is_left_out_or_refused_unless_it_is_allowed() {
         (Messages, r#","mcp_servers":[{"type":"url","url":"http://x"}]"#, "mcp_servers", "mcp_servers"),
         (Chat, r#","models":["dear"]"#, "models", "models"),
         (Chat, r#","chat_template":"{{x}}""#, "chat_template", "chat_template"),
+        (Chat, r#","chat_template_str":"{{x}}""#, "chat_template_str", "chat_template"),
+        (Chat, r#","chat_template_kwargs":{"Chat_Template":"{{x}}"}"#, "chat_template_kwargs", "chat_template"),
+        (
+            Chat,
+            r#","chat_template_kwargs":{"chat_template":"{{x}}","x":1,"x":2}"#,
+            "chat_template_kwargs",
+            "chat_template",
+        ),
         (Chat, r#","web_search_options":{"search_context_size":"high"}"#, "web_search_options", "web_search_options"),
     ];
     for (endpoint, asked, param, name) in refused {
