@@ -122,6 +122,7 @@ fn is_list(value: &HeaderValue, commas: bool) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::type_complexity, reason = "tables of a test")]
 mod tests {
     use super::*;
 

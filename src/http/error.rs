@@ -23,8 +23,8 @@ pub struct ApiError {
     status: StatusCode,
     kind: &'static str,
     code: Option<&'static str>,
-    param: Option<String>,
-    message: String,
+    param: Option<Box<str>>,
+    message: Box<str>,
     /// For `Retry-After`.
     retry_after: Option<Duration>,
     /// Asking again cannot help: tells the SDKs.
@@ -63,7 +63,7 @@ impl ApiError {
             kind,
             code: None,
             param: None,
-            message: message.into(),
+            message: message.into().into(),
             retry_after: None,
             final_: false,
             standing: None,
@@ -90,7 +90,7 @@ impl ApiError {
     /// 400: something is wrong with the request; `param` names the field.
     pub fn invalid(param: Option<&str>, message: impl Into<String>) -> Self {
         let mut e = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
-        e.param = param.map(str::to_owned);
+        e.param = param.map(Into::into);
         e
     }
 
@@ -103,7 +103,7 @@ impl ApiError {
     /// 401: two keys of this server, and no telling which one is meant.
     pub fn two_keys() -> Self {
         let message = "Authorization and x-api-key carry two different keys of this server: send one of them";
-        Self { message: message.to_owned(), ..Self::unauthorized() }
+        Self { message: message.into(), ..Self::unauthorized() }
     }
 
     /// 405: a known path, and a method that it does not take.
@@ -153,14 +153,14 @@ impl ApiError {
     /// 409: it is there already, or was decided already; `param` names the field.
     pub fn conflict(param: Option<&str>, message: impl Into<String>) -> Self {
         let mut e = Self::new(StatusCode::CONFLICT, "conflict_error", message);
-        e.param = param.map(str::to_owned);
+        e.param = param.map(Into::into);
         e
     }
 
     /// The same, naming the field at fault: where the store refuses a value (400, 409).
     pub fn of_field(mut self, param: &str) -> Self {
         if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) && self.param.is_none() {
-            self.param = Some(param.to_owned());
+            self.param = Some(param.into());
         }
         self
     }

@@ -164,12 +164,8 @@ fn origin(headers: &HeaderMap) -> String {
 
 /// The beginning of a text that a client sent.
 fn cut(text: &str, most: usize) -> String {
-    let mut cut: String = text.chars().filter(|c| !c.is_control()).collect();
-    if cut.len() > most {
-        cut.truncate(cut.floor_char_boundary(most));
-        cut.push('…');
-    }
-    cut
+    let printable: String = text.chars().filter(|c| !c.is_control()).collect();
+    super::error::shortened(&printable, most).into_owned()
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn a_refused_request_has_its_line_too() {
 fn prompts_and_secrets_are_nowhere() {
     let answer = |seen: &crate::world::upstream::Seen| {
         if seen.text().contains("break") {
-            return Answer::json(500, &json!({"error": {"message": "canary-said by the provider"}}));
+            return Answer::json(500, &json!({"error": {"message": "the provider's own words"}}));
         }
         let word = crate::world::answer::chunk(&json!({"content": "canary-said"}), &Value::Null);
         let mut answer = Stream::new(1).usage(usage(10, 1)).answer();
@@ -136,6 +136,8 @@ fn prompts_and_secrets_are_nowhere() {
         places.push(("the data directory", std::fs::read(entry.unwrap().path()).unwrap()));
     }
     places.push(("the backup", std::fs::read(&copy).unwrap()));
+    // What a server says of its own failure is for the operator.
+    assert!(world.server.log().contains("the provider's own words"));
     for (place, bytes) in places {
         for secret in &secrets {
             assert!(crate::world::http::find(&bytes, secret.as_bytes()).is_none(), "{secret} in {place}");
