@@ -82,7 +82,8 @@ CREATE TABLE prices (
 CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
 
 -- Who serves and earns. `api_key` is what the provider asks for (or `env:VARIABLE`), `flagged` counts
--- the requests whose reported usage was above what the request could have used. `ca_pem` holds the certificates of
+-- the requests whose reported usage was out of bounds (above what they could have used, or zero for what was sent or
+-- delivered), and those whose output went on beyond its bound. `ca_pem` holds the certificates of
 -- a private authority that is trusted for it: they travel with a backup, and no file can go missing. `allow` names
 -- the fields and tools, with blanks between them, whose work at the provider may be asked for.
 CREATE TABLE providers (

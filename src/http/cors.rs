@@ -37,7 +37,7 @@ const USUAL_HEADERS: HeaderValue = HeaderValue::from_static(
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, request-id, x-cost-micro-usd, x-balance-micro-usd, x-max-tokens-limited, x-should-retry, \
      x-idempotent-replay-of, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, \
-     x-ratelimit-reset-requests, x-ratelimit-reset-spend, allow, link, retry-after",
+     x-ratelimit-reset-requests, x-ratelimit-reset-spend, x-counted-by, allow, link, retry-after",
 );
 /// What the answer to a preflight depends on.
 const VARIES: HeaderValue = HeaderValue::from_static(

@@ -39,7 +39,8 @@ pub struct ProviderView {
     recent: Recent,
     earned_micro_usd: MicroUsd,
     last_error: Option<String>,
-    /// Requests whose reported usage was above what they could have used.
+    /// Requests whose reported usage was above what they could have used, or zero for what was sent or delivered, or
+    /// whose output went on beyond its bound.
     flagged: u64,
     /// What it reports beside what is counted, for each model.
     recounts: Vec<Recount>,

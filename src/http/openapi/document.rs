@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::routes::{Answer, Auth, Body, ROUTES, Route};
-use super::{parameters, requests, wire};
+use super::routes::{Auth, Body, ROUTES, Route};
+use super::{answers, parameters, requests, wire};
 use crate::http::{
     admin, admin_withdrawals, earnings, invites, key_body, keys, models, overview, payments, public, quote, session,
     stats, withdrawals,
@@ -79,7 +79,7 @@ fn operation(route: &Route) -> Value {
         "summary": route.says,
         "tags": [tag(route.auth)],
         "parameters": parameters,
-        "responses": responses(route),
+        "responses": answers::of_route(route),
         "security": if route.auth == Auth::Nobody { json!([]) } else { json!([{"bearer": []}, {"header": []}]) },
     });
     if let (Body::Json(schema) | Body::Maybe(schema), Some(operation)) = (route.body, operation.as_object_mut()) {
@@ -101,103 +101,8 @@ fn id(route: &Route) -> String {
     format!("{}{path}", route.method)
 }
 
-fn responses(route: &Route) -> Map<String, Value> {
-    let mut responses = Map::new();
-    let (status, answer) = answer(route.answer);
-    responses.insert(status.to_string(), answer);
-    let envelope = if route.path.starts_with("/v1/messages") { "AnthropicError" } else { "Error" };
-    for status in errors(route) {
-        responses.insert(
-            status.to_string(),
-            json!({
-                "description": meaning(status),
-                "content": {"application/json": {"schema": reference(envelope)}},
-            }),
-        );
-    }
-    responses
-}
-
-/// What follows from who may ask, what is read, and what is in the path.
-fn errors(route: &Route) -> Vec<u16> {
-    let mut errors = route.errors.to_vec();
-    errors.extend([500, 503]);
-    if route.auth != Auth::Nobody {
-        errors.extend([401, 403, 429]);
-    }
-    if route.body != Body::None {
-        errors.extend([400, 408, 413]);
-    }
-    if !route.query.is_empty() || route.errors.contains(&422) {
-        errors.push(400);
-    }
-    if route.path.contains('{') {
-        errors.push(404);
-    }
-    if route.answer == Answer::Model {
-        // A provider may say that the request is at fault.
-        errors.push(422);
-    }
-    errors.sort_unstable();
-    errors.dedup();
-    errors
-}
-
-const fn meaning(status: u16) -> &'static str {
-    match status {
-        400 => "Something is wrong with the request; param names the field",
-        401 => "The key is missing, malformed, unknown, revoked or expired; or nobody is signed in",
-        402 => "The balance, or what the key may spend, does not cover it. Asking again does not help",
-        403 => "The wrong scope, a suspended account, or a model that the key may not use",
-        404 => "What was named is not there",
-        408 => "The request came too slowly",
-        409 => "It is there already, or was decided already",
-        413 => "The body is too large",
-        422 => "The idempotency key was used with another request; or the provider refuses the request",
-        429 => "Too much, for now: see Retry-After",
-        502 => "Every provider failed before its answer began",
-        503 => "Not now: see Retry-After",
-        504 => "Every provider took too long",
-        _ => "The server is at fault",
-    }
-}
-
-fn answer(answer: Answer) -> (u16, Value) {
-    let json_of = |schema: Value| json!({"application/json": {"schema": schema}});
-    let many = |name: &str| json!({"type": "array", "items": reference(name)});
-    let text = json!({"schema": {"type": "string"}});
-    let (status, content) = match answer {
-        Answer::One(status, name) => (status, json_of(reference(name))),
-        Answer::Many(name) => (200, json_of(many(name))),
-        Answer::Rows(name) => (200, json!({"application/json": {"schema": many(name)}, "text/csv": text})),
-        Answer::Empty(status) => return (status, json!({"description": "Done"})),
-        Answer::Model => (
-            200,
-            json!({
-                "application/json": {"schema": reference("ModelAnswer")}, "text/event-stream": text,
-            }),
-        ),
-        Answer::Text("application/json") => (200, json_of(json!({"type": "object"}))),
-        Answer::Text(kind) => (200, json!({kind: text})),
-    };
-    (status, json!({"description": "Done", "content": content, "headers": headers(answer)}))
-}
-
-fn headers(answer: Answer) -> Value {
-    let header = |says: &str| json!({"schema": {"type": "string"}, "description": says});
-    match answer {
-        Answer::Many(_) | Answer::Rows(_) => json!({"link": header("The next page, if there is one: rel=\"next\"")}),
-        Answer::Model => json!({
-            "x-request-id": header("The usage row's request_id"),
-            "x-cost-micro-usd": header("What was debited; not if it streams"),
-            "x-balance-micro-usd": header("What is left; not if it streams"),
-            "x-max-tokens-limited": header("balance: the output bound was lowered to what the balance affords"),
-        }),
-        _ => json!({"x-request-id": header("The request's id")}),
-    }
-}
-
-fn reference(name: &str) -> Value {
+/// A reference to the schema of that name.
+pub fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 

@@ -1,5 +1,6 @@
 //! `/openapi.json`: what the API takes and answers, from the code's own types.
 
+mod answers;
 mod document;
 mod parameters;
 mod requests;

@@ -100,7 +100,7 @@ const fn delete(path: &'static str, says: &'static str, auth: Auth, answer: Answ
 }
 
 const fn model(path: &'static str, says: &'static str, body: &'static str) -> Route {
-    post(path, says, Inference, Json(body), Model, &[402, 404, 502, 504])
+    post(path, says, Inference, Json(body), Model, &[402, 404, 409, 422, 426, 502, 504, 529])
 }
 
 const USAGE: &str = "limit before model key since until outcome format";
