@@ -232,11 +232,15 @@ fn over_budget(_: OverBudget) -> ApiError {
     ApiError::unavailable("too many requests are being received: try again", Duration::from_secs(2))
 }
 
-/// Reads a JSON body of a known shape.
+/// Reads a JSON body of a known shape: an object.
 ///
 /// # Errors
 /// As [`read`]; 400 naming the field if it does not fit.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde takes a list for the fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::invalid(None, "the body does not fit: it is no object"));
+    }
     serde_json::from_slice(body).map_err(|e| {
         let text = e.to_string();
         // serde names the field in backticks: "missing field `x`", "unknown field `x`", "duplicate field `x`".

@@ -9,7 +9,8 @@ pub fn query(name: &str) -> Value {
         "days" => (json!({"type": "integer", "minimum": 1, "maximum": 366}), "How many days"),
         "before" => (json!({"type": "string"}), "The id that the page before ended with; the Link header has it"),
         "model" => (json!({"type": "string"}), "Only of this model"),
-        "key" => (json!({"$ref": "#/components/schemas/KeyId"}), "Only of this key"),
+        // As everywhere, an empty one counts as not given.
+        "key" => (json!({"type": "string", "pattern": "^(key_[0-9a-hjkmnp-tv-z]{12})?$"}), "Only of this key"),
         "since" => (json!({"type": "string"}), "At or after this time (RFC 3339) or day"),
         "until" => (json!({"type": "string"}), "Before this time (RFC 3339) or day"),
         "outcome" => {
@@ -45,7 +46,7 @@ fn in_path(name: &str) -> Value {
 pub fn idempotency_key() -> Value {
     json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\t -~]+$"},
         "description": "The same key and body are answered as the first time; kept 24 hours",
     })
 }

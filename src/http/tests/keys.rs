@@ -94,3 +94,15 @@ async fn keys_are_managed_by_their_own_account_only() {
     assert_eq!((admin.status, admin.json["error"]["param"].as_str()), (400, Some("scopes")));
     assert_eq!(call(&app, "PUT /v1/keys", &manage, json!({})).await.status, 405);
 }
+
+#[actix_web::test]
+async fn a_list_is_no_body() {
+    let bench = Bench::new();
+    let account = bench.account("a", 0);
+    let key = bench.key(account, "manage", Limits::default());
+    let app = bench.app().await;
+    for list in [json!([]), json!([null, null]), json!(["a name"])] {
+        let reply = call(&app, "POST /v1/keys", &key, list).await;
+        assert_eq!((reply.status, reply.json["error"]["type"].as_str()), (400, Some("invalid_request_error")));
+    }
+}
