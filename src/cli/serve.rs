@@ -18,7 +18,7 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::http::demo::Imitate;
 use crate::http::{self, Door, Settings, World};
-use crate::relay::{self, ASK_TIMEOUTS, Relay};
+use crate::relay::{self, ASK_TIMEOUTS, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
 
@@ -48,6 +48,9 @@ pub struct Args {
     /// What the request bodies in flight may take together, in MiB; more are 503 [default: eight of the largest]
     #[arg(long, env = "COORDINATOR_BODY_BUDGET_MIB", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     body_budget_mib: Option<u32>,
+    /// What whole answers may take together on their way, and the ends of streams that wait for their charge, in MiB
+    #[arg(long, env = "COORDINATOR_ANSWER_BUDGET_MIB", default_value = "256", value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=1_048_576))]
+    answer_budget_mib: u32,
     /// How long a request body may take, plus a second for every 16 KiB of it
     #[arg(long, env = "COORDINATOR_BODY_TIMEOUT", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
     body_timeout: Duration,
@@ -123,7 +126,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     prepare(&store, &args)?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
-    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, body_budget(&args)?, resolve_key));
+    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, rooms(&args)?, resolve_key));
     relay.recounts.set_every(args.recount_every);
     let verifier = Arc::new(Verifier::new(store.clone())?);
     let door = Arc::new(Door::new(store.clone()));
@@ -160,16 +163,17 @@ fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the request bodies in flight may take together. No account takes more than half, so that must do for a
-/// body as it came and as it is once inflated.
-fn body_budget(args: &Args) -> Result<Arc<ByteBudget>, Failed> {
+/// What is in flight may take. No account takes more than half of what is for bodies, so that must do for a body as it
+/// came and as it is once inflated; and half of what is for answers does for the largest one.
+fn rooms(args: &Args) -> Result<Rooms, Failed> {
     let limit = u32::from(args.body_limit_mib);
     let mib = args.body_budget_mib.unwrap_or(limit * 8);
     if mib < limit * 4 {
         let text = format!("--body-budget-mib must be at least four times --body-limit-mib: {}", limit * 4);
         return Err(Failed::Other(text));
     }
-    Ok(ByteBudget::new(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX)))
+    let budget = |mib| ByteBudget::new(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX));
+    Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib) })
 }
 
 fn settings(args: &Args) -> Settings {

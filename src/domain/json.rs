@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -103,6 +104,11 @@ impl<'a> TopLevel<'a> {
     }
 }
 
+/// A body up to this size is copied into one piece, in bytes,
+const SMALL: usize = 64 << 10;
+/// and of a longer one what is shorter than this.
+const LONG: usize = 4 << 10;
+
 /// Edits to the top level of an object; everything else keeps its bytes.
 #[derive(Debug)]
 pub struct Edits<'t, 'a> {
@@ -133,10 +139,50 @@ impl Edits<'_, '_> {
     }
 
     /// The edited text, or `None` if nothing changed.
-    pub fn apply(mut self) -> Option<String> {
-        if self.changes.is_empty() && self.additions.is_empty() {
+    pub fn apply(self) -> Option<String> {
+        if self.is_empty() {
             return None;
         }
+        let mut edited = String::with_capacity(self.top.text.len() + self.additions.len() + 64);
+        self.parts(|part| edited += part);
+        Some(edited)
+    }
+
+    /// The edited text of `body`, which is the text that is edited, or `None` if nothing changed. Nothing long is
+    /// copied: it comes in pieces, and the long ones are slices of `body`.
+    pub fn apply_to(self, body: &Bytes) -> Option<Vec<Bytes>> {
+        if body.len() <= SMALL {
+            return self.apply().map(|text| vec![text.into()]);
+        }
+        if self.is_empty() {
+            return None;
+        }
+        let (mut pieces, mut between) = (Vec::new(), String::new());
+        self.parts(|part| {
+            let start = (part.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
+            let end = start.saturating_add(part.len());
+            // New values are no part of it, wherever they lie.
+            if part.len() < LONG || end > body.len() {
+                between += part;
+                return;
+            }
+            if !between.is_empty() {
+                pieces.push(std::mem::take(&mut between).into());
+            }
+            pieces.push(body.slice(start..end));
+        });
+        if !between.is_empty() {
+            pieces.push(between.into());
+        }
+        Some(pieces)
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.additions.is_empty()
+    }
+
+    /// Hands out the edited text from its beginning to its end.
+    fn parts(mut self, mut out: impl FnMut(&str)) {
         let text = self.top.text;
         let open = text.find('{').map_or(0, |at| at + 1);
         let goes = |entry: &Entry<'_>| self.changes.iter().any(|(key, value)| *key == entry.key && value.is_none());
@@ -144,9 +190,8 @@ impl Edits<'_, '_> {
             // No comma may stand before the closing brace.
             self.additions.pop();
         }
-        let mut edited = String::with_capacity(text.len() + self.additions.len() + 64);
-        edited += text.get(..open).unwrap_or_default();
-        edited += &self.additions;
+        out(text.get(..open).unwrap_or_default());
+        out(&self.additions);
         let (mut at, mut is_first) = (open, true);
         for entry in &self.top.entries {
             let place = self.top.place(entry.value);
@@ -156,18 +201,17 @@ impl Edits<'_, '_> {
             match self.changes.iter().find(|(key, _)| *key == entry.key) {
                 Some((_, None)) => continue,
                 change => {
-                    edited += if is_first {
+                    out(if is_first {
                         lead.split_once(',').filter(|_| at_comma(lead)).map_or(lead, |(_, rest)| rest)
                     } else {
                         lead
-                    };
-                    edited += change.and_then(|(_, value)| value.as_deref()).unwrap_or(entry.value);
+                    });
+                    out(change.and_then(|(_, value)| value.as_deref()).unwrap_or(entry.value));
                     is_first = false;
                 }
             }
         }
-        edited += text.get(at..).unwrap_or_default();
-        Some(edited)
+        out(text.get(at..).unwrap_or_default());
     }
 }
 
@@ -208,6 +252,47 @@ struct CowKey<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn edits_of_a_long_text_are_the_same_in_pieces_and_copy_little() {
+        let long = "x".repeat(SMALL);
+        let texts = [
+            format!(r#"{{"a":"{long}","b":1,"c":"{long}"}}"#),
+            format!(r#" {{ "b" : 1 , "d":"{long}", "c":[2] , "a":"{long}" }} "#),
+            format!(r#"{{"b":"{long}"}}"#),
+            format!(r#"{{"c":"{long}","e":{{"f":["{long}"]}}}}"#),
+            r#"{"a":1,"b":2,"c":3}"#.to_owned(),
+        ];
+        for text in texts {
+            let body = Bytes::from(text.clone());
+            let Ok(top) = TopLevel::read(&body) else { panic!("refused") };
+            let edit = |what: usize| {
+                let mut edits = top.edit();
+                if what & 1 != 0 {
+                    edits.set("b", format!("\"{long}\""));
+                }
+                if what & 2 != 0 {
+                    edits.remove("c");
+                }
+                if what & 4 != 0 {
+                    edits.set("new", "5".into());
+                }
+                if what & 8 != 0 {
+                    edits.remove("a");
+                }
+                edits
+            };
+            for what in 0..16 {
+                let (whole, pieces) = (edit(what).apply(), edit(what).apply_to(&body));
+                assert_eq!(pieces.as_ref().map(|pieces| pieces.concat()), whole.map(String::into_bytes), "{what}");
+                let all = body.as_ptr_range();
+                let copied = pieces.iter().flatten().filter(|piece| !all.contains(&piece.as_ptr()));
+                let most =
+                    if text.len() <= SMALL { 2 * SMALL } else { 2 * LONG + if what & 1 == 0 { 0 } else { SMALL } };
+                assert!(copied.map(Bytes::len).sum::<usize>() <= most, "{what}");
+            }
+        }
+    }
 
     #[test]
     fn the_top_level_is_read_and_the_rest_is_not() {

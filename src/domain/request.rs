@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 pub use super::endpoint::Endpoint;
 use super::fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
 use super::hosted::{Allow, Hosted};
-use super::json::{BadJson, TopLevel};
+use super::json::{BadJson, Edits, TopLevel};
 use super::number::{Whole, whole};
 use super::output_fields::OutputFields;
 use super::settings::is_setting;
@@ -103,6 +105,24 @@ impl<'a> InferenceRequest<'a> {
         allow: &Allow,
         takes: &OutputFields,
     ) -> Cow<'a, str> {
+        let edited = self.edits(upstream_model, output_bound, allow, takes).apply();
+        edited.map_or(Cow::Borrowed(self.top.text()), Cow::Owned)
+    }
+
+    /// The same, of `body`, which is what was read: in pieces, so that nothing of a large one is copied.
+    pub fn pieces_for_upstream(
+        &self,
+        body: &Bytes,
+        upstream_model: &str,
+        output_bound: u64,
+        allow: &Allow,
+        takes: &OutputFields,
+    ) -> Vec<Bytes> {
+        let edited = self.edits(upstream_model, output_bound, allow, takes).apply_to(body);
+        edited.unwrap_or_else(|| vec![body.clone()])
+    }
+
+    fn edits(&self, upstream_model: &str, output_bound: u64, allow: &Allow, takes: &OutputFields) -> Edits<'_, 'a> {
         let mut edits = self.top.edit();
         self.hosted.leave_out(allow, &self.top, &mut edits);
         if self.model != upstream_model {
@@ -131,7 +151,7 @@ impl<'a> InferenceRequest<'a> {
         if self.stream && self.endpoint.usage_is_asked_for() && !self.include_usage {
             edits.set("stream_options", with_usage(self.top.get("stream_options")));
         }
-        edits.apply().map_or(Cow::Borrowed(self.top.text()), Cow::Owned)
+        edits
     }
 
     /// The client gave a value to this field for the output bound.

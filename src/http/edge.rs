@@ -15,6 +15,7 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use super::cors::{self, Verdict};
 use super::error::{ApiError, Envelope};
 use super::log;
+use super::unread::Kept;
 use super::world::World;
 
 /// The request was a HEAD; the routes see a GET.
@@ -35,6 +36,7 @@ pub async fn middleware(
         request.extensions_mut().insert(WasHead);
     }
     let wants_upgrade = request.head().upgrade();
+    let chunked = Kept::of(&mut request);
     let origin = match verdict(&request) {
         Verdict::Silent => None,
         Verdict::Allowed(origin) => Some(origin),
@@ -60,6 +62,9 @@ pub async fn middleware(
     if wants_upgrade {
         // actix would say `connection: upgrade`, which this is not, and close: then it should say so.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if let Some(unread) = chunked.filter(|chunked| !chunked.is_read()) {
+        response = response.map_body(|_, body| EitherBody::right(unread.behind(body.boxed())));
     }
     Ok(if is_head {
         response.map_body(|_, body| EitherBody::right(BoxBody::new(LeftOut(body.size()))))

@@ -30,6 +30,7 @@ mod socket;
 mod stall;
 mod stats;
 mod unknown;
+mod unread;
 mod withdrawals;
 mod world;
 pub mod demo;

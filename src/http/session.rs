@@ -235,7 +235,7 @@ mod tests {
     use crate::domain::byte_budget::ByteBudget;
     use crate::domain::settle::FeeBps;
     use crate::http::Settings;
-    use crate::relay::Relay;
+    use crate::relay::{Relay, Rooms};
     use crate::store::Writer;
     use crate::upstream::Timeouts;
 
@@ -243,9 +243,9 @@ mod tests {
 
     fn world(store: &Store) -> Result<World, StoreError> {
         let second = Duration::from_secs(1);
-        let bodies = ByteBudget::new(1 << 20);
+        let rooms = Rooms { bodies: ByteBudget::new(1 << 20), answers: ByteBudget::new(1 << 20) };
         let relay =
-            Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), bodies, |key| Some(key.clone()));
+            Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), rooms, |key| Some(key.clone()));
         Ok(World {
             relay: Arc::new(relay),
             verifier: Arc::new(Verifier::new(store.clone())?),

@@ -22,7 +22,7 @@ use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
-use crate::relay::Relay;
+use crate::relay::{Relay, Rooms};
 use crate::store::keys::{self, Limits, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Connection, Store, StoreError, Writer, accounts, admins, audit, ledger, prices};
@@ -69,9 +69,8 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
-        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), ByteBudget::new(64 << 20), |key| {
-            Some(key.clone())
-        }));
+        let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20) };
+        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), rooms, |key| Some(key.clone())));
         let verifier = Arc::new(Verifier::new(store.clone()).expect("a verifier"));
         let second = Duration::from_secs(1);
         let settings = Settings {

@@ -73,6 +73,11 @@ impl HeldBack {
         self.blocks.is_empty()
     }
 
+    /// How much that is.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// With so many bytes more it would be too much.
     pub const fn is_full_with(&self, more: usize) -> bool {
         !self.is_empty() && self.bytes + more > MOST_HELD

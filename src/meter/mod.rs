@@ -48,6 +48,7 @@ pub mod media;
 pub mod enlarge;
 pub mod growth;
 mod walk;
+mod words;
 pub mod sse;
 mod fields;
 mod scan;

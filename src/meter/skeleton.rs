@@ -3,7 +3,8 @@
 
 use memchr::memchr2;
 
-use super::text::{OutputText, Standing};
+use super::text::OutputText;
+use super::words::Standing;
 use crate::domain::request::Endpoint;
 
 /// What is kept of one string, in bytes.

@@ -48,3 +48,13 @@ pub enum Failure {
     #[error("an event of the stream is malformed: {0}")]
     Malformed(String),
 }
+
+impl Failure {
+    /// What the server said of it, in its own words.
+    pub fn says(&self) -> Option<&str> {
+        match self {
+            Self::ErrorEvent(text) | Self::ResponseFailed(text) => Some(text),
+            Self::Truncated | Self::Empty | Self::TooLong | Self::Malformed(_) => None,
+        }
+    }
+}

@@ -17,8 +17,9 @@ use super::rename::{PublicName, replaced_at};
 use super::shape::Shape;
 use super::sse::{Framer, LONGEST_BLOCK};
 use super::state::{Failure, Pushed, State};
-use super::text::{OutputText, Standing, Words};
+use super::text::OutputText;
 use super::usage::{Pieces, Source};
+use super::words::{Standing, Words};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Judged;
 
@@ -170,6 +171,18 @@ impl StreamMeter {
             (Some(_), Some(bound)) => judged.stopped_at(bound),
             _ => judged,
         }
+    }
+
+    /// What is held back, in bytes.
+    pub const fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Gives up what is held back, as it is: there is no room for it. The receipt comes with what follows.
+    pub fn release_held(&mut self) -> Bytes {
+        let mut handed = Handed::default();
+        self.release(&mut handed);
+        handed.forward
     }
 
     /// The provider said its last word, but not what it used. Some servers say that after `[DONE]`, and little

@@ -2,11 +2,15 @@
 
 use super::scan::{MARKS, Mark, Part, Parts, RawText};
 use super::tokens;
+use super::walk;
+use super::words::{Standing, Words};
 use crate::domain::request::Endpoint;
 
 /// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since
 /// their provider says what they used.
 const FOLD_AT: usize = 16 << 10;
+/// A longer string is taken in pieces, in bytes.
+const LONG: usize = 64 << 10;
 
 /// The keys under which generated text stands in a chat message or delta.
 const CHAT: &[&[u8]] = &[b"content", b"reasoning_content", b"reasoning", b"refusal", b"name", b"arguments"];
@@ -17,15 +21,6 @@ const RESPONSES: &[&[u8]] = &[b"text", b"refusal", b"name", b"arguments", b"inpu
 /// In a content block of a message; `input` is an object, its words stand under keys of their own.
 const MESSAGES: &[&[u8]] = &[b"text", b"thinking", b"name", b"partial_json"];
 
-/// Of these, what stands for a call of a tool: a server may write it otherwise than the model did.
-const TOOLS: &[&[u8]] = &[b"name", b"arguments", b"partial_json", b"input"];
-/// Twice the longest token of the vocabularies in use (128 bytes: a run of blanks with OpenAI, Llama and Qwen).
-const LONGEST_TOKEN: u64 = 256;
-/// A server may cut its text anew, even into single characters, which are four or five to a token.
-const MOST_PIECES: u64 = 16;
-/// So many pieces more are no proof of anything.
-const FREE_PIECES: u64 = 256;
-
 /// The output of one answer: some text, and the count of what came before it.
 #[derive(Debug, Default)]
 pub struct OutputText {
@@ -33,45 +28,6 @@ pub struct OutputText {
     folded: u64,
     words: Words,
     last: Standing,
-}
-
-/// Text that the model wrote as it is. Calls of tools do not count, for a server may write them otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Words {
-    bytes: u64,
-    /// The strings they came in.
-    pieces: u64,
-}
-
-impl Words {
-    /// They cannot be within `tokens` tokens. The bounds are wide, for nobody honest may be stopped.
-    pub const fn are_beyond(self, tokens: u64) -> bool {
-        self.bytes > tokens.saturating_mul(LONGEST_TOKEN)
-            || self.pieces > tokens.saturating_mul(MOST_PIECES).saturating_add(FREE_PIECES)
-    }
-
-    /// So many bytes fewer.
-    pub const fn without(self, bytes: u64) -> Self {
-        Self { bytes: self.bytes.saturating_sub(bytes), pieces: 0 }
-    }
-}
-
-/// What a string in an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
-    /// No output.
-    #[default]
-    Nothing,
-    /// Text as the model wrote it.
-    Words,
-    /// A part of a call of a tool.
-    Tool,
-}
-
-impl Standing {
-    fn of(key: &[u8]) -> Self {
-        if TOOLS.contains(&key) { Self::Tool } else { Self::Words }
-    }
 }
 
 /// The strings that the text of one event stood in.
@@ -140,9 +96,7 @@ impl OutputText {
     /// Takes in a piece of a string that passes, without its escapes.
     pub fn take_piece(&mut self, mut text: &[u8], standing: Standing) {
         // How it is cut says nothing.
-        let pieces = self.words.pieces;
-        self.count_words(text.len(), standing);
-        self.words.pieces = pieces;
+        self.words.add(text.len(), 0, standing);
         // Folded at the same places however it was cut, so that the count is the same.
         while !text.is_empty() {
             let room = FOLD_AT.saturating_sub(self.text.len()).min(text.len());
@@ -175,28 +129,42 @@ impl OutputText {
     }
 
     fn append(&mut self, text: RawText<'_>, standing: Standing) {
+        self.last = standing;
+        if text.inner.len() > LONG
+            && let Ok(inner) = std::str::from_utf8(text.inner)
+        {
+            // It may be as long as the whole answer: it is never decoded as a whole.
+            self.words.add(0, 1, standing);
+            return walk::pieces(inner, |piece| {
+                self.take_piece(piece.as_bytes(), standing);
+                true
+            });
+        }
         let before = self.text.len();
         text.append_to(&mut self.text);
-        self.count_words(self.text.len() - before, standing);
-        self.last = standing;
+        let grew = self.text.len() - before;
+        self.words.add(grew, u64::from(grew > 0), standing);
     }
 
-    fn count_words(&mut self, bytes: usize, standing: Standing) {
-        if standing == Standing::Words && bytes > 0 {
-            self.words.bytes = self.words.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-            self.words.pieces += 1;
-        }
+    /// There is text in the field of a whole answer that holds its output.
+    pub fn is_in(endpoint: Endpoint, output: &str) -> bool {
+        let keys = whole_keys(endpoint);
+        let mut key: &[u8] = b"";
+        let mut is_text = |part| match part {
+            Part::Key(name) => {
+                key = name;
+                false
+            }
+            Part::Text(raw) => keys.contains(&key) && !raw.inner.is_empty(),
+            Part::Bare(_) => false,
+        };
+        Parts::of(output.as_bytes()).any(&mut is_text)
+            || (endpoint == Endpoint::Messages && MARKS.input.values(output.as_bytes()).next().is_some())
     }
 
     /// Takes in the field of a whole answer that holds its output.
     pub fn take_whole(&mut self, endpoint: Endpoint, output: &str) {
-        let keys = match endpoint {
-            Endpoint::ChatCompletions => CHAT,
-            Endpoint::Completions => COMPLETION,
-            Endpoint::Responses => RESPONSES,
-            Endpoint::Messages => MESSAGES,
-            Endpoint::Embeddings => return,
-        };
+        let keys = whole_keys(endpoint);
         self.take_strings(Parts::of(output.as_bytes()), keys, Standing::Words, Taken::Nothing);
         if endpoint == Endpoint::Messages {
             for input in Mark::values(&MARKS.input, output.as_bytes()) {
@@ -254,6 +222,17 @@ impl OutputText {
             }
         }
         taken
+    }
+}
+
+/// The keys under which generated text stands in a whole answer.
+const fn whole_keys(endpoint: Endpoint) -> &'static [&'static [u8]] {
+    match endpoint {
+        Endpoint::ChatCompletions => CHAT,
+        Endpoint::Completions => COMPLETION,
+        Endpoint::Responses => RESPONSES,
+        Endpoint::Messages => MESSAGES,
+        Endpoint::Embeddings => &[],
     }
 }
 
@@ -338,59 +317,26 @@ mod tests {
             let mut output = OutputText::default();
             output.take_whole(endpoint, json);
             assert_eq!(String::from_utf8_lossy(&output.text), expected, "{json}");
+            assert!(OutputText::is_in(endpoint, json));
+        }
+        for (endpoint, json) in [
+            (Chat, r#"[{"message":{"role":"assistant","content":""}}]"#),
+            (Messages, "[]"),
+            (Endpoint::Embeddings, "[1]"),
+        ] {
+            assert!(!OutputText::is_in(endpoint, json), "{json}");
         }
     }
 
     #[test]
-    fn nobody_honest_is_beyond_a_bound() {
-        let beyond = |endpoint, kind: &str, data: &str, times: usize| {
+    fn a_long_string_is_never_kept_whole() {
+        let word = r" \u0077ord";
+        for times in [10, 200_000] {
             let mut output = OutputText::default();
-            (0..times).for_each(|_| {
-                output.take(endpoint, kind.as_bytes(), data.as_bytes());
-            });
-            output.words().are_beyond(10)
-        };
-        let chat = |delta: &str| format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#);
-        let long = "x".repeat(1_000);
-        let blanks = " ".repeat(128);
-        let rows = [
-            ("tokens of blanks", Chat, "", chat(&format!(r#"{{"content":"{blanks}"}}"#)), 10, false),
-            ("a word of ten tokens", Chat, "", chat(r#"{"content":"word"}"#), 400, false),
-            ("nothing", Chat, "", chat(r#"{"role":"assistant","content":""}"#), 10_000, false),
-            (
-                "arguments",
-                Chat,
-                "",
-                chat(&format!(r#"{{"tool_calls":[{{"function":{{"arguments":"{long}"}}}}]}}"#)),
-                1_000,
-                false,
-            ),
-            ("escapes", Chat, "", chat(r#"{"content":"中文中文"}"#), 200, false),
-            ("sound", Responses, "response.audio.delta", format!(r#"{{"delta":"{long}"}}"#), 100, false),
-            (
-                "arguments",
-                Responses,
-                "response.function_call_arguments.delta",
-                format!(r#"{{"delta":"{long}"}}"#),
-                100,
-                false,
-            ),
-            ("text", Responses, "response.output_text.delta", format!(r#"{{"delta":"{long}"}}"#), 3, true),
-            ("too many bytes", Chat, "", chat(&format!(r#"{{"content":"{long}"}}"#)), 3, true),
-            ("too many pieces", Chat, "", chat(r#"{"content":"x"}"#), 417, true),
-            ("a text", Completions, "", format!(r#"{{"choices":[{{"text":"{long}"}}]}}"#), 3, true),
-            (
-                "arguments",
-                Messages,
-                "content_block_delta",
-                format!(r#"{{"delta":{{"partial_json":"{long}"}}}}"#),
-                100,
-                false,
-            ),
-            ("thoughts", Messages, "content_block_delta", format!(r#"{{"delta":{{"thinking":"{long}"}}}}"#), 3, true),
-        ];
-        for (what, endpoint, kind, data, times, expected) in rows {
-            assert_eq!(beyond(endpoint, kind, &data, times), expected, "{what}");
+            output.take_whole(Chat, &format!(r#"[{{"message":{{"content":"{}"}}}}]"#, word.repeat(times)));
+            assert!(output.text.capacity() < 2 * LONG, "{}", output.text.capacity());
+            let (tokens, times) = (output.count(), times as u64);
+            assert!((times..times + times / 100 + 1).contains(&tokens), "{tokens}");
         }
     }
 

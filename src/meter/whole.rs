@@ -70,13 +70,9 @@ impl WholeAnswer {
         // Embeddings generate nothing, whether or not anything is reported.
         let usage = object(usage).or_else(|| usage::elsewhere(body, Some(output))).unwrap_or("{}");
         let usage = usage::read(endpoint, usage);
-        let has_text = || {
-            let mut text = OutputText::default();
-            text.take_whole(endpoint, output);
-            text.any()
-        };
         // Looked for only where somebody says that there is none.
-        let delivered = [usage, timings].iter().any(|said| said.completion_tokens == Some(0)) && has_text();
+        let says_none = [usage, timings].iter().any(|said| said.completion_tokens == Some(0));
+        let delivered = says_none && OutputText::is_in(endpoint, output);
         let judged = Judged::of(usage, delivered).or(Judged::of(timings, delivered));
         let output = place_of(body.as_bytes(), output.as_bytes());
         Ok(Self { endpoint, output, judged, public_name: None, body: bytes })

@@ -1,4 +1,4 @@
-//! Before a body is read: what can be refused without it, and what its bytes count towards.
+//! Before a body is read: what can be refused without it, and what bytes count towards.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,12 +16,7 @@ use crate::store::{StoreError, prices};
 /// What the bodies in flight may take, together and by account.
 #[derive(Debug)]
 pub struct Arrivals {
-    /// Of all bodies.
-    budget: Arc<ByteBudget>,
-    /// Of those whose senders cannot pay: only a free model can serve them.
-    unpaid: Arc<ByteBudget>,
-    /// Of each account whose bodies are waited for.
-    shares: Mutex<HashMap<AccountId, Weak<ByteBudget>>>,
+    bodies: Shares,
     /// How many bodies of a key are waited for.
     waiting: Mutex<HashMap<KeyId, u32>>,
 }
@@ -42,30 +37,49 @@ pub struct Upload<'a> {
     pub share: Arc<ByteBudget>,
 }
 
-impl Arrivals {
-    /// Nobody has come yet.
-    pub fn new(budget: Arc<ByteBudget>) -> Self {
-        let unpaid = budget.part(budget.limit() / UNPAID_PART);
-        Self { budget, unpaid, shares: Mutex::default(), waiting: Mutex::default() }
+/// A budget of bytes, and what each account has of it.
+#[derive(Debug)]
+pub struct Shares {
+    /// Of all together.
+    all: Arc<ByteBudget>,
+    /// Of those who cannot pay: only a free model can serve them.
+    unpaid: Arc<ByteBudget>,
+    /// Of each account that has bytes in flight.
+    of: Mutex<HashMap<AccountId, Weak<ByteBudget>>>,
+}
+
+impl Shares {
+    /// Nobody has any yet.
+    pub fn new(all: Arc<ByteBudget>) -> Self {
+        let unpaid = all.part(all.limit() / UNPAID_PART);
+        Self { all, unpaid, of: Mutex::default() }
     }
 
-    /// What all bodies count towards.
-    pub const fn budget(&self) -> &Arc<ByteBudget> {
-        &self.budget
-    }
-
-    fn share(&self, account: AccountId, pays: bool) -> Arc<ByteBudget> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What an account's bytes count towards.
+    pub fn share(&self, account: AccountId, pays: bool) -> Arc<ByteBudget> {
+        let mut shares = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(&account).and_then(Weak::upgrade) {
             return share;
         }
         if shares.len() >= MOST_SHARES {
             shares.retain(|_, share| share.strong_count() > 0);
         }
-        let of = if pays { &self.budget } else { &self.unpaid };
+        let of = if pays { &self.all } else { &self.unpaid };
         let share = of.part(of.limit() / ACCOUNT_PART);
         shares.insert(account, Arc::downgrade(&share));
         share
+    }
+}
+
+impl Arrivals {
+    /// Nobody has come yet.
+    pub fn new(bodies: Arc<ByteBudget>) -> Self {
+        Self { bodies: Shares::new(bodies), waiting: Mutex::default() }
+    }
+
+    /// What all bodies count towards.
+    pub const fn budget(&self) -> &Arc<ByteBudget> {
+        &self.bodies.all
     }
 
     fn wait_for(&self, key: KeyId, most: impl FnOnce(u32) -> bool) -> bool {
@@ -140,7 +154,7 @@ impl Relay {
         if !self.arrivals.wait_for(key, most) {
             return Err(Refusal::TooManyAtOnce);
         }
-        let share = self.arrivals.share(caller.account, pays);
+        let share = self.arrivals.bodies.share(caller.account, pays);
         Ok(Upload { arrivals: &self.arrivals, key, share })
     }
 
@@ -164,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_account_and_those_who_cannot_pay_have_a_part_of_the_budget() {
-        let arrivals = Arrivals::new(ByteBudget::new(800));
+        let arrivals = Shares::new(ByteBudget::new(800));
         let account = AccountId::from_i64;
         let paid = arrivals.share(account(1), true);
         assert!(Arc::ptr_eq(&paid, &arrivals.share(account(1), true)), "one share for an account");
@@ -190,7 +204,7 @@ mod tests {
         let arrivals = Arrivals::new(ByteBudget::new(800));
         let key = KeyId::from_i64(1);
         let open = || {
-            let share = arrivals.share(AccountId::from_i64(1), true);
+            let share = arrivals.bodies.share(AccountId::from_i64(1), true);
             arrivals.wait_for(key, |waiting| waiting < 2).then(|| Upload { arrivals: &arrivals, key, share })
         };
         let (one, two) = (open(), open());

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::rate::Rates;
 use super::{Asked, Caller, Refusal, Relay};
+use crate::domain::byte_budget::ByteBudget;
 use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
 use crate::domain::request::InferenceRequest;
@@ -123,12 +123,12 @@ async fn ask(client: &Client, target: &Target, asked: &Asked) -> Option<u64> {
     let top = TopLevel::read(&asked.body).ok()?;
     let mut edits = top.edit();
     edits.set("model", serde_json::Value::from(target.upstream_model.as_str()).to_string());
-    let body = edits.apply().map_or_else(|| asked.body.clone(), Bytes::from);
+    let body = edits.apply_to(&asked.body).unwrap_or_else(|| vec![asked.body.clone()]);
     let path = if asked.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", asked.query) };
     let answer = client.post(target, &path, &asked.headers, body, On::Any).await.ok()?;
     if !(200..=299).contains(&answer.status) || answer.unknown_coding.is_some() {
         return None;
     }
-    let body = answer.body.whole(LONGEST_ANSWER).await.ok()?;
+    let body = answer.body.whole(LONGEST_ANSWER, &|| ByteBudget::new(LONGEST_ANSWER)).await.ok()?;
     serde_json::from_slice(&body).ok().map(|counted: Counted| counted.input_tokens)
 }

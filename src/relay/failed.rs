@@ -19,6 +19,8 @@ pub enum Failed {
     Busy { status: u16, says: Option<String>, wait: Option<Duration> },
     /// It was too slow for a limit of ours; how fast it is for others is not known. The text names the limit.
     Slow(String),
+    /// There was no room for its answer, which is no fault of its own; the next one's would be as large.
+    NoRoom,
     /// The request is at fault: the next one would say the same.
     Request(Box<ServerError>),
 }
@@ -91,6 +93,7 @@ impl Tried {
     pub fn note(&mut self, by: ProviderId, failed: Failed) -> Option<Refusal> {
         match failed {
             Failed::Request(e) => return Some(Refusal::ByServer(e)),
+            Failed::NoRoom => return Some(Refusal::NoRoom),
             Failed::Slow(text) => return Some(Refusal::ProviderTimeout(text)),
             Failed::Busy { status, says, wait } => {
                 self.asked += 1;
@@ -159,6 +162,10 @@ impl Failed {
                 tracing::info!(%request_id, provider, status, "a provider is busy");
                 slot.busy(*wait, Instant::now());
             }
+            Self::NoRoom => {
+                slot.answered(sent.elapsed());
+                tracing::warn!(%request_id, provider, "no room for a large answer: raise --answer-budget-mib");
+            }
             Self::Slow(why) => tracing::warn!(%request_id, provider, why, "a provider was too slow"),
             Self::Request(e) => {
                 slot.answered(sent.elapsed());
@@ -180,8 +187,14 @@ pub fn print(body: &[u8], account: AccountId) -> u64 {
 }
 
 /// An answer that is none.
-pub fn unusable(why: &str, says: &'static str) -> Failed {
+pub fn unusable(why: &str, says: impl Into<Cow<'static, str>>) -> Failed {
     Failed::Fault(Fault { kind: Kind::Unusable, why: why.to_owned(), says: says.into() })
+}
+
+/// An error with status 200: what the caller is told of it, if it says anything.
+pub fn error_says(text: Option<String>, upstream_model: &str, model: &str) -> Cow<'static, str> {
+    let text = text.filter(|text| !text.is_empty()).map(|text| reason::named(text, upstream_model, model));
+    text.map_or(Cow::Borrowed("it answered with an error"), |text| format!("it answered with an error: {text}").into())
 }
 
 /// The answer did not begin in time.
@@ -206,6 +219,7 @@ impl From<Failure> for Failed {
         let (kind, says) = match e {
             Failure::Late(after) => return too_late(after, false),
             Failure::Silent(after) => return fell_silent(after),
+            Failure::NoRoom => return Self::NoRoom,
             Failure::Settings(_) => (Kind::Settings(0), "its settings are wrong"),
             Failure::Unreached(_) => (Kind::Unreached, "it cannot be reached"),
             Failure::Stale(_) => (Kind::Stale, "it closed the connection"),
@@ -228,7 +242,7 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], upstream_model: &str, 
     match status {
         408 | 425 | 429 => Failed::Busy { status: 429, says: None, wait },
         503 | 529 => {
-            let says = reason::of_failure(body).map(|text| text.replace(upstream_model, model));
+            let says = reason::of_failure(body).map(|text| reason::named(text, upstream_model, model));
             Failed::Busy { status, says, wait }
         }
         400 | 404 | 409 | 413 | 422 => match reason() {
@@ -256,8 +270,9 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], upstream_model: &str, 
             fault(Kind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
         }
         _ => {
-            let says =
-                reason::of_failure(body).filter(|_| status >= 500).map(|text| text.replace(upstream_model, model));
+            let says = reason::of_failure(body)
+                .filter(|_| status >= 500)
+                .map(|text| reason::named(text, upstream_model, model));
             let says = says.map_or(Cow::Borrowed("it answered with an error"), |text| {
                 Cow::Owned(format!("it answered {status}: {text}"))
             });

@@ -45,7 +45,7 @@ use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError, Writer, endpoints, providers, request_keys};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
-use arrival::Arrivals;
+use arrival::{Arrivals, Shares};
 use bill::{Bill, Times};
 use capped::Capped;
 use corrections::Corrections;
@@ -87,6 +87,7 @@ pub struct Relay {
     /// Which answers are counted again.
     pub recounts: recount::Recounts,
     arrivals: Arrivals,
+    answers: Shares,
     corrections: Arc<Corrections>,
     counting: Counting,
     counts: Counts,
@@ -95,6 +96,16 @@ pub struct Relay {
     fee: FeeBps,
     resolve_key: ResolveKey,
     draining: AtomicBool,
+}
+
+/// The memory for what is in flight.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Of the clients' bodies.
+    pub bodies: Arc<ByteBudget>,
+    /// Of whole answers, and of the held ends of streams: a budget of its own, so that uploads never take the room of
+    /// an answer that a server has worked for.
+    pub answers: Arc<ByteBudget>,
 }
 
 /// Who asks: an account, with one of its keys.
@@ -162,15 +173,16 @@ pub enum Answer {
 }
 
 impl Relay {
-    /// A relay with nothing in flight. Bodies in flight may take what `bodies` allows.
-    pub fn new(store: Store, writer: Writer, fee: FeeBps, bodies: Arc<ByteBudget>, resolve_key: ResolveKey) -> Self {
+    /// A relay with nothing in flight. What is in flight may take what `rooms` allow.
+    pub fn new(store: Store, writer: Writer, fee: FeeBps, rooms: Rooms, resolve_key: ResolveKey) -> Self {
         Self {
             store,
             writer,
             holds: Arc::default(),
             providers: Arc::default(),
             capped: Arc::default(),
-            arrivals: Arrivals::new(bodies),
+            arrivals: Arrivals::new(rooms.bodies),
+            answers: Shares::new(rooms.answers),
             corrections: Arc::default(),
             counting: Counting::default(),
             recounts: recount::Recounts::default(),
@@ -249,6 +261,7 @@ impl Relay {
                 silence: Silence::default(),
                 delivered: false,
                 slot: Some(slot),
+                room: None,
                 record,
             })),
         };
@@ -338,7 +351,7 @@ async fn settle_whole(mut bill: Bill, answer: WholeAnswer, record: Option<Record
             let metered = bill.meter(judged, || answer.estimate_completion());
             (bill, answer, metered)
         };
-        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer"))?
+        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer".into()))?
     };
     let settled = bill.settle(metered, Outcome::Completed).await?;
     let cost = settled.charged;

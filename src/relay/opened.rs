@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::reason;
 use crate::meter::{Opening, reason_in};
 use crate::upstream::{Body, Failure};
 
@@ -22,8 +23,8 @@ pub async fn first(body: &mut Body, deadline: Instant) -> Result<(Bytes, Option<
     }
 }
 
-/// Why an answer that begins with `start` is no stream, for the operator.
-pub async fn no_stream(kind: Opening, start: Bytes, body: &mut Body, deadline: Instant) -> String {
+/// What of an answer that begins with `start` is read for the reason why it is no stream.
+pub async fn read_on(kind: Opening, start: Bytes, body: &mut Body, deadline: Instant) -> Vec<u8> {
     let mut start = start.to_vec();
     while kind == Opening::Json
         && start.len() < MOST_READ
@@ -31,12 +32,24 @@ pub async fn no_stream(kind: Opening, start: Bytes, body: &mut Body, deadline: I
     {
         start.extend_from_slice(&bytes);
     }
-    match reason_in(&start) {
-        Some(reason) => format!("it answered a request for a stream with an error, and status 200: {reason}"),
-        None => no_answer(
-            kind,
-            "it answered a request for a stream with one JSON object: it, or a proxy before it, does not stream",
-        ),
+    start.truncate(MOST_READ);
+    start
+}
+
+/// The error in an answer with status 200 as the caller may see it. No more of it is read than tells the reason.
+pub fn reason_to_show(body: &[u8]) -> Option<String> {
+    reason::of_failure(body.get(..MOST_READ.min(body.len())).unwrap_or_default())
+}
+
+/// Why an answer that begins with `start` is no stream, for the operator; true if it is an error.
+pub fn no_stream(kind: Opening, start: &[u8]) -> (String, bool) {
+    match reason_in(start) {
+        Some(reason) => (format!("it answered a request for a stream with an error, and status 200: {reason}"), true),
+        None => {
+            let json =
+                "it answered a request for a stream with one JSON object: it, or a proxy before it, does not stream";
+            (no_answer(kind, json), false)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::ResolveKey;
 use super::failed::{Failed, Kind};
 use super::send::{self, Begun};
 use super::trial;
+use crate::domain::byte_budget::ByteBudget;
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
@@ -123,8 +124,10 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let bound = output_bound(endpoint);
     let sent = request.for_upstream(&target.upstream_model, bound, &target.allow, &target.takes);
-    let sent = Bytes::from(sent.into_owned());
-    match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh).await? {
+    let sent = vec![Bytes::from(sent.into_owned())];
+    // Few probes run at once.
+    let share = || ByteBudget::new(send::LARGEST_WHOLE);
+    match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh, &share).await? {
         Begun::Whole(answer) => Ok(answer.judged().believed),
         Begun::Stream { mut state, mut meter, mut body, .. } => loop {
             match state {
@@ -154,6 +157,9 @@ impl From<Failed> for Unserved {
             Failed::Busy { says, .. } => {
                 let why = says.map_or_else(|| "it is busy".to_owned(), |says| format!("it is busy: {says}"));
                 Self { why, for_good: false, gone: false, refused: false }
+            }
+            Failed::NoRoom => {
+                Self { why: "its answer is too large".to_owned(), for_good: true, gone: false, refused: false }
             }
             Failed::Slow(why) => Self { why, for_good: false, gone: true, refused: false },
             Failed::Request(e) => {

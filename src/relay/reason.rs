@@ -56,6 +56,12 @@ pub fn shortened(text: &str, most: usize) -> String {
     shown.trim().to_owned()
 }
 
+/// The text with the public name of a model where the server's own stands.
+pub fn named(text: String, theirs: &str, ours: &str) -> String {
+    // A shorter name may stand in any word.
+    if theirs != ours && theirs.len() >= 3 { text.replace(theirs, ours) } else { text }
+}
+
 /// Marks that turn the direction of what stands beside them, and the like.
 const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -64,9 +70,7 @@ const fn is_invisible(c: char) -> bool {
 impl Reason {
     /// With the public name of the model where the server has its own, which is often a path.
     pub fn renamed(mut self, theirs: &str, ours: &str) -> Self {
-        if theirs != ours && theirs.len() >= 3 {
-            self.message = self.message.replace(theirs, ours);
-        }
+        self.message = named(self.message, theirs, ours);
         self
     }
 
@@ -216,10 +220,15 @@ pub fn of_failure(body: &[u8]) -> Option<String> {
     if !text.trim_start().starts_with(['{', '[', '"']) {
         return None;
     }
-    read(body).map(|reason| shortened(&without_places(&reason.message), LONGEST_MESSAGE))
+    read(body).map(|reason| fit_to_show(&reason.message))
 }
 
-/// The text with paths and addresses taken out.
+/// What a failing server says, as the caller may see it: no paths, addresses and secrets of its machine, shortened.
+pub fn fit_to_show(text: &str) -> String {
+    shortened(&without_places(text), LONGEST_MESSAGE)
+}
+
+/// The text with paths, addresses and secrets taken out.
 pub fn without_places(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=|".contains(c)) {
@@ -241,8 +250,11 @@ pub fn without_places(text: &str) -> String {
     clean
 }
 
-/// Is a word a path or an address?
+/// Is a word a path, an address, or a secret?
 fn place_of(word: &str) -> Option<&'static str> {
+    if is_secret(word) {
+        return Some(SECRET);
+    }
     if word.contains("://") || is_address(word) {
         return Some(ADDRESS);
     }
@@ -251,6 +263,23 @@ fn place_of(word: &str) -> Option<&'static str> {
 
 const ADDRESS: &str = "(address)";
 const PATH: &str = "(path)";
+const SECRET: &str = "(secret)";
+
+/// How the keys of services begin.
+const KEYS: [&str; 12] = ["sk-", "sk_", "pk-", "rk-", "hf_", "gsk_", "xai-", "nvapi-", "ghp_", "AIza", "AKIA", "eyJ"];
+/// A word without a mark between its letters and digits that is longer is no word.
+const LONGEST_PLAIN: usize = 32;
+
+fn is_secret(word: &str) -> bool {
+    if word.len() >= 8 && KEYS.iter().any(|key| word.starts_with(key)) {
+        return true;
+    }
+    let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
+    word.len() >= LONGEST_PLAIN
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'+')
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_alphabetic)
+}
 
 fn is_path(word: &str) -> bool {
     let word = word.trim_start_matches('@');
@@ -383,6 +412,13 @@ mod tests {
             ("gpu-7:8000, [::1]:80, fe80::1, node.local.", "(address), [(address)]:80, (address), (address)."),
             ("host=10.1.2.3 port=5", "host=(address) port=5"),
             ("localhost is down", "(address) is down"),
+            ("Incorrect API key provided: sk-proj-ab*****yz.", "Incorrect API key provided: (secret)."),
+            ("token=0123456789abcdef0123456789abcdef is gone", "token=(secret) is gone"),
+            ("Bearer eyJhbGciOi.eyJzdWIi.c2ln, no", "Bearer (secret), no"),
+            (
+                "sk- is how it begins; Qwen2.5-Coder-32B-Instruct-GGUF-Q4",
+                "sk- is how it begins; Qwen2.5-Coder-32B-Instruct-GGUF-Q4",
+            ),
             ("ratio 1/2, 3.5 and/or 12:30", "ratio 1/2, 3.5 and/or 12:30"),
             ("expected application/json", "expected application/json"),
         ];

@@ -76,7 +76,10 @@ pub enum Refusal {
     },
     /// The provider failed after it began.
     #[error("the provider failed: {0}")]
-    ProviderFailed(&'static str),
+    ProviderFailed(Cow<'static, str>),
+    /// The provider's answer is large, and those on their way to their clients leave it no room.
+    #[error("too many large answers are on their way: try again")]
+    NoRoom,
     /// A provider took longer than a limit of ours, which the text names.
     #[error("{0}")]
     ProviderTimeout(String),

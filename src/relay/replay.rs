@@ -167,17 +167,22 @@ pub struct Record {
     stream: bool,
     limited: bool,
     body: Vec<u8>,
+    /// It is more than can be kept.
+    is_too_large: bool,
 }
 
 impl Record {
     /// Nothing of it yet.
     pub const fn new(claim: Arc<Claim>, request_id: RequestId, stream: bool, limited: bool) -> Self {
-        Self { claim, request_id, stream, limited, body: Vec::new() }
+        Self { claim, request_id, stream, limited, body: Vec::new(), is_too_large: false }
     }
 
-    /// The next part. Beyond what can be kept, no more is written down.
+    /// The next part. Beyond what can be kept, nothing is written down.
     pub fn add(&mut self, part: &[u8]) {
-        if self.body.len() <= LARGEST {
+        self.is_too_large |= self.body.len() + part.len() > LARGEST;
+        if self.is_too_large {
+            self.body = Vec::new();
+        } else {
             self.body.extend_from_slice(part);
         }
     }
@@ -185,6 +190,9 @@ impl Record {
     /// The last part, and what it cost.
     pub fn finish(mut self, last: &[u8], settled: Settled) {
         self.add(last);
+        if self.is_too_large {
+            return;
+        }
         self.claim.keep(Saved {
             request_id: self.request_id,
             stream: self.stream,
@@ -242,6 +250,12 @@ mod tests {
         let replays = Arc::new(Replays::default());
         drop(claim(&replays, 1, 1));
         claim(&replays, 1, 1).keep(saved(LARGEST + 1));
+        let id = RequestId::generate(Timestamp::from_millis(0));
+        let mut record = Record::new(claim(&replays, 1, 1), id, false, false);
+        record.add(&[b'x'; 10]);
+        record.add(&vec![b'x'; LARGEST]);
+        assert_eq!(record.body.capacity(), 0, "nothing of it is copied");
+        record.finish(b"x", Settled { charged: MicroUsd::new(1), balance: MicroUsd::ZERO });
         drop(claim(&replays, 1, 1));
         assert!(replays.lock().entries.is_empty());
     }

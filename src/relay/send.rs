@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::admit::Admitted;
 use super::failed::{self, Failed, Tried, unusable};
 use super::opened;
+use super::reason;
 use super::{Asked, Caller, Refusal, Relay, ResolveKey};
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::InferenceRequest;
-use crate::meter::{Opening, State, StreamMeter, WholeAnswer};
+use crate::meter::{BadAnswer, Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
-use crate::upstream::{Answer, Body, Client, Failure, On, Slot, Target, Unavailable};
+use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Slot, Target, Unavailable};
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Sent {
 }
 
 /// A larger answer that is not streamed is cut off: it has to be held in memory.
-const LARGEST_WHOLE: usize = 64 << 20;
+pub const LARGEST_WHOLE: usize = 64 << 20;
 
 impl Relay {
     /// Asks the servers in order until one begins to answer: each once, three in all, and no other once two have
@@ -59,13 +60,15 @@ impl Relay {
         admitted: &Admitted,
     ) -> Result<Sent, Refusal> {
         let mut tried = Tried::default();
+        let share = || self.answers.share(caller.account, true);
         let mut queue = VecDeque::from(self.ranked(admitted)?);
         while let Some(target) = queue.pop_front() {
             let Some(slot) = self.providers.take(&target) else { continue };
             let sent = Instant::now();
-            let body = body_for(&target, asked, request, admitted);
+            let (model, output) = (target.upstream_model.as_str(), admitted.bounds.completion_tokens);
+            let body = request.pieces_for_upstream(&asked.body, model, output, &target.allow, &target.takes);
             let along = (asked.query.as_str(), asked.headers.as_slice());
-            match attempt(client, request, &target, along, body, tried.on()).await {
+            match attempt(client, request, &target, along, body, tried.on(), &share).await {
                 Ok(begun) => {
                     let first_byte = Instant::now();
                     slot.answered(first_byte.duration_since(sent));
@@ -132,23 +135,15 @@ fn other_field(request: &InferenceRequest<'_>, target: &Target, failed: &Failed)
     (was_ours && failed.refuses_field(ours)).then(|| OutputFields::instead(ours, other))
 }
 
-/// The request as this server gets it; as it came, if nothing is to be changed.
-fn body_for(target: &Target, asked: &Asked, request: &InferenceRequest<'_>, admitted: &Admitted) -> Bytes {
-    match request.for_upstream(&target.upstream_model, admitted.bounds.completion_tokens, &target.allow, &target.takes)
-    {
-        std::borrow::Cow::Borrowed(_) => asked.body.clone(),
-        std::borrow::Cow::Owned(text) => Bytes::from(text),
-    }
-}
-
 /// Asks one provider.
 pub(super) async fn attempt(
     client: &Client,
     request: &InferenceRequest<'_>,
     target: &Target,
     (query, headers): (&str, &[(&'static str, Vec<u8>)]),
-    body: Bytes,
+    body: Vec<Bytes>,
     on: On,
+    share: AnswerShare<'_>,
 ) -> Result<Begun, Failed> {
     let mut path = request.endpoint.upstream_path().to_owned();
     if !query.is_empty() {
@@ -165,21 +160,30 @@ pub(super) async fn attempt(
             let coding = answer.unknown_coding.unwrap_or_default();
             Err(unusable(&format!("it encoded its answer, unasked, as {coding}"), "an unusable answer"))
         }
-        200..=299 if request.stream => begin_stream(answer, request, sent, client.first_byte()).await,
-        200..=299 => read_whole(answer, request).await,
+        200..=299 if request.stream => begin_stream(answer, request, target, sent, client.first_byte()).await,
+        200..=299 => read_whole(answer, request, target, share).await,
         _ => Err(failed::read_error(answer, &target.upstream_model, &request.model).await),
     }
 }
 
-async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Begun, Failed> {
-    let body = answer.body.whole(LARGEST_WHOLE).await?;
+async fn read_whole(
+    answer: Answer,
+    request: &InferenceRequest<'_>,
+    target: &Target,
+    share: AnswerShare<'_>,
+) -> Result<Begun, Failed> {
+    let body = answer.body.whole(LARGEST_WHOLE, share).await?;
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
-    let answer = WholeAnswer::read(request.endpoint, body);
-    answer
-        .map(|answer| Begun::Whole(answer.named(&request.model)))
-        .map_err(|e| unusable(&e.to_string(), "an unusable answer"))
+    match WholeAnswer::read(request.endpoint, body.clone()) {
+        Ok(answer) => Ok(Begun::Whole(answer.named(&request.model))),
+        Err(e @ BadAnswer::Error(_)) => {
+            let text = opened::reason_to_show(&body);
+            Err(unusable(&e.to_string(), failed::error_says(text, &target.upstream_model, &request.model)))
+        }
+        Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
+    }
 }
 
 /// Reads until there is something to pass on: up to then the next provider can still take over. Some
@@ -187,6 +191,7 @@ async fn read_whole(answer: Answer, request: &InferenceRequest<'_>) -> Result<Be
 async fn begin_stream(
     answer: Answer,
     request: &InferenceRequest<'_>,
+    target: &Target,
     sent: Instant,
     limit: Duration,
 ) -> Result<Begun, Failed> {
@@ -196,9 +201,15 @@ async fn begin_stream(
         Failure::Silent(_) => failed::too_late(limit, true),
         e => e.into(),
     };
+    let error_says = |text| failed::error_says(text, &target.upstream_model, &request.model);
     let (start, kind) = opened::first(&mut body, deadline).await.map_err(late)?;
     if let Some(kind) = kind.filter(|kind| *kind != Opening::Events) {
-        return Err(unusable(&opened::no_stream(kind, start, &mut body, deadline).await, "it did not stream"));
+        let start = opened::read_on(kind, start, &mut body, deadline).await;
+        let says = match opened::no_stream(kind, &start) {
+            (why, true) => (why, error_says(opened::reason_to_show(&start))),
+            (why, false) => (why, "it did not stream".into()),
+        };
+        return Err(unusable(&says.0, says.1));
     }
     let mut start = Some(start).filter(|start| !start.is_empty());
     let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage).named(&request.model));
@@ -218,7 +229,11 @@ async fn begin_stream(
             // Only comments so far are no answer.
             State::More if events == 0 || first.is_empty() => {}
             State::Failed(e) if !meter.output_started() => {
-                return Err(unusable(&e.to_string(), "it failed before its answer began"));
+                let says = match e.says() {
+                    Some(text) => error_says(Some(reason::fit_to_show(text))),
+                    None => "it failed before its answer began".into(),
+                };
+                return Err(unusable(&e.to_string(), says));
             }
             state => return Ok(Begun::Stream { first, state, meter, body }),
         }

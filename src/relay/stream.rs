@@ -1,5 +1,6 @@
 //! Bytes to the client while the meter looks on; the last bytes wait for the commit.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,10 +8,12 @@ use bytes::Bytes;
 use super::Refusal;
 use super::bill::Bill;
 use super::failed;
+use super::reason::fit_to_show;
 use super::replay::Record;
+use crate::domain::byte_budget::BytePermit;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{Metered, Outcome};
-use crate::meter::{Receipt, State, StreamMeter};
+use crate::meter::{Failure, Receipt, State, StreamMeter};
 use crate::upstream::{Body, Sign, Slot};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
@@ -29,6 +32,8 @@ pub struct StreamAnswer {
     pub(super) delivered: bool,
     /// A place at the provider, given back at the end.
     pub(super) slot: Option<Slot>,
+    /// What the held end takes of the room for answers, if it is long.
+    pub(super) room: Option<BytePermit>,
     /// For a repeat, if the client sent an idempotency key.
     pub(super) record: Option<Record>,
 }
@@ -58,6 +63,8 @@ impl Silence {
     }
 }
 
+/// The held end of nearly every stream is shorter, and not counted, in bytes.
+const SMALL_END: usize = 16 << 10;
 /// How long usage may come after the last word of an answer, which waits for it.
 const AFTER_DONE: Duration = Duration::from_secs(2);
 
@@ -94,7 +101,7 @@ impl StreamAnswer {
             match self.state.take()? {
                 State::More => self.read().await,
                 State::Ended => return self.end().await,
-                State::Failed(e) => return self.fail(&e.to_string()).await,
+                State::Failed(e) => return self.fail(&e).await,
             }
         }
     }
@@ -111,6 +118,7 @@ impl StreamAnswer {
                 let pushed = meter.push(bytes);
                 self.silence.broken(pushed.data_events > 0, Instant::now());
                 self.first = pushed.forward;
+                self.hold_room(&pushed.state);
                 pushed.state
             }
             Ok(None) => meter.end_of_input(),
@@ -123,9 +131,23 @@ impl StreamAnswer {
         });
     }
 
+    /// What is held back for the charge is counted where it is long. Where there is no room for it, it goes out before
+    /// the rest, as what is beyond any bound does; but never the last of an answer.
+    fn hold_room(&mut self, state: &State) {
+        let (Some(bill), Some(meter)) = (&self.bill, &mut self.meter) else { return };
+        if meter.held_bytes() <= SMALL_END || *state != State::More || meter.is_done() {
+            return;
+        }
+        let share = || bill.relay.answers.share(bill.account, true).permit();
+        let room = self.room.get_or_insert_with(share);
+        if room.grow(meter.held_bytes().saturating_sub(room.bytes())).is_err() {
+            self.first = [&*self.first, &*meter.release_held()].concat().into();
+        }
+    }
+
     fn broke_off(&mut self, why: &str) {
         tracing::warn!(why, "a stream broke off");
-        self.state = Some(State::Failed(crate::meter::Failure::Truncated));
+        self.state = Some(State::Failed(Failure::Truncated));
     }
 
     /// Settles, then hands out what was held back.
@@ -165,18 +187,22 @@ impl StreamAnswer {
     }
 
     /// The provider failed in the middle: nothing is charged, and the row says so.
-    async fn fail(&mut self, why: &str) -> Option<Part> {
+    async fn fail(&mut self, failure: &Failure) -> Option<Part> {
         self.body = None;
+        let why = failure.to_string();
         if let Some(slot) = self.slot.take() {
             // It did answer: where it is gone altogether, the next one finds nobody.
             let print = self.bill.as_ref().map_or(0, |bill| failed::print(&bill.request, bill.account));
-            slot.failed(why, Sign::Failed, print, Instant::now());
+            slot.failed(&why, Sign::Failed, print, Instant::now());
         }
         let bill = self.bill.take()?;
         tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");
+        let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
+            failed::error_says(Some(fit_to_show(text)), &bill.offer.upstream_model, &bill.offered.price.model)
+        });
         let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
         Some(Part::Failed(match settled {
-            Ok(_) => Refusal::ProviderFailed("its answer broke off"),
+            Ok(_) => Refusal::ProviderFailed(says),
             Err(e) => e.into(),
         }))
     }

@@ -37,7 +37,7 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, field: &str) 
     if let Some(body) = body.as_object_mut() {
         body.insert(field.to_owned(), json!(BOUND));
     }
-    let sent = Bytes::from(body.to_string());
+    let sent = vec![Bytes::from(body.to_string())];
     let Ok(answer) = client.post(target, endpoint.upstream_path(), &[], sent, On::Fresh).await else {
         return Trial::Unclear;
     };

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::Target;
 use super::connect::{self, Connector, Resolver, with_causes};
 use super::guard::Used;
+use super::outgoing::Outgoing;
+use super::room::{AnswerRoom, AnswerShare};
 use super::undo::Undo;
 use super::{tls, wait};
 
@@ -61,6 +63,9 @@ pub enum Failure {
     /// More than an answer may have.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// The answers on their way leave it no room, and did not for some time.
+    #[error("there is no room for its answer")]
+    NoRoom,
 }
 
 /// The head of a provider's answer, and its body to be read.
@@ -95,8 +100,8 @@ type Tls = Connector<HttpsConnector<HttpConnector<Resolver>>>;
 /// Connections that are kept, and a way around them.
 #[derive(Clone)]
 struct Pool<C> {
-    pooled: PooledClient<C, Full<Bytes>>,
-    fresh: PooledClient<C, Full<Bytes>>,
+    pooled: PooledClient<C, Outgoing>,
+    fresh: PooledClient<C, Outgoing>,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
@@ -110,7 +115,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
     }
 
     /// Sends, on a kept connection if that will do.
-    async fn send(&self, request: Request<Full<Bytes>>, on: On) -> Result<http::Response<Incoming>, Failure> {
+    async fn send(&self, request: Request<Outgoing>, on: On) -> Result<http::Response<Incoming>, Failure> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sent = Instant::now();
         let answer = match on {
@@ -157,6 +162,8 @@ impl std::fmt::Debug for Client {
 const POOLED_IDLE: Duration = Duration::from_secs(4);
 /// A connection that the other end had closed before shows it at once.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
+/// An answer up to this size is no matter for memory, in bytes.
+pub const SMALL: usize = 64 << 10;
 /// What is read ahead of a client that does not keep up, in bytes; hyper's own bound is 400 KiB.
 const MOST_BUFFERED: usize = 64 << 10;
 
@@ -185,7 +192,7 @@ impl Client {
         self.timeouts.first_byte
     }
 
-    /// Posts `body` to `path` below the target's base URL. `headers` are the client's that may go along.
+    /// Posts `body`, which is in pieces, to `path` below the target's base URL. `headers` are the client's that may go along.
     ///
     /// # Errors
     /// No answer began. [`Failure::Stale`]: it may have on a fresh connection.
@@ -194,7 +201,7 @@ impl Client {
         target: &Target,
         path: &str,
         headers: &[(&'static str, Vec<u8>)],
-        body: Bytes,
+        body: Vec<Bytes>,
         on: On,
     ) -> Result<Answer, Failure> {
         let request = build(target, Method::POST, path, headers, body)?;
@@ -206,14 +213,14 @@ impl Client {
     /// # Errors
     /// No connection, or no answer on it.
     pub async fn is_there(&self, target: &Target) -> Result<(), Failure> {
-        let request = build(target, Method::GET, "/models", &[], Bytes::new())?;
+        let request = build(target, Method::GET, "/models", &[], Vec::new())?;
         self.exchange(target, request, On::Fresh).await.map(drop)
     }
 
     async fn exchange(
         &self,
         target: &Target,
-        request: Request<Full<Bytes>>,
+        request: Request<Outgoing>,
         on: On,
     ) -> Result<http::Response<Incoming>, Failure> {
         let exchange = async {
@@ -250,8 +257,8 @@ fn build(
     method: Method,
     path: &str,
     headers: &[(&'static str, Vec<u8>)],
-    body: Bytes,
-) -> Result<Request<Full<Bytes>>, Failure> {
+    body: Vec<Bytes>,
+) -> Result<Request<Outgoing>, Failure> {
     let settings = |e: &dyn std::fmt::Display| Failure::Settings(e.to_string());
     let uri: Uri = format!("{}{path}", target.url).parse().map_err(|e| settings(&e))?;
     let mut map = HeaderMap::with_capacity(headers.len() + 4);
@@ -268,7 +275,7 @@ fn build(
         bearer.set_sensitive(true);
         map.insert(AUTHORIZATION, bearer);
     }
-    let mut request = Request::new(Full::new(body));
+    let mut request = Request::new(Outgoing::from(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = map;
@@ -337,32 +344,44 @@ impl Body {
         }
     }
 
-    /// The whole of it, `most` bytes at the most.
+    /// The whole of it, `most` bytes at the most. What is long counts towards the room for answers, and is not read
+    /// on until there is some.
     ///
     /// # Errors
-    /// The connection broke, nothing came for the idle time, or it is larger.
-    pub async fn whole(mut self, most: usize) -> Result<Bytes, Failure> {
-        let mut parts = Vec::new();
-        let mut size = 0;
+    /// The connection broke, nothing came for the idle time, it is larger, or there is no room for it.
+    pub async fn whole(mut self, most: usize, share: AnswerShare<'_>) -> Result<Bytes, Failure> {
+        let announced = self.announced().unwrap_or_default();
+        let mut room = AnswerRoom::new(share);
+        // Nearly always there is no second part, and then no copy.
+        let (mut first, mut all) = (Bytes::new(), Vec::new());
         while let Some(part) = self.next(Instant::now() + self.idle).await? {
-            size += part.len();
-            if size > most {
+            let (before, size) = (first.len().max(all.len()), first.len().max(all.len()) + part.len());
+            if size.max(announced) > most {
                 return Err(Failure::TooLarge(most));
             }
-            parts.push(part);
+            room.hold(size.max(announced)).await?;
+            if before == 0 {
+                first = part;
+                continue;
+            }
+            if all.is_empty() {
+                // Memory that nothing is written to costs nothing; to grow would be to copy.
+                let rest = if size <= SMALL { size * 2 } else { most };
+                all.reserve_exact(if announced >= size { announced } else { rest });
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            if all.capacity() < size {
+                all.reserve_exact(most - all.len());
+            }
+            all.extend_from_slice(&part);
         }
-        Ok(match parts.len() {
-            // Nearly always: no copy.
-            1 => parts.swap_remove(0),
-            // Each part is let go when it was copied.
-            _ => parts
-                .into_iter()
-                .fold(BytesMut::with_capacity(size), |mut whole, part| {
-                    whole.extend_from_slice(&part);
-                    whole
-                })
-                .freeze(),
-        })
+        Ok(room.tie_to(if all.is_empty() { first } else { all.into() }))
+    }
+
+    /// How long it will be, if that was said, and is what is handed out.
+    fn announced(&self) -> Option<usize> {
+        let exact = hyper::body::Body::size_hint(&self.incoming).exact().filter(|_| self.undo.is_none());
+        exact.and_then(|bytes| usize::try_from(bytes).ok())
     }
 
     /// Its first `most` bytes, as many as come within `time`. The rest is not read: an error may be endless.

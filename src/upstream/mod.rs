@@ -5,7 +5,9 @@ mod address;
 mod client;
 mod connect;
 mod guard;
+mod outgoing;
 mod providers;
+mod room;
 mod tls;
 mod undo;
 mod url;
@@ -13,5 +15,6 @@ mod wait;
 
 pub use client::{Answer, Body, Client, Failure, On, Timeouts};
 pub use providers::{Health, Providers, Sign, Slot, Target, Unavailable};
+pub use room::AnswerShare;
 pub use tls::check_ca_pem;
 pub use url::check_base_url;

@@ -256,3 +256,34 @@ fn events_are_known_by_their_first_bytes_and_other_answers_are_told_in_words() {
         assert_eq!(world.balance(), 5_000_000);
     }
 }
+
+#[test]
+fn the_reason_of_a_server_that_fails_with_status_200_reaches_the_caller() {
+    const SAID: &str = "out of memory at /srv/q4.gguf on 10.0.0.7:8000, key sk-abcdefgh1234";
+    const TOLD: &str = "it answered with an error: out of memory at (path) on (address), key (secret)";
+    let error = json!({"error": {"message": SAID, "type": "server_error"}});
+    let told = |reply: &crate::world::http::Reply| {
+        let text = reply.text();
+        assert!(text.contains(TOLD), "{text}");
+        assert!(["q4.gguf", "10.0.0.7", "sk-abc"].iter().all(|secret| !text.contains(secret)), "{text}");
+    };
+    let world = World::new(honest(10, 5));
+    let (whole, start) = (error.clone(), event(&error));
+    world.upstream.script(move |_| Answer::json(200, &whole));
+    told(&world.chat(&chat_body()).expect(502));
+    told(&world.chat(&stream_body(false)).expect(502));
+    world.upstream.script(move |_| Answer::text(200, "text/event-stream", &start, ""));
+    told(&world.chat(&stream_body(false)).expect(502));
+    let broken = event(&chunk(&json!({"content": "hi"}), &Value::Null)) + &event(&error);
+    world.upstream.script(move |_| Answer::text(200, "text/event-stream", &broken, ""));
+    let reply = world.chat(&stream_body(false)).expect(200);
+    told(&reply);
+    assert!(!reply.text().contains("[DONE]"));
+    // An error that is no more than large gives its reason too, and one without words says no more than that.
+    let large = json!({"error": {"message": SAID, "trace": "t".repeat(1 << 20)}});
+    world.upstream.script(move |_| Answer::json(200, &large));
+    told(&world.chat(&chat_body()).expect(502));
+    world.upstream.script(|_| Answer::json(200, &json!({"error": {}})));
+    assert!(world.chat(&chat_body()).expect(502).text().contains("it answered with an error\""));
+    assert_eq!(micro(&world.row(1), "cost_micro_usd"), 0);
+}

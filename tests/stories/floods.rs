@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::world::answer::{Answer, Gate, Step, completion, honest, usage};
+use crate::world::answer::{
+    Answer, End, Gate, STREAM_HEAD, Step, chunk, completion, honest, http_chunk, usage, usage_chunk,
+};
 use crate::world::http::{Conn, Request};
-use crate::world::{Account, World, chat_body, text};
+use crate::world::{Account, World, chat_body, stream_body, text};
 
 /// A body of so many bytes.
 fn long_body(bytes: usize) -> Value {
@@ -146,4 +148,99 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// A completion whose text has so many bytes.
+fn long_completion(bytes: usize) -> Answer {
+    let mut body = completion(usage(10, 5));
+    body["choices"][0]["message"]["content"] = "y".repeat(bytes).into();
+    Answer::json(200, &body)
+}
+
+#[test]
+fn large_answers_have_a_budget_and_small_ones_pass() {
+    // One account gets half of it, which is one of the largest answers.
+    let world = World::with("5.00", &["--answer-budget-mib", "128", "--write-timeout", "3600"], honest(10, 5));
+    world.upstream.script(|_| long_completion((64 << 20) - (64 << 10)));
+    let mut unread = world.open(&chat_body());
+    assert_eq!(unread.head().status, 200);
+    world.upstream.script(|_| long_completion(1 << 20));
+    let refused = world.chat(&chat_body()).expect(503);
+    assert!((1..=10).contains(&refused.number("retry-after")), "{:?}", refused.head);
+    world.upstream.script(|_| long_completion(10_000));
+    world.chat(&chat_body()).expect(200);
+    // An end that is held back and finds no room goes out before the rest, and is paid for all the same.
+    let gate = Gate::default();
+    let held = gate.clone();
+    world.upstream.script(move |_| {
+        let event = |data: &Value| format!("data: {data}\n\n");
+        let mut last = usage_chunk(&usage(10, 5));
+        last["padding"] = "z".repeat(150_000).into();
+        let text = event(&chunk(&json!({"content": "hi"}), &json!("stop"))) + &event(&last);
+        let mut answer = Answer::raw([STREAM_HEAD.as_bytes(), &http_chunk(&text)].concat(), End::KeepAlive);
+        answer.steps.push(Step::Gate(held.clone()));
+        answer.steps.push(Step::Send([http_chunk("data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat()));
+        answer
+    });
+    let mut stream = world.open(&stream_body(true));
+    stream.head();
+    stream.read_until("\"padding\"");
+    assert_eq!(world.rows().len(), 2, "the refused one is no row");
+    gate.open();
+    let reply = stream.finish();
+    assert!(reply.text().ends_with("data: [DONE]\n\n"), "{:?}", reply.text().len());
+    assert!(unread.finish().whole);
+    assert_eq!(world.wait_rows(3).len(), 3);
+    world.upstream.script(|_| long_completion(20 << 20));
+    world.chat(&chat_body()).expect(200);
+    assert_eq!(world.server.number("select flagged from providers"), 0);
+    assert_eq!(world.server.audit()["ok"], true);
+}
+
+#[test]
+fn a_large_body_goes_on_as_it_came_but_for_its_edits() {
+    let world = World::new(honest(10, 5));
+    let mut body = long_body(5 << 20);
+    body["messages"][0]["content"] = "w".repeat(100_000).into();
+    world.chat(&body).expect(200);
+    let seen = world.upstream.last();
+    assert_eq!(seen.header("transfer-encoding"), None);
+    let mut sent = seen.json();
+    assert!(sent["max_tokens"].is_u64());
+    // What the edits wrote.
+    for field in ["model", "max_tokens", "max_completion_tokens"] {
+        let was = body.get(field).cloned();
+        match was {
+            Some(was) => sent[field] = was,
+            None => drop(sent.as_object_mut().unwrap().remove(field)),
+        }
+    }
+    assert!(sent == body, "another body arrived");
+}
+
+#[test]
+fn a_refused_body_without_an_announced_length_ends_its_connection() {
+    let world = World::new(honest(10, 5));
+    for path in ["/v1/chat/completions", "/v1/nowhere", "/v1/keys"] {
+        let mut conn = world.server.http().connect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer no\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        conn.write(head.as_bytes());
+        conn.write(b"5\r\n{\"x\":\r\n");
+        let reply = conn.finish();
+        assert!(reply.status >= 400 && reply.header("connection") == Some("close"), "{path}: {:?}", reply.head);
+    }
+    // One that was read to its end keeps it.
+    let body = chat_body().to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        world.payer.key,
+        body.len()
+    );
+    let mut conn = world.server.http().connect();
+    for _ in 0..2 {
+        conn.write(head.as_bytes());
+        conn.exchange().expect(200);
+    }
 }

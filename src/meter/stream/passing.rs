@@ -148,7 +148,7 @@ impl StreamMeter {
     }
 
     /// Too much is held back to be kept: it goes out as it is, and the receipt comes with what follows.
-    fn release(&mut self, handed: &mut Handed) {
+    pub(super) fn release(&mut self, handed: &mut Handed) {
         let shows_usage = self.client_wants_usage || !self.endpoint.usage_is_asked_for();
         handed.add(self.held.release(shows_usage));
         self.output_started = true;
