@@ -5,31 +5,18 @@ from __future__ import annotations
 import asyncio
 import collections
 import os
-import random
 import signal
 import time
-import zlib
 from collections.abc import Callable
 
-from audit import ALPHABET
 from check import Check
 from driver import Client, percentile
+from forged import base32, wrong_secret
 from server import World
 
 TITLE = "500/s wrong secrets + 500/s junk keys"
 QUICK = False
 PLANTS = {"stalls": "the server is stopped for 100 ms three times a second"}
-
-
-def base32(value: int, digits: int) -> str:
-    """Crockford base32."""
-    return "".join(ALPHABET[(value >> (5 * place)) & 31] for place in reversed(range(digits)))
-
-
-def wrong_secret(key: str, rng: random.Random) -> str:
-    """The key's id with another secret and a good CRC: only the hash can tell."""
-    body = key[: len("sk-db-") + 13] + "".join(rng.choice(ALPHABET) for _ in range(52))
-    return body + base32(zlib.crc32(body.encode()), 7)
 
 
 async def flood(
