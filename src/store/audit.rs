@@ -85,6 +85,11 @@ const RULES: &[Rule] = &[
         says: "cost is not charged + shortfall, or charged is not earned + fee",
     },
     Rule {
+        kind: Kind::Usage,
+        sql: "SELECT id, cost_micro_usd FROM usage WHERE outcome = 'provider_error' AND cost_micro_usd <> 0 LIMIT ?1",
+        says: "a failure of the provider has a cost",
+    },
+    Rule {
         kind: Kind::Ledger,
         sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
         says: "balance after is negative",

@@ -242,6 +242,19 @@ fn audited(books: &Books) -> Vec<String> {
 }
 
 #[test]
+fn a_failure_that_costs_something_is_found() {
+    let books = Books::new();
+    books.settle(&books.request(1));
+    let before = audited(&books);
+    books.conn.execute("UPDATE usage SET outcome = 'provider_error'", []).unwrap();
+    let found = audited(&books).join("; ");
+    assert!(
+        !before.join("; ").contains("has a cost") && found.contains("a failure of the provider has a cost"),
+        "{found}"
+    );
+}
+
+#[test]
 fn what_an_account_pays_to_itself_is_never_withdrawable() {
     // the key → whose provider it is, and what of the account's 10,000 is left, none of it withdrawable
     for (by, owner, left) in [(4, "earner", 9_900), (5, "house", 10_000), (5, "earner", 9_100)] {
