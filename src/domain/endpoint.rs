@@ -11,14 +11,16 @@ pub enum Endpoint {
     Embeddings,
     /// `POST /v1/responses`, OpenAI Responses.
     Responses,
+    /// `POST /v1/responses/compact`, OpenAI Responses: a long conversation made shorter. Few servers have it.
+    Compact,
     /// `POST /v1/messages`, Anthropic Messages.
     Messages,
 }
 
 impl Endpoint {
     /// All of them, in the order the documentation lists them.
-    pub const ALL: [Self; 5] =
-        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses, Self::Messages];
+    pub const ALL: [Self; 6] =
+        [Self::ChatCompletions, Self::Completions, Self::Embeddings, Self::Responses, Self::Compact, Self::Messages];
 
     /// The path below the server's root, as in the usage row.
     pub const fn path(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Endpoint {
             Self::Completions => "/v1/completions",
             Self::Embeddings => "/v1/embeddings",
             Self::Responses => "/v1/responses",
+            Self::Compact => "/v1/responses/compact",
             Self::Messages => "/v1/messages",
         }
     }
@@ -48,7 +51,8 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Completions | Self::Messages => Some("max_tokens"),
             Self::Responses => Some("max_output_tokens"),
-            Self::Embeddings => None,
+            // OpenAI's has no such field.
+            Self::Embeddings | Self::Compact => None,
         }
     }
 
@@ -57,13 +61,36 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Messages => "messages",
             Self::Completions => "prompt",
-            Self::Embeddings | Self::Responses => "input",
+            Self::Embeddings | Self::Responses | Self::Compact => "input",
         }
     }
 
     /// The answer holds generated tokens.
     pub const fn generates(self) -> bool {
         !matches!(self, Self::Embeddings)
+    }
+
+    /// The answer may be streamed.
+    pub const fn streams(self) -> bool {
+        !matches!(self, Self::Embeddings | Self::Compact)
+    }
+
+    /// The endpoint whose requests and answers this one's are like.
+    pub const fn dialect(self) -> Self {
+        match self {
+            Self::Compact => Self::Responses,
+            other => other,
+        }
+    }
+
+    /// Few servers have it: it is offered where one is known to, and a server that does not is not at fault.
+    pub const fn is_rare(self) -> bool {
+        matches!(self, Self::Compact)
+    }
+
+    /// A server can be told how long its answer may be, whatever the request says.
+    pub const fn takes_bound(self) -> bool {
+        !matches!(self, Self::Compact)
     }
 
     /// Streams of this dialect carry usage only if `stream_options.include_usage` asks for it.
@@ -77,14 +104,14 @@ impl Endpoint {
             Self::ChatCompletions => &["messages", "tools", "functions", "response_format"],
             Self::Completions => &["prompt", "suffix"],
             Self::Embeddings => &["input"],
-            Self::Responses => &["input", "instructions", "tools", "text"],
+            Self::Responses | Self::Compact => &["input", "instructions", "tools", "text"],
             Self::Messages => &["system", "messages", "tools"],
         }
     }
 
     /// A chat template turns the messages of this dialect into one text.
     pub const fn has_messages(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Responses | Self::Messages)
+        matches!(self, Self::ChatCompletions | Self::Responses | Self::Compact | Self::Messages)
     }
 
     /// Fields that would make a server do work whose tokens this request cannot bound or meter, with
@@ -92,6 +119,9 @@ impl Endpoint {
     pub(super) const fn refused_fields(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Responses => &[("background", "background responses cannot be metered")],
+            Self::Compact => {
+                &[("background", "background responses cannot be metered"), ("stream", "a compaction is not streamed")]
+            }
             _ => &[],
         }
     }

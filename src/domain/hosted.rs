@@ -137,6 +137,70 @@ struct Head<'a> {
     id: Option<&'a RawValue>,
 }
 
+/// A list of blocks that is nested deeper is not searched: a message has blocks, and a tool's result has blocks.
+const FILE_DEPTH: u8 = 8;
+
+/// A part of a message, as far as it may name a file; what a tool was called with is no part of it.
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+    /// Of a container's upload.
+    file_id: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Source<'a> {
+    file_id: Option<serde::de::IgnoredAny>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+/// Is a file of the server's meant in this list of messages or blocks? One that cannot be read in the dialect is
+/// taken for such a one.
+fn names_a_file(list: &str, depth: u8) -> bool {
+    let Some(deeper) = depth.checked_sub(1) else { return true };
+    if !list.starts_with('[') {
+        return false;
+    }
+    let Ok(blocks) = serde_json::from_str::<Vec<&RawValue>>(list) else { return true };
+    blocks.into_iter().filter(|raw| raw.get().starts_with('{')).any(|raw| {
+        let Ok(block) = serde_json::from_str::<Block<'_>>(raw.get()) else { return true };
+        let in_source = block.source.filter(|raw| raw.get().starts_with('{')).is_some_and(|raw| {
+            serde_json::from_str::<Source<'_>>(raw.get()).map_or(true, |source| {
+                source.file_id.is_some() || source.content.is_some_and(|raw| names_a_file(raw.get(), deeper))
+            })
+        });
+        in_source || block.file_id.is_some() || block.content.is_some_and(|raw| names_a_file(raw.get(), deeper))
+    })
+}
+
+/// The same JSON with the small letters of its escapes written out: a key may be spelled with them.
+fn with_plain_letters(json: &str) -> Cow<'_, str> {
+    const ESCAPE: &str = "\\u00";
+    if !json.contains(ESCAPE) {
+        return Cow::Borrowed(json);
+    }
+    let (mut plain, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some((before, after)) = rest.split_once(ESCAPE) {
+        plain.push_str(before);
+        let letter = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match letter.filter(|byte| byte.is_ascii_lowercase() || *byte == b'_') {
+            Some(letter) => {
+                plain.push(char::from(letter));
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                plain.push_str(ESCAPE);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(plain + rest)
+}
+
 /// The keys that are read here.
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     LEFT_OUT.iter().chain(REFUSED).chain(TEMPLATE_TOO).copied().chain(["tools", "tool_choice"])
@@ -166,7 +230,7 @@ impl Hosted {
         if top.get(TEMPLATE_ARGUMENTS).is_some_and(brings_template) {
             hosted.needed.push((TEMPLATE, TEMPLATE_ARGUMENTS));
         }
-        if endpoint == Endpoint::Responses && top.get("prompt").is_some_and(is_asked) {
+        if endpoint.dialect() == Endpoint::Responses && top.get("prompt").is_some_and(is_asked) {
             hosted.needed.push(("prompt", "prompt"));
         }
         if let Some(tools) = top.get("tools").filter(|raw| raw.starts_with('[')) {
@@ -204,16 +268,21 @@ impl Hosted {
 
     fn read_content(&mut self, endpoint: Endpoint, content: &str) -> Result<(), BadRequest> {
         let field = endpoint.content_field();
+        let plain = with_plain_letters(content);
         let is_key = |key: &str| {
-            let rest = |place: usize| content.get(place + key.len()..).unwrap_or_default().trim_ascii_start();
-            content.match_indices(key).any(|(place, _)| rest(place).starts_with(':'))
+            let rest = |place: usize| plain.get(place + key.len()..).unwrap_or_default().trim_ascii_start();
+            plain.match_indices(key).any(|(place, _)| rest(place).starts_with(':'))
         };
         // Arguments of calls are strings here, so that this is no key of theirs.
-        if matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Responses) && is_key("\"file_id\"") {
+        let dialect = endpoint.dialect();
+        if matches!(dialect, Endpoint::ChatCompletions | Endpoint::Responses) && is_key("\"file_id\"") {
+            self.needed.push(("file_id", field));
+        }
+        if dialect == Endpoint::Messages && is_key("\"file_id\"") && names_a_file(content, FILE_DEPTH) {
             self.needed.push(("file_id", field));
         }
         let may_refer = || ["item_reference", "\"id\"", "\\u00"].iter().any(|sign| content.contains(sign));
-        if endpoint != Endpoint::Responses || !content.starts_with('[') || !may_refer() {
+        if dialect != Endpoint::Responses || !content.starts_with('[') || !may_refer() {
             return Ok(());
         }
         let items: Vec<Head<'_>> = match serde_json::from_str(content) {
@@ -267,6 +336,43 @@ impl Hosted {
             }
         } else {
             edits.set("tools", format!("[{}]", kept.join(",")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::request::InferenceRequest;
+
+    #[test]
+    fn a_stored_file_is_named_wherever_a_message_may_have_it() {
+        use Endpoint::{ChatCompletions as Chat, Messages};
+        let document = r#"{"type":"document","source":{"type":"file","file_id":"file_1"}}"#;
+        let result = format!(r#"{{"type":"tool_result","tool_use_id":"t","content":[{document}]}}"#);
+        let nested = format!(r#"{{"type":"document","source":{{"type":"content","content":[{document}]}}}}"#);
+        let rows = [
+            (Messages, document, true),
+            (Messages, result.as_str(), true),
+            (Messages, nested.as_str(), true),
+            (Messages, &document.replace("file_id", "fil\\u0065_id"), true),
+            (Messages, r#"{"type":"container_upload","file_id":"file_1"}"#, true),
+            (Messages, r#"{"type":"document","source":{"file_id":1,"file_id":2}}"#, true),
+            (Messages, r#"{"type":"tool_use","id":"t","name":"open","input":{"file_id":"file_1"}}"#, false),
+            (Messages, r#"{"type":"text","text":"\"file_id\": 1"}"#, false),
+            (Messages, r#"{"type":"text","text":"{\u0022file_id\u0022: 1}"}"#, false),
+            (Chat, r#"{"type":"file","file":{"file\u005fid":"file_1"}}"#, true),
+            (Chat, r#"{"type":"text","text":"\u00e9 \u00"}"#, false),
+        ];
+        for (endpoint, part, is_named) in rows {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+            let Ok(request) = InferenceRequest::read(endpoint, body.as_bytes()) else {
+                assert!(part.ends_with(r#"\u00"}"#), "{part}");
+                continue;
+            };
+            let lacking = request.lacking(&Allow::default());
+            assert_eq!(lacking.and_then(|e| e.param).as_deref(), is_named.then_some("messages"), "{part}");
+            assert_eq!(request.lacking(&Allow::from_text("file_id")), None, "{part}");
         }
     }
 }

@@ -83,7 +83,7 @@ impl<'a> InferenceRequest<'a> {
         }
         check_content(endpoint, &top)?;
         let max_output = if endpoint.generates() { max_output(&top)? } else { None };
-        let stream = endpoint.generates() && boolean(&top, "stream")?;
+        let stream = endpoint.streams() && boolean(&top, "stream")?;
         let include_usage = endpoint.usage_is_asked_for() && asked_for_usage(&top)?;
         let hosted = Hosted::read(endpoint, &top)?;
         // Servers take 1 and "true" for true.
@@ -206,7 +206,7 @@ fn check_content(endpoint: Endpoint, top: &TopLevel<'_>) -> Result<(), BadReques
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::Messages if !is_list => refuse("must be a list of messages"),
         Endpoint::Embeddings if raw == "\"\"" => refuse("must not be empty"),
-        Endpoint::Embeddings | Endpoint::Responses if !is_list && !raw.starts_with('"') => {
+        Endpoint::Embeddings | Endpoint::Responses | Endpoint::Compact if !is_list && !raw.starts_with('"') => {
             refuse("must be a string or a list")
         }
         // llama.cpp takes an object too: a text with its pictures.

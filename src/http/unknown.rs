@@ -17,8 +17,16 @@ const LONGEST_SEARCHED: usize = 2_000;
 const LONGEST_HOST: usize = 260;
 
 /// The paths that SDKs append to a base URL, behind `/v1`; those that end like another one come first.
-const MODEL_PATHS: [&str; 7] =
-    ["messages/count_tokens", "chat/completions", "completions", "embeddings", "responses", "messages", "models"];
+const MODEL_PATHS: [&str; 8] = [
+    "messages/count_tokens",
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "responses/compact",
+    "responses",
+    "messages",
+    "models",
+];
 
 /// Ollama's own API, and what comes nearest to it here.
 const OLLAMA: [(&str, &str); 7] = [

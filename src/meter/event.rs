@@ -85,7 +85,7 @@ pub fn read<'a>(endpoint: Endpoint, event: &'a Event<'_>, finished: bool) -> Res
         Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
             read_chunk(endpoint, data, finished)
         }
-        Endpoint::Responses => read_response_event(kind_of(event), data),
+        Endpoint::Responses | Endpoint::Compact => read_response_event(kind_of(event), data),
         Endpoint::Messages => read_message_event(kind_of(event), data),
     }
 }

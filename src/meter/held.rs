@@ -171,7 +171,7 @@ impl Ending<'_> {
         match endpoint {
             Endpoint::Completions => chunk("text_completion", "\"text\":\"\""),
             Endpoint::ChatCompletions | Endpoint::Embeddings => chunk("chat.completion.chunk", "\"delta\":{}"),
-            Endpoint::Responses => format!(
+            Endpoint::Responses | Endpoint::Compact => format!(
                 "event: response.incomplete\ndata: {{\"type\":\"response.incomplete\",\"sequence_number\":{sequence},\
                  \"response\":{{{identity}\"object\":\"response\",\"status\":\"incomplete\",\
                  \"incomplete_details\":{{\"reason\":\"max_output_tokens\"}},\"error\":null,\"output\":[],\"usage\":{}}}}}\n\n",
@@ -197,7 +197,7 @@ impl Ending<'_> {
                 };
                 (chunk, "data: [DONE]\n\n")
             }
-            Endpoint::Responses => (String::new(), ""),
+            Endpoint::Responses | Endpoint::Compact => (String::new(), ""),
             Endpoint::Messages => (String::new(), "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
         }
     }

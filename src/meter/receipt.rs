@@ -49,7 +49,7 @@ pub fn edit(endpoint: Endpoint, json: &str, receipt: &Receipt) -> (Range<usize>,
 /// The usage object of an event that ends an answer.
 pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
     let holder = match endpoint {
-        Endpoint::Responses => {
+        Endpoint::Responses | Endpoint::Compact => {
             let [response] = pick_from(Some(json), ["response"]);
             object(response)?
         }
@@ -66,7 +66,7 @@ pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
     let total = prompt.saturating_add(completion);
     let names = match endpoint {
         Endpoint::Messages => return message_as_billed(usage, receipt),
-        Endpoint::Responses => ["input_tokens", "output_tokens", "total_tokens"],
+        Endpoint::Responses | Endpoint::Compact => ["input_tokens", "output_tokens", "total_tokens"],
         _ => ["prompt_tokens", "completion_tokens", "total_tokens"],
     };
     let mut edited = usage.to_owned();
@@ -169,7 +169,7 @@ pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
              \"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}"
         ),
         Endpoint::Embeddings => format!("\"prompt_tokens\":{prompt},\"total_tokens\":{total}"),
-        Endpoint::Responses => format!(
+        Endpoint::Responses | Endpoint::Compact => format!(
             "\"input_tokens\":{prompt},\"input_tokens_details\":{{\"cached_tokens\":{cached}}},\
              \"output_tokens\":{completion},\"output_tokens_details\":{{\"reasoning_tokens\":0}},\
              \"total_tokens\":{total}"

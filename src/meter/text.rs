@@ -73,7 +73,7 @@ impl OutputText {
             Endpoint::Responses if kind == b"response.output_item.added" => (&MARKS.item, &[b"name"]),
             Endpoint::Messages if kind == b"content_block_delta" => (&MARKS.delta, MESSAGES),
             Endpoint::Messages if kind == b"content_block_start" => (&MARKS.content_block, MESSAGES),
-            Endpoint::Responses | Endpoint::Messages => return Taken::Nothing,
+            Endpoint::Responses | Endpoint::Compact | Endpoint::Messages => return Taken::Nothing,
         };
         // A value that is itself a string stands under the key "".
         let bare = match endpoint {
@@ -117,7 +117,7 @@ impl OutputText {
         let is_output = match endpoint {
             Endpoint::ChatCompletions | Endpoint::Embeddings => CHAT.contains(&key) && keys.any(|k| k == b"delta"),
             Endpoint::Completions => key == b"text",
-            Endpoint::Responses => key == b"delta" && keys.next().is_none(),
+            Endpoint::Responses | Endpoint::Compact => key == b"delta" && keys.next().is_none(),
             Endpoint::Messages => MESSAGES.contains(&key) && keys.any(|k| matches!(k, b"delta" | b"content_block")),
         };
         if is_output { Standing::of(key) } else { Standing::Nothing }
@@ -230,7 +230,7 @@ const fn whole_keys(endpoint: Endpoint) -> &'static [&'static [u8]] {
     match endpoint {
         Endpoint::ChatCompletions => CHAT,
         Endpoint::Completions => COMPLETION,
-        Endpoint::Responses => RESPONSES,
+        Endpoint::Responses | Endpoint::Compact => RESPONSES,
         Endpoint::Messages => MESSAGES,
         Endpoint::Embeddings => &[],
     }

@@ -47,7 +47,7 @@ const fn output_field(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::Completions => "choices",
         Endpoint::Embeddings => "data",
-        Endpoint::Responses => "output",
+        Endpoint::Responses | Endpoint::Compact => "output",
         Endpoint::Messages => "content",
     }
 }

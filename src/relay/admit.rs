@@ -81,6 +81,9 @@ impl Relay {
         };
         let bounds = affordable.bounds;
         let limited = bounds != worst.bounds;
+        if limited && !request.endpoint.takes_bound() {
+            return Err(Refusal::InsufficientFunds);
+        }
         Ok(Admitted { offered, bounds, limited, hold })
     }
 
@@ -99,7 +102,7 @@ impl Relay {
     }
 
     /// Names the endpoints that the model does have.
-    fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
+    pub(super) fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
         let model = request.model.clone();
         let served = self.store.read(endpoints::served)?.remove(&model).unwrap_or_default();
         let name = |endpoint: &Endpoint| {

@@ -137,6 +137,11 @@ impl Failed {
         matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
     }
 
+    /// There is nothing at the path.
+    pub const fn is_no_path(&self) -> bool {
+        matches!(self, Self::Fault(Fault { kind: Kind::Settings(404 | 405 | 410 | 501), .. }))
+    }
+
     /// The server says that it does not take the field.
     pub fn refuses_field(&self, field: &str) -> bool {
         matches!(self, Self::Request(e) if e.reason.refuses_field(field))

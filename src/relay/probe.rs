@@ -90,7 +90,7 @@ const fn tells(result: &Result<Reported, Unserved>) -> bool {
 
 /// Every endpoint, and every way to ask it.
 fn ways() -> impl Iterator<Item = (Endpoint, bool)> {
-    let streams = |endpoint: Endpoint| [false, true].into_iter().filter(move |stream| !stream || endpoint.generates());
+    let streams = |endpoint: Endpoint| [false, true].into_iter().filter(move |stream| !stream || endpoint.streams());
     Endpoint::ALL.into_iter().flat_map(move |endpoint| streams(endpoint).map(move |stream| (endpoint, stream)))
 }
 
@@ -183,6 +183,7 @@ fn body(endpoint: Endpoint, model: &str, stream: bool) -> String {
         Endpoint::ChatCompletions => json!({"model": model, "messages": messages, "stream": stream}),
         Endpoint::Completions => json!({"model": model, "prompt": "Hi", "max_tokens": 1, "stream": stream}),
         Endpoint::Embeddings => json!({"model": model, "input": "Hi"}),
+        Endpoint::Compact => json!({"model": model, "input": messages}),
         Endpoint::Responses => json!({"model": model, "input": "Hi", "max_output_tokens": 16, "stream": stream}),
         Endpoint::Messages => json!({"model": model, "messages": messages, "max_tokens": 1, "stream": stream}),
     }

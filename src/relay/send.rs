@@ -59,7 +59,7 @@ impl Relay {
         request: &InferenceRequest<'_>,
         admitted: &Admitted,
     ) -> Result<Sent, Refusal> {
-        let mut tried = Tried::default();
+        let (mut tried, mut lacks_endpoint) = (Tried::default(), false);
         let share = || self.answers.share(caller.account, true);
         let mut queue = VecDeque::from(self.ranked(admitted)?);
         while let Some(target) = queue.pop_front() {
@@ -76,6 +76,8 @@ impl Relay {
                     let Some(offer) = offers.find(|offer| offer.provider.id == target.provider) else { continue };
                     return Ok(Sent { begun, offer: Arc::clone(offer), slot, sent, first_byte });
                 }
+                // The next one may have it.
+                Err(failed) if request.endpoint.is_rare() && failed.is_no_path() => lacks_endpoint = true,
                 Err(failed) => {
                     let print = failed::print(&asked.body, caller.account);
                     failed.tell(&slot, asked.request_id, print, &target.name, sent);
@@ -93,7 +95,10 @@ impl Relay {
                 }
             }
         }
-        Err(tried.end(&request.model))
+        match tried.end(&request.model) {
+            Refusal::ProvidersFull(_) if lacks_endpoint => Err(self.not_served(request)?),
+            refusal => Err(refusal),
+        }
     }
 
     /// Who can be asked now, in which order.
@@ -176,7 +181,7 @@ async fn read_whole(
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
-    match WholeAnswer::read(request.endpoint, body.clone()) {
+    match WholeAnswer::read(request.endpoint.dialect(), body.clone()) {
         Ok(answer) => Ok(Begun::Whole(answer.named(&request.model))),
         Err(e @ BadAnswer::Error(_)) => {
             let text = opened::reason_to_show(&body);

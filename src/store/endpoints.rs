@@ -1,6 +1,6 @@
 //! What providers do at each endpoint, as the last probe found it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -136,18 +136,18 @@ pub fn last_probe(conn: &Connection, provider: ProviderId) -> Result<Option<Prob
 }
 
 /// The endpoints of every model that has a price and an enabled provider: those that at least one of its
-/// providers is not known to refuse.
+/// providers is not known to refuse; those that few servers have, only where one is known to.
 ///
 /// # Errors
 /// SQLite fails.
 pub fn served(conn: &Connection) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT provider_id, model, endpoint FROM provider_endpoints \
-         GROUP BY provider_id, model, endpoint HAVING max(coalesce(serves, 1)) = 0",
+        "SELECT provider_id, model, endpoint, max(serves) FROM provider_endpoints \
+         GROUP BY provider_id, model, endpoint HAVING max(serves) = 1 OR max(coalesce(serves, 1)) = 0",
     )?;
-    let refused = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<rusqlite::Result<HashSet<(i64, String, String)>>>()?;
+    let known = statement
+        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?)))?
+        .collect::<rusqlite::Result<HashMap<(i64, String, String), bool>>>()?;
     let mut statement = conn.prepare_cached(
         "SELECT m.model, m.provider_id FROM provider_models m JOIN providers p ON p.id = m.provider_id \
          WHERE p.disabled_at IS NULL AND p.removed_at IS NULL \
@@ -157,7 +157,10 @@ pub fn served(conn: &Connection) -> Result<BTreeMap<String, Vec<Endpoint>>, Stor
     let mut served: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (model, provider): (String, i64) = (row.get(0)?, row.get(1)?);
-        let serves = |endpoint: &Endpoint| !refused.contains(&(provider, model.clone(), endpoint.path().to_owned()));
+        let serves = |endpoint: &Endpoint| {
+            let known = known.get(&(provider, model.clone(), endpoint.path().to_owned()));
+            known.copied().unwrap_or(!endpoint.is_rare())
+        };
         let endpoints: Vec<Endpoint> = Endpoint::ALL.into_iter().filter(serves).collect();
         served.entry(model).or_default().extend(endpoints);
     }

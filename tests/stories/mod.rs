@@ -17,6 +17,7 @@ mod hangup;
 mod affordable;
 mod bounds;
 mod output_bound;
+mod compact;
 mod credit;
 mod idempotency;
 mod caps;

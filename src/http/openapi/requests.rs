@@ -28,12 +28,14 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ),
         ("EmbeddingRequest", request(&json!({"input": text}), "input")),
         ("ResponsesRequest", generates(&json!({"input": text}), "max_output_tokens", "input")),
+        ("CompactRequest", request(&json!({"input": text, "instructions": {"type": ["string", "null"]}}), "input")),
         ("MessagesRequest", generates(&json!({"messages": messages}), "max_tokens", "messages")),
         (
             "QuoteRequest",
             request(
                 &json!({"endpoint": {"type": "string", "enum": [
-                    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
+                    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
+                    "/v1/responses/compact", "/v1/messages",
                 ]}}),
                 "endpoint",
             ),

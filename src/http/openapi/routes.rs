@@ -120,6 +120,7 @@ pub const ROUTES: &[Route] = &[
     model("/v1/completions", "OpenAI completions, the legacy API", "CompletionRequest"),
     model("/v1/embeddings", "OpenAI embeddings", "EmbeddingRequest"),
     model("/v1/responses", "OpenAI Responses", "ResponsesRequest"),
+    model("/v1/responses/compact", "OpenAI Responses, compaction", "CompactRequest"),
     model("/v1/messages", "Anthropic Messages", "MessagesRequest"),
     post(
         "/v1/messages/count_tokens",

@@ -102,6 +102,47 @@ async fn prices_have_versions_and_slashes() {
 }
 
 #[actix_web::test]
+async fn what_is_written_to_a_cache_gets_prices_of_its_own() {
+    let bench = Bench::new();
+    let (key, app) = (bench.admin_key(), bench.app().await);
+    let price = |minutes: Value, hour: Value| json!({"model": "c", "input_price": 100, "output_price": 200, "cache_write_price": minutes, "cache_write_1h_price": hour});
+    let put = call(&app, "PUT /v1/admin/pricing", &key, price(json!(125), json!(160))).await;
+    assert_eq!((put.status, put.micro("cache_write_price"), put.micro("cache_write_1h_price")), (200, 125, 160));
+    let put = call(&app, "PUT /v1/admin/pricing", &key, price(Value::Null, Value::Null)).await;
+    assert_eq!(
+        (&put.json["cache_write_price"], &put.json["cache_write_1h_price"], put.micro("input_price")),
+        (&Value::Null, &Value::Null, 100)
+    );
+    for refused in [price(json!(-1), Value::Null), price(Value::Null, json!(-1)), price(json!("1"), Value::Null)] {
+        assert_eq!(call(&app, "PUT /v1/admin/pricing", &key, refused.clone()).await.status, 400, "{refused}");
+    }
+}
+
+#[actix_web::test]
+async fn hosted_work_is_allowed_by_name() {
+    let bench = Bench::new();
+    let (key, app) = (bench.admin_key(), bench.app().await);
+    let body = |allow: Value| json!({"name": "h", "base_url": "http://127.0.0.1:9/v1", "account": "lab", "models": [{"model": "m"}], "allow": allow});
+    let refused = call(&app, "POST /v1/admin/providers", &key, body(json!(["web_search", "anything"]))).await;
+    assert_eq!((refused.status, &refused.json["error"]["param"]), (400, &json!("allow")), "{}", refused.text);
+    let added = call(&app, "POST /v1/admin/providers", &key, body(json!(["web_search", "store", "store"]))).await;
+    assert_eq!((added.status, &added.json["allow"]), (201, &json!(["store", "web_search"])), "{}", added.text);
+    let path = format!("PATCH /v1/admin/providers/{}", added.str("id"));
+    for (patch, status, allowed) in [
+        (json!({"max_concurrent": 2}), 200, json!(["store", "web_search"])),
+        (json!({"allow": ["file_id"]}), 200, json!(["file_id"])),
+        (json!({"allow": ["Store"]}), 400, json!(["file_id"])),
+        (json!({"allow": []}), 200, json!([])),
+    ] {
+        let patched = call(&app, &path, &key, patch.clone()).await;
+        assert_eq!(patched.status, status, "{patch}: {}", patched.text);
+        let list = call(&app, "GET /v1/admin/providers", &key, Value::Null).await;
+        let row = list.json.as_array().into_iter().flatten().find(|row| row["name"] == "h");
+        assert_eq!(row.map(|row| &row["allow"]), Some(&allowed), "{patch}");
+    }
+}
+
+#[actix_web::test]
 async fn a_provider_is_added_although_it_is_down() {
     let bench = Bench::new();
     let (key, app) = (bench.admin_key(), bench.app().await);

@@ -30,13 +30,14 @@ function edit(row, done) {
       isNew && field({ label: 'Account that earns', name: 'account', required: true, hint: 'Its id, name or email.' }),
       field({ label: 'Models', name: 'models', kind: 'area', value: modelLines(row?.models), required: true, hint: 'One a line: the public name, or public name = the server’s own name.', spellcheck: 'false' }),
       field({ label: 'Requests at once', name: 'max_concurrent', inputmode: 'numeric', value: row?.max_concurrent ?? '', hint: 'Beyond it the next provider is asked.' }),
+      field({ label: 'Hosted work it may do', name: 'allow', value: (row?.allow ?? []).join(' '), spellcheck: 'false', hint: 'What only its own bill sees, such as web_search, store or service_tier, with blanks between. The rest is left out or refused.' }),
       field({ label: 'API key', name: 'api_key', kind: 'password', autocomplete: 'new-password', hint: row?.has_api_key ? 'One is set. Empty: it stays.' : 'Sent to the server as a bearer token.' }),
     ].filter(Boolean);
     return form({
       fields, submit: isNew ? 'Add provider' : 'Save', cancel: close,
       async save(values) {
         if (values.max_concurrent && !/^[1-9]\d{0,5}$/.test(values.max_concurrent)) throw new FieldError('max_concurrent', 'A whole number, 1 or more.');
-        const body = { name: values.name, base_url: values.base_url, models: readModels(values.models), max_concurrent: values.max_concurrent ? Number(values.max_concurrent) : null };
+        const body = { name: values.name, base_url: values.base_url, models: readModels(values.models), max_concurrent: values.max_concurrent ? Number(values.max_concurrent) : null, allow: (values.allow ?? '').split(/[\s,]+/).filter(Boolean) };
         if (isNew) body.account = values.account;
         if (values.api_key) body.api_key = values.api_key;
         await call(isNew ? 'POST' : 'PATCH', isNew ? '/v1/admin/providers' : path(row), { body });

@@ -32,6 +32,7 @@ TABLE: dict[str, str] = {
     "POST /v1/completions": "inference",
     "POST /v1/embeddings": "inference",
     "POST /v1/responses": "inference",
+    "POST /v1/responses/compact": "inference",
     "POST /v1/messages": "inference",
     "POST /v1/messages/count_tokens": "inference",
     "GET /v1/models": "inference",
