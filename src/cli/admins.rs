@@ -40,6 +40,8 @@ pub enum Command {
 
 /// Shorter passwords are not taken: NIST SP 800-63B wants 8 at the least, and asks for more.
 pub const SHORTEST_PASSWORD: usize = 12;
+/// Nor are longer ones, in bytes: nobody could sign in with them.
+const LONGEST_PASSWORD: u64 = 1_000;
 
 pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     let now = Timestamp::now();
@@ -101,11 +103,14 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
 
 fn read_password() -> Result<Secret, Failed> {
     let mut text = String::new();
-    std::io::stdin().take(4_096).read_to_string(&mut text)?;
+    std::io::stdin().take(2 * LONGEST_PASSWORD).read_to_string(&mut text)?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.chars().count() < SHORTEST_PASSWORD {
         return Err(Failed::Other(format!("a password has at least {SHORTEST_PASSWORD} characters")));
+    }
+    if password.len() as u64 > LONGEST_PASSWORD {
+        return Err(Failed::Other(format!("a password is at most {LONGEST_PASSWORD} bytes long")));
     }
     Ok(Secret::new(password.to_owned()))
 }

@@ -1,5 +1,7 @@
 //! `coordinator provider …`
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -142,11 +144,16 @@ fn found(probe: &ProbeRow) -> &'static str {
     }
 }
 
+/// More than certificates may take.
+const LONGEST_CA: u64 = 1 << 20;
+
 /// The certificates of a private authority. They are kept in the database, not the name of the file: the server may
 /// run elsewhere and as somebody else, a backup holds them, and they were checked.
 fn read_ca(file: &Path) -> Result<String, Failed> {
-    let text =
-        std::fs::read_to_string(file).map_err(|e| Failed::Other(format!("--ca-file {}: {e}", file.display())))?;
+    let mut text = String::new();
+    // What is longer is refused; a device has no end.
+    let read = File::open(file).and_then(|file| file.take(LONGEST_CA).read_to_string(&mut text));
+    read.map_err(|e| Failed::Other(format!("--ca-file {}: {e}", file.display())))?;
     upstream::check_ca_pem(&text).map_err(|e| Failed::Other(format!("--ca-file {}: {e}", file.display())))
 }
 

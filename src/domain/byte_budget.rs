@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// A bound on the bytes that all who share it may hold at the same time. A part of it has a bound of its own, and
-/// counts towards the whole.
+/// A bound on the bytes that all who share it may hold at the same time. A part of it has a bound of its own, counts
+/// towards the whole, and never holds more than it leaves free there: however many parts are full, there is room for
+/// one that is not.
 #[derive(Debug)]
 pub struct ByteBudget {
     limit: usize,
@@ -48,9 +49,13 @@ impl ByteBudget {
     fn take(&self, bytes: usize) -> Result<(), OverBudget> {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| OverBudget)?;
-        let taken = self.whole.as_ref().map_or(Ok(()), |whole| whole.take(bytes));
+        let Some(whole) = &self.whole else { return Ok(()) };
+        let taken = whole.take(bytes);
         if taken.is_err() {
             self.used.fetch_sub(bytes, Ordering::Relaxed);
+        } else if self.used() > whole.limit.saturating_sub(whole.used()) {
+            self.give_back(bytes);
+            return Err(OverBudget);
         }
         taken
     }
@@ -153,10 +158,25 @@ mod tests {
         let part = whole.part(4);
         let (mut a, mut b) = (whole.permit(), part.permit());
         assert_eq!((b.grow(5), whole.used(), part.used()), (Err(OverBudget), 0, 0));
-        assert_eq!((a.grow(8), b.grow(3)), (Ok(()), Err(OverBudget)));
-        assert_eq!((b.grow(2), whole.used(), part.used()), (Ok(()), 10, 2));
+        assert_eq!((a.grow(6), b.grow(3)), (Ok(()), Err(OverBudget)));
+        assert_eq!((b.grow(2), whole.used(), part.used()), (Ok(()), 8, 2));
         drop(b);
-        assert_eq!((whole.used(), part.used()), (8, 0));
+        assert_eq!((whole.used(), part.used()), (6, 0));
+    }
+
+    #[test]
+    fn full_parts_leave_room_for_the_next() {
+        let whole = ByteBudget::new(1_024);
+        let mut permits = Vec::new();
+        for expected in [512, 256, 128, 64] {
+            let mut permit = whole.part(1_024).permit();
+            while permit.grow(1).is_ok() {}
+            assert_eq!(permit.bytes(), expected);
+            permits.push(permit);
+        }
+        assert!(permits.iter_mut().all(|permit| permit.grow(1).is_err()));
+        drop(permits);
+        assert_eq!(whole.used(), 0);
     }
 
     #[test]

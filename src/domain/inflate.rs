@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
-use flate2::write::MultiGzDecoder;
+use flate2::write::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use zstd::Frames;
@@ -25,6 +25,11 @@ pub enum Coding {
 pub const ACCEPTED: &str = "gzip, deflate, br, zstd";
 /// More codings on top of each other are nobody's.
 const MOST_CODINGS: usize = 3;
+/// What is compressed already hardly becomes smaller: so much, and twice what comes, may be made of it. Else a few
+/// bytes could be hours of work that makes nothing in the end.
+const SLACK: usize = 64 << 10;
+/// More members of gzip or frames of zstd are too many: each is work, however little is in it.
+const MOST_MEMBERS: usize = 8_192;
 /// How much is inflated at a time.
 const STEP: usize = 16 << 10;
 
@@ -83,10 +88,12 @@ struct Stage {
     coding: Coding,
     decoder: Decoder,
     room: usize,
+    /// What it makes is compressed too.
+    is_inner: bool,
 }
 
 enum Decoder {
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Gzip { member: Box<GzDecoder<Vec<u8>>>, members: usize },
     Deflate { inflate: Option<Decompress>, first: Vec<u8>, ended: bool },
     Brotli { state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>, ended: bool },
     Zstd(Box<Frames>),
@@ -119,8 +126,12 @@ impl std::fmt::Debug for Inflater {
 impl Inflater {
     /// Undoes `codings`, given in the order in which they were applied. `most` is the bound in bytes.
     pub fn new(codings: &[Coding], most: usize) -> Self {
-        let stage = |coding: &Coding| Stage { coding: *coding, decoder: Decoder::new(*coding), room: most };
-        Self { stages: codings.iter().rev().map(stage).collect() }
+        let stage = |(place, coding): (usize, &Coding)| {
+            let is_inner = place > 0;
+            let room = if is_inner { SLACK.min(most) } else { most };
+            Stage { coding: *coding, decoder: Decoder::new(*coding), room, is_inner }
+        };
+        Self { stages: codings.iter().enumerate().rev().map(stage).collect() }
     }
 
     /// Inflates the next bytes, and hands what comes out to `take`, in pieces.
@@ -150,7 +161,10 @@ fn push<E>(stages: &mut [Stage], bytes: &[u8], is_end: bool, take: Take<'_, E>) 
     let Some((stage, rest)) = stages.split_first_mut() else {
         return if bytes.is_empty() { Ok(()) } else { take(bytes) };
     };
-    let Stage { coding, decoder, room } = stage;
+    let Stage { coding, decoder, room, is_inner } = stage;
+    if *is_inner {
+        *room = room.saturating_add(bytes.len().saturating_mul(2));
+    }
     let mut on = |out: &[u8]| {
         *room = room.checked_sub(out.len()).ok_or(InflateError::TooLarge)?;
         push(rest, out, false, take)
@@ -167,7 +181,7 @@ fn push<E>(stages: &mut [Stage], bytes: &[u8], is_end: bool, take: Take<'_, E>) 
 impl Decoder {
     fn new(coding: Coding) -> Self {
         match coding {
-            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
+            Coding::Gzip => Self::Gzip { member: Box::new(GzDecoder::new(Vec::new())), members: 1 },
             Coding::Deflate => Self::Deflate { inflate: None, first: Vec::new(), ended: false },
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
@@ -182,11 +196,22 @@ impl Decoder {
             return Ok(());
         }
         match self {
-            Self::Gzip(decoder) => {
+            Self::Gzip { member, members } => {
+                let corrupt = |_| InflateError::Corrupt(name);
                 while !bytes.is_empty() {
-                    let read = decoder.write(bytes).ok().filter(|read| *read > 0).ok_or(InflateError::Corrupt(name))?;
+                    let read = member.write(bytes).map_err(corrupt)?;
                     bytes = bytes.get(read..).unwrap_or_default();
-                    take_from(decoder, take)?;
+                    take_from(member, take)?;
+                    if read == 0 {
+                        // The next one begins.
+                        member.try_finish().map_err(corrupt)?;
+                        take_from(member, take)?;
+                        **member = GzDecoder::new(Vec::new());
+                        *members += 1;
+                        if *members > MOST_MEMBERS {
+                            return Err(InflateError::TooLarge);
+                        }
+                    }
                 }
                 Ok(())
             }
@@ -217,9 +242,9 @@ impl Decoder {
 
     fn end<E>(&mut self, name: &'static str, take: Take<'_, E>) -> Result<(), InflateError<E>> {
         let ended = match self {
-            Self::Gzip(decoder) => {
-                let finished = decoder.try_finish().is_ok();
-                take_from(decoder, take)?;
+            Self::Gzip { member, .. } => {
+                let finished = member.try_finish().is_ok();
+                take_from(member, take)?;
                 finished
             }
             Self::Zstd(frames) => return frames.feed(&[], true, &mut |out| take(out)).map_err(|e| e.named(name)),
@@ -229,7 +254,7 @@ impl Decoder {
     }
 }
 
-fn take_from<E>(decoder: &mut MultiGzDecoder<Vec<u8>>, take: Take<'_, E>) -> Result<(), InflateError<E>> {
+fn take_from<E>(decoder: &mut GzDecoder<Vec<u8>>, take: Take<'_, E>) -> Result<(), InflateError<E>> {
     let out = decoder.get_mut();
     if !out.is_empty() {
         take(out)?;

@@ -61,7 +61,8 @@ pub async fn read_prompt<'a>(
     wait: impl FnOnce() -> Result<Upload<'a>, Refusal>,
 ) -> Result<Bytes, ApiError> {
     let mut reading = Reading::begin(world.settings.body_limit, world, request, payload)?;
-    if !reading.take_what_is_there()? {
+    // To inflate a body is work, so that is waited for too.
+    if !reading.take_what_is_there()? || !reading.codings.is_empty() {
         let upload = wait()?;
         reading.count_towards(&upload.share)?;
         reading.wait_for_the_rest().await?;

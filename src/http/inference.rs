@@ -28,6 +28,11 @@ use crate::upstream::Client;
 /// another character set would read another request in it.
 const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anthropic-beta"];
 
+/// What is passed on of headers, in bytes, and of a query. Servers refuse longer ones in ways that look like
+/// their own failures.
+const LONGEST_PASSED_ON: usize = 4 << 10;
+const LONGEST_QUERY: usize = 2 << 10;
+
 /// The story of one request, on its own legs: it can go on in the body of an answer that has begun.
 type Story = Pin<Box<dyn Future<Output = Result<Answered, Refusal>>>>;
 
@@ -55,6 +60,7 @@ async fn answer(
     guard: GoneGuard,
 ) -> Result<HttpResponse, ApiError> {
     let read = async {
+        check_query(request)?;
         let caller = auth::caller(world, request, Need::Inference).await?;
         let standing = world.relay.count_request(&caller)?;
         let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
@@ -98,10 +104,19 @@ fn note_model(endpoint: Endpoint, request: &HttpRequest, text: &[u8]) {
     }
 }
 
+fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.query_string().len() > LONGEST_QUERY {
+        return Err(ApiError::invalid(None, format!("the query string is longer than {LONGEST_QUERY} bytes")));
+    }
+    Ok(())
+}
+
 fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> Asked {
+    let mut room = LONGEST_PASSED_ON;
     let headers = PASSED_ON
         .iter()
         .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
+        .filter(|(_, value)| room.checked_sub(value.len()).map(|left| room = left).is_some())
         .collect();
     let query = request.query_string().to_owned();
     let (request_id, began, limited) = (arrived.id, arrived.at, Arc::default());
@@ -132,6 +147,7 @@ async fn counted(
     client: &Client,
     arrived: Arrived,
 ) -> Result<TokenCount, ApiError> {
+    check_query(request)?;
     let caller = auth::caller(world, request, Need::Inference).await?;
     let _place = world.relay.begin_count(&caller)?;
     let body = body::read_prompt(world, request, payload, || world.relay.await_free_body(&caller)).await?;

@@ -21,9 +21,7 @@ pub struct Arrivals {
     waiting: Mutex<HashMap<KeyId, u32>>,
 }
 
-/// No account takes more of the budget than this part of it, so that no one keeps all others out.
-const ACCOUNT_PART: usize = 2;
-/// Nor do those who cannot pay, together.
+/// Those who cannot pay take no more than this part of the budget, together.
 const UNPAID_PART: usize = 4;
 /// Beyond so many accounts, those without a body in flight are forgotten.
 const MOST_SHARES: usize = 1_000;
@@ -65,7 +63,8 @@ impl Shares {
             shares.retain(|_, share| share.strong_count() > 0);
         }
         let of = if pays { &self.all } else { &self.unpaid };
-        let share = of.part(of.limit() / ACCOUNT_PART);
+        // No bound of its own but that it leaves as much free as it takes.
+        let share = of.part(of.limit());
         shares.insert(account, Arc::downgrade(&share));
         share
     }
@@ -188,13 +187,20 @@ mod tests {
         };
         assert!(take(&paid, 401).is_err());
         let held = take(&paid, 400);
-        assert!(held.is_ok() && take(&arrivals.share(account(2), true), 400).is_ok());
-        // A fourth of 800 for all, half of that for each.
+        // Whoever comes finds room, however many came before.
+        let other = arrivals.share(account(2), true);
+        assert!(take(&other, 201).is_err());
+        let second = take(&other, 200);
+        let third = take(&arrivals.share(account(6), true), 100);
+        assert!(held.is_ok() && second.is_ok() && third.is_ok());
+        assert!(take(&paid, 1).is_err() && take(&arrivals.share(account(7), true), 50).is_ok());
+        drop((held, second, third));
+        // A fourth of 800 for all of them, half of that for one, half of the rest for the next.
         let (a, b, c) =
             (arrivals.share(account(3), false), arrivals.share(account(4), false), arrivals.share(account(5), false));
         assert!(take(&a, 101).is_err());
-        let both = (take(&a, 100), take(&b, 100));
-        assert!(both.0.is_ok() && both.1.is_ok() && take(&c, 1).is_err());
+        let both = (take(&a, 100), take(&b, 50));
+        assert!(both.0.is_ok() && both.1.is_ok() && take(&c, 26).is_err() && take(&c, 25).is_ok());
         drop(both);
         assert!(take(&c, 100).is_ok());
     }

@@ -5,10 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::Refusal;
-use super::reason::{self, LONGEST_LOGGED, Reason, shortened};
+use super::reason::{self, LONGEST_LOGGED, Reason, shortened, without_key};
 use super::refusal::ServerError;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
-use crate::upstream::{Answer, Failure, On, Sign, Slot};
+use crate::domain::secret::Secret;
+use crate::upstream::{Answer, Failure, On, Sign, Slot, Target};
 
 /// Why one server did not answer.
 #[derive(Debug)]
@@ -132,6 +133,21 @@ impl Tried {
 }
 
 impl Failed {
+    /// Without the provider's key in what anybody is told.
+    pub fn without(mut self, key: Option<&str>) -> Self {
+        match &mut self {
+            Self::Fault(fault) => {
+                fault.why = shortened(&without_key(&fault.why, key), LONGEST_LOGGED);
+                if let Cow::Owned(says) = &mut fault.says {
+                    *says = without_key(says, key);
+                }
+            }
+            Self::Busy { says: Some(says), .. } => *says = without_key(says, key),
+            _ => {}
+        }
+        self
+    }
+
     /// A kept connection was closed: the server has perhaps not seen the request.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
@@ -219,37 +235,55 @@ pub fn fell_silent(after: Duration) -> Failed {
     ))
 }
 
+/// A whole answer came, little by little, for too long.
+fn is_endless(after: Duration) -> Failed {
+    Failed::Slow(format!(
+        "the provider did not finish its answer within {} s of its beginning: raise --event-timeout, or ask for a stream",
+        after.as_secs()
+    ))
+}
+
 impl From<Failure> for Failed {
     fn from(e: Failure) -> Self {
         let (kind, says) = match e {
             Failure::Late(after) => return too_late(after, false),
             Failure::Silent(after) => return fell_silent(after),
             Failure::NoRoom => return Self::NoRoom,
+            Failure::Endless(after) => return is_endless(after),
             Failure::Settings(_) => (Kind::Settings(0), "its settings are wrong"),
             Failure::Unreached(_) => (Kind::Unreached, "it cannot be reached"),
             Failure::Stale(_) => (Kind::Stale, "it closed the connection"),
             Failure::NoAnswer(_) | Failure::BrokeOff(_) => (Kind::HungUp, "it closed the connection"),
-            Failure::TooLarge(_) => (Kind::Unusable, "an unusable answer"),
+            Failure::TooLarge(_) | Failure::NotInflated(_) => (Kind::Unusable, "an unusable answer"),
         };
         Self::Fault(Fault { kind, why: e.to_string(), says: says.into() })
     }
 }
 
-/// Sorts a server's error. `upstream_model` is what it calls the model, `model` the public name.
-pub async fn read_error(answer: Answer, upstream_model: &str, model: &str) -> Failed {
+/// Sorts a server's error. `model` is the public name of what it calls otherwise.
+pub async fn read_error(answer: Answer, target: &Target, model: &str) -> Failed {
     let (status, wait) = (answer.status, answer.retry_after);
     let body = answer.body.start(MOST_READ, READ_TIME).await;
-    sort(status, wait, &body, upstream_model, model)
+    let private = Private { model: &target.upstream_model, key: target.api_key.as_ref().map(Secret::expose) };
+    sort(status, wait, &body, private, model)
 }
 
-fn sort(status: u16, wait: Option<Duration>, body: &[u8], upstream_model: &str, model: &str) -> Failed {
-    let reason = || reason::read(body);
+/// What a server may say and a caller is not told.
+#[derive(Clone, Copy)]
+struct Private<'a> {
+    /// What the server calls the model; often a path.
+    model: &'a str,
+    /// The provider's key.
+    key: Option<&'a str>,
+}
+
+fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, model: &str) -> Failed {
+    let upstream_model = private.model;
+    let reason = || reason::read(body).map(|reason| reason.without(private.key));
+    let of_failure = || reason::of_failure(body, private.key).map(|text| reason::named(text, upstream_model, model));
     match status {
         408 | 425 | 429 => Failed::Busy { status: 429, says: None, wait },
-        503 | 529 => {
-            let says = reason::of_failure(body).map(|text| reason::named(text, upstream_model, model));
-            Failed::Busy { status, says, wait }
-        }
+        503 | 529 => Failed::Busy { status, says: of_failure(), wait },
         400 | 404 | 409 | 413 | 422 => match reason() {
             Some(reason) if matches!(status, 400 | 404) && reason.is_unknown_model(upstream_model) => {
                 fault(Kind::UnknownModel, status, Some(&reason), "it does not have the model".into())
@@ -275,12 +309,10 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], upstream_model: &str, 
             fault(Kind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
         }
         _ => {
-            let says = reason::of_failure(body)
-                .filter(|_| status >= 500)
-                .map(|text| reason::named(text, upstream_model, model));
-            let says = says.map_or(Cow::Borrowed("it answered with an error"), |text| {
-                Cow::Owned(format!("it answered {status}: {text}"))
-            });
+            let says =
+                of_failure().filter(|_| status >= 500).map_or(Cow::Borrowed("it answered with an error"), |text| {
+                    Cow::Owned(format!("it answered {status}: {text}"))
+                });
             fault(Kind::Error(status), status, reason().as_ref(), says)
         }
     }
@@ -303,95 +335,4 @@ fn fault(kind: Kind, status: u16, reason: Option<&Reason>, says: Cow<'static, st
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kind(status: u16, body: &str) -> Option<Kind> {
-        match sort(status, None, body.as_bytes(), "q4.gguf", "public") {
-            Failed::Fault(fault) => Some(fault.kind),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn whose_fault_it_is() {
-        let says = |message: &str| serde_json::json!({"error": {"message": message}}).to_string();
-        assert_eq!(kind(404, &says("The model `q4.gguf` does not exist.")), Some(Kind::UnknownModel));
-        assert_eq!(kind(400, &says("model 'q4.gguf' not found")), Some(Kind::UnknownModel));
-        assert_eq!(kind(404, ""), Some(Kind::Settings(404)));
-        assert_eq!(kind(404, r#"{"detail":"Not Found"}"#), Some(Kind::Settings(404)));
-        assert_eq!(kind(404, &says("File Not Found")), Some(Kind::Settings(404)));
-        assert_eq!(kind(404, &says("previous response resp_1 not found")), None);
-        for status in [401, 403, 405, 501] {
-            assert_eq!(kind(status, ""), Some(Kind::Settings(status)));
-        }
-        for status in [418, 500, 502, 504, 520] {
-            assert_eq!(kind(status, "{}"), Some(Kind::Error(status)));
-        }
-        for status in [400, 409, 413, 422, 429, 503, 529] {
-            assert_eq!(kind(status, ""), None, "{status}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_of_the_server_keeps_its_words_and_the_public_name() {
-        let body = r#"{"error":{"message":"q4.gguf takes 5 tokens","code":"context_length_exceeded","n_ctx":5}}"#;
-        let Failed::Request(e) = sort(400, None, body.as_bytes(), "q4.gguf", "public") else { panic!("no refusal") };
-        assert_eq!((e.status, e.reason.message.as_str()), (400, "public takes 5 tokens"));
-        assert_eq!(e.reason.code.as_deref(), Some("context_length_exceeded"));
-        let body = r#"{"error":{"message":"Loading model"}}"#;
-        let failed = sort(503, Some(Duration::from_secs(7)), body.as_bytes(), "q4.gguf", "public");
-        let Failed::Busy { status: 503, says: Some(says), wait: Some(_) } = failed else { panic!("{failed:?}") };
-        assert_eq!(says, "Loading model");
-    }
-
-    fn failed(kind: Kind) -> Failed {
-        Failed::Fault(Fault { kind, why: String::new(), says: "x".into() })
-    }
-
-    /// What comes of servers 1, 2, … that fail in these ways, one after the other.
-    fn end_of(kinds: &[(i64, Kind)]) -> Option<Refusal> {
-        let mut tried = Tried::default();
-        let note = |(id, kind): &(i64, Kind)| tried.note(ProviderId::from_i64(*id), failed(*kind));
-        kinds.iter().find_map(note)
-    }
-
-    #[test]
-    fn two_that_fail_alike_mean_the_request_and_three_are_asked_at_most() {
-        use Kind::{Error, HungUp, Settings, Stale, UnknownModel, Unreached, Unusable};
-        let at_fault = |end: &Option<Refusal>| matches!(end, Some(Refusal::ProviderError { is_final: true, .. }));
-        for (one, two) in [(HungUp, HungUp), (Error(500), Error(500)), (Unusable, Unusable), (Stale, HungUp)] {
-            assert!(end_of(&[(1, one)]).is_none());
-            let end = end_of(&[(1, one), (2, two)]);
-            assert!(at_fault(&end), "{one:?} {two:?} {end:?}");
-            // One server is not two.
-            assert!(end_of(&[(1, one), (1, two)]).is_none());
-        }
-        // Two kept connections may both have been closed long ago.
-        assert!(end_of(&[(1, Stale), (2, Stale)]).is_none());
-        let three = [(1, Error(500)), (2, Error(502)), (3, HungUp)];
-        assert!(end_of(&three[..2]).is_none());
-        assert!(matches!(end_of(&three), Some(Refusal::ProviderError { is_final: false, .. })));
-        // Whom the request did not reach was not asked; wrong settings are nobody's request.
-        assert!(
-            end_of(&[(1, Unreached), (2, Unreached), (3, Unreached), (4, Settings(401)), (5, Settings(401))]).is_none()
-        );
-        let mut tried = Tried::default();
-        assert!(tried.note(ProviderId::from_i64(1), failed(UnknownModel)).is_none());
-        assert_eq!(tried.on(), On::Any);
-        assert!(matches!(tried.end("m"), Refusal::ModelNotFound(_)));
-        let mut tried = Tried::default();
-        assert!(tried.note(ProviderId::from_i64(1), failed(Stale)).is_none());
-        assert_eq!(tried.on(), On::Fresh);
-        assert!(matches!(Tried::default().end("m"), Refusal::ProvidersFull(None)));
-    }
-
-    #[test]
-    fn one_request_sent_again_is_the_same_request() {
-        let (ada, bob) = (AccountId::from_i64(1), AccountId::from_i64(2));
-        let long = vec![b'x'; 100_000];
-        assert_eq!(print(&long, ada), print(&long, ada));
-        assert_ne!(print(&long, ada), print(&long, bob));
-        assert_ne!(print(&long, ada), print(long.get(1..).unwrap_or_default(), ada));
-    }
-}
+mod tests;

@@ -38,7 +38,8 @@ pub async fn read_on(kind: Opening, start: Bytes, body: &mut Body, deadline: Ins
 
 /// The error in an answer with status 200 as the caller may see it. No more of it is read than tells the reason.
 pub fn reason_to_show(body: &[u8]) -> Option<String> {
-    reason::of_failure(body.get(..MOST_READ.min(body.len())).unwrap_or_default())
+    // Who asks takes the key out, here as in all that a server says.
+    reason::of_failure(body.get(..MOST_READ.min(body.len())).unwrap_or_default(), None)
 }
 
 /// Why an answer that begins with `start` is no stream, for the operator; true if it is an error.

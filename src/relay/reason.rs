@@ -74,6 +74,15 @@ impl Reason {
         self
     }
 
+    /// Without the provider's key, which servers that repeat a request's headers repeat too.
+    pub fn without(mut self, key: Option<&str>) -> Self {
+        self.message = without_key(&self.message, key);
+        let word = |word: Option<String>| word.map(|word| without_key(&word, key));
+        (self.code, self.kind, self.param) = (word(self.code), word(self.kind), word(self.param));
+        self.numbers.retain(|name, _| without_key(name, key) == *name);
+        self
+    }
+
     /// For the caller, where the request is at fault: shortened.
     pub fn shown(mut self) -> Self {
         self.message = shortened(&self.message, LONGEST_MESSAGE);
@@ -95,11 +104,26 @@ impl Reason {
         if self.code.as_deref() == Some("model_not_found") {
             return true;
         }
-        let text = self.message.to_lowercase();
-        let missing = ["not found", "does not exist", "not exist", "no such", "unknown", "not loaded", "not available"];
-        let names_it = text.contains(&upstream_model.to_lowercase());
-        text.contains("model") && names_it && missing.iter().any(|words| text.contains(words))
+        let (text, name) = (self.message.to_lowercase(), upstream_model.to_lowercase());
+        text.match_indices(&name).take(MOST_LOOKED_AT).any(|(at, _)| says_missing(&text, at, at + name.len()))
     }
+}
+
+/// How far from a model's name it is said that there is none, in characters; and how many mentions are looked at. A
+/// message repeats what callers wrote.
+const NEAR: usize = 48;
+const MOST_LOOKED_AT: usize = 16;
+
+/// Does what stands around the name of a model say that there is no such model?
+fn says_missing(text: &str, from: usize, to: usize) -> bool {
+    let (before, after) = (text.get(..from).unwrap_or_default(), text.get(to..).unwrap_or_default());
+    let begins = before.char_indices().rev().nth(NEAR).map_or(0, |(at, _)| at);
+    let before = before.get(begins..).unwrap_or_default();
+    let after = after.get(..after.char_indices().nth(NEAR).map_or(after.len(), |(at, _)| at)).unwrap_or_default();
+    let part_of_a_word = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+    let missing = ["not found", "not exist", "no such", "unknown", "not loaded", "not available"];
+    let around = [before, after].join("\n");
+    !part_of_a_word && around.contains("model") && missing.iter().any(|words| around.contains(words))
 }
 
 fn of_json(json: &Value) -> Option<Reason> {
@@ -213,14 +237,23 @@ fn plain(text: &str) -> Option<String> {
     is_text.then(|| text.to_owned())
 }
 
-/// What a server says of itself when it fails (5xx): only what stands in JSON, and no paths and addresses of
-/// its machine.
-pub fn of_failure(body: &[u8]) -> Option<String> {
+/// The text without a provider's key.
+pub fn without_key(text: &str, key: Option<&str>) -> String {
+    // What is shorter is no secret: `none`, `EMPTY`.
+    match key.filter(|key| key.len() >= 8) {
+        Some(key) => text.replace(key, "(key)"),
+        None => text.to_owned(),
+    }
+}
+
+/// What a server says of itself when it fails (5xx): only what stands in JSON, and neither the provider's `key` nor
+/// paths and addresses of its machine.
+pub fn of_failure(body: &[u8], key: Option<&str>) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     if !text.trim_start().starts_with(['{', '[', '"']) {
         return None;
     }
-    read(body).map(|reason| fit_to_show(&reason.message))
+    read(body).map(|reason| fit_to_show(&reason.without(key).message))
 }
 
 /// What a failing server says, as the caller may see it: no paths, addresses and secrets of its machine, shortened.
@@ -255,10 +288,12 @@ fn place_of(word: &str) -> Option<&'static str> {
     if is_secret(word) {
         return Some(SECRET);
     }
-    if word.contains("://") || is_address(word) {
+    if word.contains("://") || is_address(word) || holds_ipv4(word) {
         return Some(ADDRESS);
     }
-    is_path(word).then_some(PATH)
+    // `file:/etc/x`, `at:/opt/x`
+    let behind = word.split_once(':').is_some_and(|(_, behind)| behind.starts_with('/') && is_path(behind));
+    (behind || is_path(word)).then_some(PATH)
 }
 
 const ADDRESS: &str = "(address)";
@@ -279,6 +314,12 @@ fn is_secret(word: &str) -> bool {
         && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'+')
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_alphabetic)
+}
+
+/// Is there an IPv4 address anywhere in the word? `error:10.0.0.7:80`, `gpu/10.0.0.7:80`
+fn holds_ipv4(word: &str) -> bool {
+    let parts = word.split(|c: char| !c.is_ascii_digit() && c != '.');
+    parts.map(|part| part.trim_matches('.')).any(|part| part.parse::<std::net::Ipv4Addr>().is_ok())
 }
 
 fn is_path(word: &str) -> bool {
@@ -324,108 +365,4 @@ fn is_address(word: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn every_shape_gives_its_reason() {
-        let rows = [
-            (r#"{"error":{"message":"no","type":"t","code":"c","param":"p"}}"#, "no"),
-            (r#"{"error":"no"}"#, "no"),
-            (r#"{"object":"error","message":"no","type":"BadRequestError","code":400}"#, "no"),
-            (r#"{"type":"error","error":{"type":"invalid_request_error","message":"no"}}"#, "no"),
-            (r#"{"detail":"no"}"#, "no"),
-            (
-                r#"{"detail":[{"loc":["body","messages",0,"role"],"msg":"no","type":"x"},{"msg":"nor this"}]}"#,
-                "messages.0.role: no; nor this",
-            ),
-            (r#"{"detail":{"error":{"message":"no"}}}"#, "no"),
-            (r#"{"errors":[{"message":"no"}]}"#, "no"),
-            (r#"{"errors":["no"]}"#, "no"),
-            (r#"[{"error":{"message":"no"}}]"#, "no"),
-            (r#""no""#, "no"),
-            ("no\n", "no"),
-            ("\u{feff}{\"error\":{\"message\":\"no\"}}", "no"),
-            (r#"{"error":{"code":"c","message":"no \"is\" cut of"#, "no \"is\" cut of"),
-            (r#"{"error":{"message":"no \u00"#, "no "),
-            (r#"{"error": {"message": "n\u0000o"}}"#, "n\u{0}o"),
-        ];
-        for (body, message) in rows {
-            assert_eq!(read(body.as_bytes()).map(|reason| reason.message).as_deref(), Some(message), "{body}");
-        }
-        for body in [
-            "",
-            "{}",
-            "[]",
-            "null",
-            "<html>",
-            "{\"error\":{}}",
-            "{\"error\":{\"message\":\"\"}}",
-            "{\"detail\":[]}",
-            "{\"detail\":7}",
-        ] {
-            assert_eq!(read(body.as_bytes()), None, "{body}");
-        }
-    }
-
-    #[test]
-    fn what_programs_branch_on_is_kept() {
-        let body = json!({"error": {"message": "too long", "type": "exceed_context_size_error", "code": 400,
-            "n_prompt_tokens": 9_000, "n_ctx": 4_096, "deep": {"x": 1}, "word": "w"}});
-        let reason = read(body.to_string().as_bytes()).unwrap_or_default();
-        assert_eq!(reason.code.as_deref(), Some("context_length_exceeded"));
-        assert_eq!(reason.kind.as_deref(), Some("exceed_context_size_error"));
-        assert_eq!(Value::from(reason.numbers), json!({"n_prompt_tokens": 9_000, "n_ctx": 4_096}));
-        let body = r#"{"detail":[{"loc":["body","messages",0,"role"],"msg":"no"}]}"#;
-        assert_eq!(read(body.as_bytes()).and_then(|reason| reason.param).as_deref(), Some("messages.0.role"));
-        assert!(Reason { message: "The model `q` does not exist.".into(), ..Reason::default() }.is_unknown_model("q"));
-        assert!(!Reason { message: "file f-1 not found".into(), ..Reason::default() }.is_unknown_model("q"));
-    }
-
-    #[test]
-    fn a_long_message_is_shortened_and_a_strange_one_made_plain() {
-        let long = json!({"error": {"message": "x".repeat(40_000)}}).to_string();
-        for body in [long.clone(), long.chars().take(30_000).collect()] {
-            let shown = read(body.as_bytes()).unwrap_or_default().shown().message;
-            assert_eq!((shown.chars().count(), shown.ends_with('…')), (2_000, true));
-        }
-        assert_eq!(shortened("a\u{1b}[31mb\r\nc\u{202e}\0", 99), "a[31mb c");
-        let reason = Reason { message: "no /models/q4.gguf here".into(), ..Reason::default() };
-        assert_eq!(reason.renamed("/models/q4.gguf", "public").message, "no public here");
-    }
-
-    #[test]
-    fn a_failing_server_does_not_tell_where_it_lives() {
-        let rows = [
-            (
-                "roles must alternate user/assistant/user/assistant/...",
-                "roles must alternate user/assistant/user/assistant/...",
-            ),
-            ("Qwen/Qwen2.5-7B is busy", "Qwen/Qwen2.5-7B is busy"),
-            ("cannot open /models/q4.gguf: 5 of 7", "cannot open (path): 5 of 7"),
-            ("File \"/opt/x/site-packages/y.py\", line 7", "File \"(path)\", line 7"),
-            ("at C:\\models\\q.gguf", "at (path)"),
-            ("in models/q.gguf and ../x", "in (path) and (path)"),
-            ("connect to 10.0.0.7:8000 failed", "connect to (address) failed"),
-            ("connect to http://u:p@gpu:1/x failed", "connect to (address) failed"),
-            ("gpu-7:8000, [::1]:80, fe80::1, node.local.", "(address), [(address)]:80, (address), (address)."),
-            ("host=10.1.2.3 port=5", "host=(address) port=5"),
-            ("localhost is down", "(address) is down"),
-            ("Incorrect API key provided: sk-proj-ab*****yz.", "Incorrect API key provided: (secret)."),
-            ("token=0123456789abcdef0123456789abcdef is gone", "token=(secret) is gone"),
-            ("Bearer eyJhbGciOi.eyJzdWIi.c2ln, no", "Bearer (secret), no"),
-            (
-                "sk- is how it begins; Qwen2.5-Coder-32B-Instruct-GGUF-Q4",
-                "sk- is how it begins; Qwen2.5-Coder-32B-Instruct-GGUF-Q4",
-            ),
-            ("ratio 1/2, 3.5 and/or 12:30", "ratio 1/2, 3.5 and/or 12:30"),
-            ("expected application/json", "expected application/json"),
-        ];
-        for (text, clean) in rows {
-            assert_eq!(without_places(text), clean);
-        }
-        assert_eq!(of_failure(b"Internal Server Error"), None);
-        assert_eq!(of_failure(br#"{"error":{"message":"at /x/y"}}"#).as_deref(), Some("at (path)"));
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use super::reason;
 use super::{Asked, Caller, Refusal, Relay, ResolveKey};
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::InferenceRequest;
+use crate::domain::secret::Secret;
 use crate::meter::{BadAnswer, Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
 use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Slot, Target, Unavailable};
@@ -145,6 +146,19 @@ pub(super) async fn attempt(
     client: &Client,
     request: &InferenceRequest<'_>,
     target: &Target,
+    along: (&str, &[(&'static str, Vec<u8>)]),
+    body: Vec<Bytes>,
+    on: On,
+    share: AnswerShare<'_>,
+) -> Result<Begun, Failed> {
+    let asked = ask(client, request, target, along, body, on, share).await;
+    asked.map_err(|failed| failed.without(target.api_key.as_ref().map(Secret::expose)))
+}
+
+async fn ask(
+    client: &Client,
+    request: &InferenceRequest<'_>,
+    target: &Target,
     (query, headers): (&str, &[(&'static str, Vec<u8>)]),
     body: Vec<Bytes>,
     on: On,
@@ -167,7 +181,7 @@ pub(super) async fn attempt(
         }
         200..=299 if request.stream => begin_stream(answer, request, target, sent, client.first_byte()).await,
         200..=299 => read_whole(answer, request, target, share).await,
-        _ => Err(failed::read_error(answer, &target.upstream_model, &request.model).await),
+        _ => Err(failed::read_error(answer, target, &request.model).await),
     }
 }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use super::Refusal;
 use super::bill::Bill;
 use super::failed;
-use super::reason::fit_to_show;
+use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::request::Endpoint;
+use crate::domain::secret::Secret;
 use crate::domain::usage::{Metered, Outcome};
 use crate::meter::{Failure, Receipt, State, StreamMeter};
 use crate::upstream::{Body, Sign, Slot};
@@ -198,7 +199,9 @@ impl StreamAnswer {
         let bill = self.bill.take()?;
         tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
-            failed::error_says(Some(fit_to_show(text)), &bill.offer.upstream_model, &bill.offered.price.model)
+            let key = bill.offer.provider.api_key.as_ref().and_then(bill.relay.resolve_key);
+            let text = without_key(text, key.as_ref().map(Secret::expose));
+            failed::error_says(Some(fit_to_show(&text)), &bill.offer.upstream_model, &bill.offered.price.model)
         });
         let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
         Some(Part::Failed(match settled {

@@ -9,7 +9,7 @@ use super::Relay;
 use super::send::target_of;
 use crate::domain::ids::ProviderId;
 use crate::store::{StoreError, providers};
-use crate::upstream::{Client, Timeouts};
+use crate::upstream::{Client, Failure, Timeouts};
 
 /// How long a server may take to say that it is there.
 pub const ASK_TIMEOUTS: Timeouts = Timeouts {
@@ -50,7 +50,7 @@ async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
         Err(_) => return relay.providers.asked(id, Err("the store failed".to_owned()), Instant::now()),
     };
     let target = target_of(&row, "", relay.resolve_key);
-    let asked = client.is_there(&target).await.map_err(|e| e.to_string());
+    let asked = learned(client.is_there(&target).await);
     let was_down = relay.providers.health(id, Instant::now()).down;
     match (&asked, was_down) {
         (Ok(()), true) => tracing::info!(provider = row.name, "a provider is back"),
@@ -58,4 +58,27 @@ async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
         _ => {}
     }
     relay.providers.asked(id, asked, Instant::now());
+}
+
+/// Whether a server is there, and why not. Many do one thing at a time, and answer when that is done: who took the
+/// connection is there.
+fn learned(asked: Result<(), Failure>) -> Result<(), String> {
+    match asked {
+        Ok(()) | Err(Failure::Late(_)) => Ok(()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_busy_with_something_long_is_there() {
+        assert!(learned(Ok(())).is_ok());
+        assert!(learned(Err(Failure::Late(Duration::from_secs(10)))).is_ok());
+        for e in [Failure::Unreached("x".into()), Failure::NoAnswer("x".into())] {
+            assert!(learned(Err(e)).is_err());
+        }
+    }
 }

@@ -60,6 +60,12 @@ pub enum Failure {
     /// Nothing came for too long in the middle of an answer.
     #[error("nothing came for {} s", .0.as_secs())]
     Silent(Duration),
+    /// A whole answer went on coming for too long.
+    #[error("the answer did not end within {} s", .0.as_secs())]
+    Endless(Duration),
+    /// It came in a coding that nobody asked for, and is not what that says.
+    #[error("it came compressed, unasked: {0}")]
+    NotInflated(String),
     /// More than an answer may have.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -321,7 +327,7 @@ impl Body {
                 }
                 continue;
             }
-            let bytes = undo.inflate().map_err(|e| Failure::BrokeOff(format!("it came compressed, unasked: {e}")))?;
+            let bytes = undo.inflate().map_err(Failure::NotInflated)?;
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
             }
@@ -348,13 +354,19 @@ impl Body {
     /// on until there is some.
     ///
     /// # Errors
-    /// The connection broke, nothing came for the idle time, it is larger, or there is no room for it.
+    /// The connection broke, nothing came for the idle time, it did not end in the time that an event has,
+    /// it is larger, or there is no room for it.
     pub async fn whole(mut self, most: usize, share: AnswerShare<'_>) -> Result<Bytes, Failure> {
         let announced = self.announced().unwrap_or_default();
         let mut room = AnswerRoom::new(share);
+        let (longest, began) = (self.event(), Instant::now());
+        let endless = |e| match e {
+            Failure::Silent(_) if began.elapsed() >= longest => Failure::Endless(longest),
+            e => e,
+        };
         // Nearly always there is no second part, and then no copy.
         let (mut first, mut all) = (Bytes::new(), Vec::new());
-        while let Some(part) = self.next(Instant::now() + self.idle).await? {
+        while let Some(part) = self.next((Instant::now() + self.idle).min(began + longest)).await.map_err(endless)? {
             let (before, size) = (first.len().max(all.len()), first.len().max(all.len()) + part.len());
             if size.max(announced) > most {
                 return Err(Failure::TooLarge(most));

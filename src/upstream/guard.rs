@@ -4,11 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::time::{Sleep, sleep_until};
 
 /// The most bytes of all heads of one answer together; hyper bounds each one at 64 KiB.
 const MOST_BYTES: usize = 256 << 10;
@@ -44,12 +45,14 @@ pub struct Guarded<T> {
     inner: T,
     heads: Heads,
     used: Used,
+    /// Ends the wait for the rest of a head.
+    clock: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Guarded<T> {
     /// A fresh connection.
     pub fn new(inner: T) -> Self {
-        Self { inner, heads: Heads::default(), used: Used::default() }
+        Self { inner, heads: Heads::default(), used: Used::default(), clock: None }
     }
 }
 
@@ -97,10 +100,7 @@ impl Heads {
                 self.awaited = false;
             }
             if self.awaited && now.saturating_duration_since(begun) > LONGEST_HEAD {
-                return Err(io::Error::other(format!(
-                    "the head of its answer took longer than {} s",
-                    LONGEST_HEAD.as_secs()
-                )));
+                return Err(too_long());
             }
         }
         if self.awaited && (self.bytes > MOST_BYTES || self.informational > MOST_HEADS) {
@@ -121,6 +121,23 @@ impl Heads {
     }
 }
 
+fn too_long() -> io::Error {
+    io::Error::other(format!("the head of its answer took longer than {} s", LONGEST_HEAD.as_secs()))
+}
+
+impl<T> Guarded<T> {
+    /// Nothing came. A head that has begun is not waited for for ever.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(begun) = self.heads.begun else { return Poll::Pending };
+        let until = tokio::time::Instant::from_std(begun + LONGEST_HEAD);
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if clock.deadline() != until {
+            clock.as_mut().reset(until);
+        }
+        clock.as_mut().poll(cx).map(|()| Err(too_long()))
+    }
+}
+
 impl<T: Read + Unpin> Read for Guarded<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -130,7 +147,10 @@ impl<T: Read + Unpin> Read for Guarded<T> {
         let mut space = [0; READ_AT_ONCE];
         let room = buf.remaining().min(READ_AT_ONCE);
         let mut part = ReadBuf::new(space.get_mut(..room).unwrap_or_default());
-        ready!(Pin::new(&mut this.inner).poll_read(cx, part.unfilled()))?;
+        match Pin::new(&mut this.inner).poll_read(cx, part.unfilled()) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => return this.wait(cx),
+        }
         this.heads.saw(part.filled(), Instant::now())?;
         buf.put_slice(part.filled());
         Poll::Ready(Ok(()))
@@ -219,5 +239,31 @@ mod tests {
         let says = |n: u64| now + Duration::from_secs(10 * n);
         assert!((0..80).all(|n| heads.saw(HINT, says(n)).is_ok()));
         assert!(heads.saw(OK, says(81)).is_ok() && !heads.awaited);
+    }
+
+    /// A connection on which nothing comes any more.
+    struct Mute;
+
+    impl Read for Mute {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_stops_half_way_is_not_waited_for_for_ever() {
+        // What came, how long ago; is it over?
+        let rows = [(&b""[..], 600, false), (b"HTTP/1.1 2", 29, false), (b"HTTP/1.1 2", 31, true), (HINT, 31, false)];
+        for (came, ago, is_over) in rows {
+            let Some(then) = Instant::now().checked_sub(Duration::from_secs(ago)) else { continue };
+            let mut guarded = Guarded::new(Mute);
+            guarded.heads.asked();
+            assert!(guarded.heads.saw(came, then).is_ok());
+            let mut space = [0; 8];
+            let mut part = ReadBuf::new(&mut space);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let polled = Pin::new(&mut guarded).poll_read(&mut cx, part.unfilled());
+            assert_eq!(matches!(polled, Poll::Ready(Err(_))), is_over, "{came:?} {ago}");
+        }
     }
 }

@@ -9,7 +9,10 @@ const STEP: usize = 256;
 /// and no more may come out of it: what makes more of so little is no answer.
 const MOST: usize = 4 << 20;
 
-/// Undoes the codings of one answer.
+/// What of a header is told.
+const LONGEST_NAME: usize = 100;
+
+/// Undoes the coding of one answer.
 #[derive(Debug)]
 pub struct Undo {
     inflater: Inflater,
@@ -23,9 +26,13 @@ impl Undo {
     /// Undoes what a `Content-Encoding` names; `None` if there is nothing to undo.
     ///
     /// # Errors
-    /// The name of a coding that is not known.
+    /// The name of a coding that is not known. Nobody applies two unasked; two could make much work of little.
     pub fn new(header: &str) -> Result<Option<Self>, String> {
-        let codings = Coding::all_of(header)?;
+        let told = |name: &str| name.chars().take(LONGEST_NAME).collect();
+        let codings = Coding::all_of(header).map_err(|name| told(&name))?;
+        if codings.len() > 1 {
+            return Err(told(header));
+        }
         let inflater = Inflater::new(&codings, usize::MAX);
         Ok((!codings.is_empty()).then(|| Self { inflater, waiting: Bytes::new(), ended: false, done: false }))
     }
@@ -67,5 +74,22 @@ impl Undo {
         };
         done.map_err(|e| e.to_string())?;
         Ok(out.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_coding_is_undone_and_two_are_not_known() {
+        assert!(
+            Undo::new("").is_ok_and(|undo| undo.is_none()) && Undo::new("identity").is_ok_and(|undo| undo.is_none())
+        );
+        assert!(Undo::new("gzip").is_ok_and(|undo| undo.is_some()));
+        for header in ["deflate, deflate", "gzip,br", "compress"] {
+            assert_eq!(Undo::new(header).err().as_deref(), Some(header));
+        }
+        assert!(Undo::new(&"gzip,".repeat(1_000)).is_err_and(|told| told.len() <= LONGEST_NAME));
     }
 }

@@ -83,11 +83,15 @@ fn bodies_have_a_budget_until_their_requests_end() {
     let refused = open(&world.payer).finish().expect(503);
     assert!((1..=10).contains(&refused.number("retry-after")), "{:?}", refused.head);
     assert_eq!(refused.error().0, "service_unavailable");
-    running.extend([open(&other), open(&other)]);
+    // Another one gets half of what is left, so that there is room for the next, however many came before.
+    running.push(open(&other));
+    world.upstream.wait_for(3);
+    open(&other).finish().expect(503);
+    let next = world.server.account("next");
+    world.server.ok(&["credit", &next.id, "5.00"]);
+    let small = Request::post("/v1/chat/completions").key(&next.key).json(&long_body(500_000));
+    let small = world.server.http().open(&small);
     world.upstream.wait_for(4);
-    // Small bodies find room beside them.
-    let small = world.server.http().open(&world.request(&chat_body()));
-    world.upstream.wait_for(5);
     gate.open();
     for conn in running {
         conn.finish().expect(200);
@@ -105,7 +109,7 @@ fn who_dawdles_makes_room_under_pressure() {
     // At 16 KiB a second each could take a minute, but these are more than half of the budget.
     let (said, heard) = std::sync::mpsc::channel();
     for who in [&world.payer, &world.payer, &other] {
-        let (mut conn, said) = (unfinished(&world, &who.key, 1_000_000), said.clone());
+        let (mut conn, said) = (unfinished(&world, &who.key, 750_000), said.clone());
         std::thread::spawn(move || said.send(conn.head().status));
     }
     assert_eq!(heard.recv_timeout(std::time::Duration::from_secs(50)), Ok(408));

@@ -8,6 +8,7 @@ mod metering;
 mod recounts;
 mod outcomes;
 mod answers;
+mod malice;
 mod misbehaving;
 mod failover;
 mod faults;

@@ -179,3 +179,23 @@ fn nothing_that_comes_makes_a_decoder_panic() {
         }
     }
 }
+
+#[test]
+fn what_makes_much_work_of_little_is_refused() {
+    use Coding::{Deflate, Gzip, Zstd};
+    // Members and frames with nothing in them.
+    let (member, frame) = (gzip(b""), zstd(b""));
+    for (coding, one) in [(Gzip, &member), (Zstd, &frame)] {
+        assert_eq!(inflate(&[coding], &one.repeat(MOST_MEMBERS), 4_096, 10), Ok(Vec::new()), "{coding:?}");
+        assert_eq!(inflate(&[coding], &one.repeat(MOST_MEMBERS + 1), 4_096, 10), Err(InflateError::TooLarge));
+    }
+    // What would be inflated is large, and nothing comes out of it in the end.
+    let empty_blocks = [b"\0\0\0\xff\xff".repeat(1 << 20), vec![3, 0]].concat();
+    assert_eq!(inflate(&[Deflate], &empty_blocks, 4_096, 10), Ok(Vec::new()));
+    assert_eq!(inflate(&[Deflate, Deflate], &bare(&empty_blocks), 4_096, 64 << 20), Err(InflateError::TooLarge));
+    assert_eq!(inflate(&[Deflate, Gzip], &gzip(&empty_blocks), 4_096, 64 << 20), Err(InflateError::TooLarge));
+    // What somebody compressed twice in earnest passes, however well it can be compressed.
+    let long = TEXT.repeat(100_000);
+    let twice = inflate(&[Gzip, Zstd], &zstd(&gzip(long.as_bytes())), 4_096, 64 << 20);
+    assert!(twice.is_ok_and(|text| text == long.as_bytes()));
+}

@@ -2,7 +2,7 @@
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::{Stopped, Take};
+use super::{InflateError, MOST_MEMBERS, Stopped, Take};
 
 /// What a frame may ask to be remembered, in bytes: as much as RFC 9659 allows.
 const WINDOW: u64 = 8 << 20;
@@ -20,13 +20,14 @@ pub struct Frames {
     frame: Option<bool>,
     /// At least one frame ended.
     any: bool,
+    frames: usize,
 }
 
 impl Frames {
     pub fn new() -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(WINDOW);
-        Self { decoder, pending: Vec::new(), frame: None, any: false }
+        Self { decoder, pending: Vec::new(), frame: None, any: false, frames: 0 }
     }
 
     /// Takes bytes; `is_end` if they are the last.
@@ -53,6 +54,10 @@ impl Frames {
 
     /// Reads a frame's header, and says how long it is.
     fn begin<E>(&mut self, rest: &[u8]) -> Result<usize, Stopped<E>> {
+        self.frames += 1;
+        if self.frames > MOST_MEMBERS {
+            return Err(Stopped::Taker(InflateError::TooLarge));
+        }
         let mut left = rest;
         self.decoder.reset(&mut left).map_err(|_| Stopped::Corrupt)?;
         // The frame header's descriptor stands after the magic number; its third bit says it.
