@@ -72,7 +72,7 @@ pub struct Args {
     /// How long a provider may be silent in the middle of an answer
     #[arg(long, env = "COORDINATOR_IDLE_TIMEOUT", default_value = "300", value_name = "SECONDS", value_parser = seconds)]
     idle_timeout: Duration,
-    /// How long a stream may bring comments and pings, and nothing else
+    /// How long a stream may bring comments and pings, and nothing else; and a whole answer take to come
     #[arg(long, env = "COORDINATOR_EVENT_TIMEOUT", default_value = "900", value_name = "SECONDS", value_parser = seconds)]
     event_timeout: Duration,
     /// How long requests may still run after SIGTERM
