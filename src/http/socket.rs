@@ -7,11 +7,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use actix_web::rt::net::TcpStream;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Made once: making a searcher costs more than most searches.
+static OFFER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"2-"));
 
 /// A socket whose offers of HTTP/2 are not heard.
 #[derive(Debug)]
@@ -61,11 +65,12 @@ fn decline_http2(read: &mut [u8]) {
     if !read.first().is_some_and(u8::is_ascii_uppercase) {
         return;
     }
-    let end = memmem::find(read, b"\r\n\r\n").unwrap_or(read.len());
-    let Some(head) = read.get_mut(..end) else { return };
-    if memmem::find(head, b"2-").is_none() {
+    // The setting's name has the only `2-` of an ordinary head.
+    if OFFER.find(read).is_none() {
         return;
     }
+    let end = memmem::find(read, b"\r\n\r\n").unwrap_or(read.len());
+    let Some(head) = read.get_mut(..end) else { return };
     for line in head.split_mut(|&b| b == b'\n').skip(1) {
         let Some(colon) = line.iter().position(|&b| b == b':') else { continue };
         let (name, value) = line.split_at_mut(colon);

@@ -1,14 +1,16 @@
 //! A connection that bounds what may come before an answer: informational heads and headers without end.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use memchr::memmem::Finder;
 use tokio::time::{Sleep, sleep_until};
 
 /// The most bytes of all heads of one answer together; hyper bounds each one at 64 KiB.
@@ -17,10 +19,18 @@ const MOST_BYTES: usize = 256 << 10;
 const MOST_HEADS: u32 = 900;
 /// How long a head may take from its first byte to its last.
 const LONGEST_HEAD: Duration = Duration::from_secs(30);
-/// What is read at once while a head is awaited, in bytes.
-const READ_AT_ONCE: usize = 8 << 10;
+/// What is read at once while a head is awaited, in bytes: a head, and mostly all that is there behind it.
+const READ_AT_ONCE: usize = 64 << 10;
+
+thread_local! {
+    /// Where a head is read to be looked at, before it is copied to where hyper wants it. One a thread, since
+    /// thousands of connections may wait for an answer.
+    static SPACE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 /// `HTTP/1.1 1`: as much of a head as tells what it is.
 const START: usize = 10;
+/// Made once: making a searcher costs more than most searches.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// Whether a connection has answered before: then the other end may have closed it meanwhile. Comes with
 /// the connection's answers and errors.
@@ -81,7 +91,23 @@ impl Heads {
         }
     }
 
-    /// Looks at bytes that came.
+    /// Looks at bytes that just came.
+    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_whole_at_once(bytes) {
+            self.awaited = false;
+            return Ok(());
+        }
+        self.saw(bytes, Instant::now())
+    }
+
+    /// Nearly always: the answer's head is there with the first bytes, and no other comes before it.
+    fn is_whole_at_once(&self, bytes: &[u8]) -> bool {
+        self.bytes == 0
+            && bytes.starts_with(b"HTTP/1.")
+            && matches!(bytes.get(START - 1), Some(b'2'..=b'5'))
+            && HEAD_END.find(bytes).is_some()
+    }
+
     fn saw(&mut self, bytes: &[u8], now: Instant) -> io::Result<()> {
         self.bytes += bytes.len();
         let mut rest = bytes;
@@ -144,16 +170,18 @@ impl<T: Read + Unpin> Read for Guarded<T> {
         if !this.heads.awaited {
             return Pin::new(&mut this.inner).poll_read(cx, buf);
         }
-        let mut space = [0; READ_AT_ONCE];
-        let room = buf.remaining().min(READ_AT_ONCE);
-        let mut part = ReadBuf::new(space.get_mut(..room).unwrap_or_default());
-        match Pin::new(&mut this.inner).poll_read(cx, part.unfilled()) {
-            Poll::Ready(read) => read?,
-            Poll::Pending => return this.wait(cx),
-        }
-        this.heads.saw(part.filled(), Instant::now())?;
-        buf.put_slice(part.filled());
-        Poll::Ready(Ok(()))
+        SPACE.with_borrow_mut(|space| {
+            space.resize(READ_AT_ONCE, 0);
+            let room = buf.remaining().min(READ_AT_ONCE);
+            let mut part = ReadBuf::new(space.get_mut(..room).unwrap_or_default());
+            match Pin::new(&mut this.inner).poll_read(cx, part.unfilled()) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return this.wait(cx),
+            }
+            this.heads.came(part.filled())?;
+            buf.put_slice(part.filled());
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
@@ -208,12 +236,17 @@ mod tests {
     fn an_answer_in_any_pieces_ends_the_wait() {
         for head in [OK, b"HTTP/1.1 200\n\nbody", b"\r\nHTTP/1.0 404 x\r\n\r\n", &[HINT, HINT, OK].concat()] {
             for size in 1..=head.len() {
-                let mut heads = asked();
+                let (mut heads, mut at_once) = (asked(), asked());
                 for piece in head.chunks(size) {
-                    assert!(heads.saw(piece, Instant::now()).is_ok());
+                    assert!(heads.saw(piece, Instant::now()).is_ok() && at_once.came(piece).is_ok());
                 }
-                assert!(!heads.awaited, "{size}");
+                assert!(!heads.awaited && !at_once.awaited, "{size}");
             }
+        }
+        for (came, ended) in [(OK, true), (&OK[..24], false), (HINT, false), (b"220 smtp\r\n\r\n", true)] {
+            let mut heads = asked();
+            assert!(heads.came(came).is_ok());
+            assert_eq!(heads.awaited, !ended, "{came:?}");
         }
         // Nor is a body that was there before the request was all written a head.
         let mut heads = asked();
