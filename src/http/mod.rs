@@ -58,7 +58,7 @@ use socket::Http1Socket;
 pub use world::{Settings, World};
 
 /// Starts the server on `listener`; it runs until its handle stops it. Put together by hand, as actix-web's
-/// `HttpServer` does it, for the sake of [`Http1Socket`].
+/// `HttpServer` does it, for the sake of the socket (`http::socket`).
 ///
 /// # Errors
 /// The listener cannot be used.

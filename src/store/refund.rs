@@ -1,6 +1,6 @@
 //! Refunds: one charge reversed, once. The payer gets all of it back at once. The provider gives its earning back
 //! out of what is withdrawable, then out of its pending withdrawals; what has left the account it owes, and pays
-//! off with what it earns next ([`super::debts`]). The house gives back its fee, and advances what is owed.
+//! off with what it earns next (`store::debts`). The house gives back its fee, and advances what is owed.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
