@@ -11,8 +11,8 @@ responses on loopback. The first part of a path is the habit of the server that 
     /aio/v1      decodes the body by the charset that the request's content type names (aiohttp)
 
 The object `torture` in the body names the request (`nonce`) and how much it would say (`events`). It renders every
-string of the body, as a chat template may: a token is up to six letters, three digits, one other sign or
-a run of blanks, and each message costs four more; a picture costs `PICTURE`. `GET /_torture/counts` tells what each request came to: prompt
+string of the body, as a chat template may: a token is up to six letters or three digits, with a blank before them,
+one other sign, or a run of blanks, and each message costs four more; a picture costs `PICTURE`. `GET /_torture/counts` tells what each request came to: prompt
 and completion tokens, the model that was understood, and whether it was answered to the end.
 
 With `--secret-bound` the habit obeys `torture.bound` before all else: a field that nobody else knows.
@@ -32,7 +32,7 @@ PICTURE = 765
 DEFAULT_OUTPUT = 2_000
 MOST_OUTPUT = 6_000
 MESSAGE = 4
-TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|_|[^\w\s]|\s+")
+TOKEN = re.compile(r"\s?[^\W\d_]{1,6}|\s?\d{1,3}|_|[^\w\s]|\s+")
 BOUNDS = {
     "strict": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "go": ("num_predict", "max_tokens", "max_completion_tokens", "max_output_tokens"),
