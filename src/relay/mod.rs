@@ -6,23 +6,18 @@ mod arrival;
 mod bill;
 mod capped;
 mod corrections;
-mod count;
 mod debits;
 mod counting;
 mod failed;
-mod probe;
-mod quote;
 mod rate;
 mod reason;
 mod replay;
-mod recount;
 mod refusal;
 mod opened;
 mod send;
 mod stream;
-mod trial;
 mod worst_case;
-mod watch;
+mod errands;
 pub mod holds;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +27,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::domain::byte_budget::ByteBudget;
-use crate::domain::ids::{AccountId, ProviderId, RequestId};
+use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::secret::Secret;
@@ -40,33 +35,33 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Outcome, Usage};
 use crate::meter::{Receipt, WholeAnswer};
-use crate::store::endpoints::ProbeRow;
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError, Writer, endpoints, providers, request_keys};
+use crate::store::{Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use arrival::{Arrivals, Shares};
 use bill::{Bill, Times};
 use capped::Capped;
 use corrections::Corrections;
-use count::Counts;
 use counting::Counting;
+use errands::count::Counts;
+use errands::recount::Recounts;
 use holds::Holds;
 use rate::Rates;
 use replay::{Claim, Claimed, Record, Replays};
 use send::{Begun, Sent};
 
 pub use arrival::Upload;
-pub use count::TokenCount;
-pub use probe::{PROBE_TIMEOUTS, probe};
-pub use quote::Quote;
+pub use errands::count::TokenCount;
+pub use errands::probe::{PROBE_TIMEOUTS, probe};
+pub use errands::quote::Quote;
+pub use errands::watch::{ASK_TIMEOUTS, watch};
 pub use rate::Standing;
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, Saved};
 use stream::Silence;
 pub use stream::{Part, StreamAnswer};
-pub use watch::{ASK_TIMEOUTS, watch};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
 pub type ResolveKey = fn(&Secret) -> Option<Secret>;
@@ -85,7 +80,7 @@ pub struct Relay {
     /// Keys that got a spend limit while requests may be in flight.
     pub capped: Arc<Capped>,
     /// Which answers are counted again.
-    pub recounts: recount::Recounts,
+    pub recounts: Recounts,
     arrivals: Arrivals,
     answers: Shares,
     corrections: Arc<Corrections>,
@@ -185,7 +180,7 @@ impl Relay {
             answers: Shares::new(rooms.answers),
             corrections: Arc::default(),
             counting: Counting::default(),
-            recounts: recount::Recounts::default(),
+            recounts: Recounts::default(),
             counts: Counts::default(),
             rates: Rates::default(),
             replays: Arc::default(),
@@ -198,21 +193,6 @@ impl Relay {
     /// What the bodies of all requests in flight count towards.
     pub const fn body_budget(&self) -> &Arc<ByteBudget> {
         self.arrivals.budget()
-    }
-
-    /// Tries what a provider answers to, and stores it.
-    ///
-    /// # Errors
-    /// The provider is gone, or the store fails. A provider that does not answer is no error.
-    pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
-        let (row, models) = self.store.read(|conn| {
-            let row = providers::find(conn, &provider.to_string())?;
-            Ok((row, providers::models(conn, provider)?))
-        })?;
-        let found = probe(client, &row, &models, self.resolve_key).await;
-        let stored = found.clone();
-        self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
-        Ok(found)
     }
 
     /// Refuses new work from now on.

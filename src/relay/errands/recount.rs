@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::bill::Bill;
-use super::counting::prompt_tokens;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
+use crate::relay::bill::Bill;
+use crate::relay::counting::prompt_tokens;
 use crate::store::recounts::{self, Part};
 
 /// Longer requests are not counted, in bytes: they would be kept in memory for it.
@@ -56,12 +56,17 @@ impl Drop for Turn {
 
 impl Bill {
     /// It is this answer's turn to be counted again.
-    pub(super) fn recount_turn(&self) -> Option<Turn> {
+    pub(in crate::relay) fn recount_turn(&self) -> Option<Turn> {
         (self.request.len() <= LONGEST).then(|| self.relay.recounts.turn()).flatten()
     }
 
     /// Counts what the provider reported, and notes how the two compare. Nobody waits for it.
-    pub(super) fn recount(&self, turn: Turn, reported: Reported, completion: impl FnOnce() -> u64 + Send + 'static) {
+    pub(in crate::relay) fn recount(
+        &self,
+        turn: Turn,
+        reported: Reported,
+        completion: impl FnOnce() -> u64 + Send + 'static,
+    ) {
         let (Some(prompt), Some(output)) = (reported.prompt_tokens, reported.completion_tokens) else { return };
         let (relay, provider) = (Arc::clone(&self.relay), self.offer.provider.id);
         let (model, endpoint, request) = (self.offered.price.model.clone(), self.endpoint, self.request.clone());

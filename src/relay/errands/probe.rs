@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::ResolveKey;
-use super::failed::{Failed, Kind};
-use super::send::{self, Begun};
 use super::trial;
 use crate::domain::byte_budget::ByteBudget;
+use crate::domain::ids::ProviderId;
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;
+use crate::relay::failed::{Failed, Kind};
+use crate::relay::send::{self, Begun};
+use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
+use crate::store::{StoreError, endpoints, providers};
 use crate::upstream::{Client, On, Target, Timeouts};
 
 /// A probe should say quickly that nothing is there, yet wait for a model that is being loaded.
@@ -81,6 +83,23 @@ pub async fn probe(
         probe.error = probe.endpoints.iter().find_map(|row| row.error.clone());
     }
     probe
+}
+
+impl Relay {
+    /// Tries what a provider answers to, and stores it.
+    ///
+    /// # Errors
+    /// The provider is gone, or the store fails. A provider that does not answer is no error.
+    pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
+        let (row, models) = self.store.read(|conn| {
+            let row = providers::find(conn, &provider.to_string())?;
+            Ok((row, providers::models(conn, provider)?))
+        })?;
+        let found = probe(client, &row, &models, self.resolve_key).await;
+        let stored = found.clone();
+        self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
+        Ok(found)
+    }
 }
 
 /// The server answered, or refused what it was asked: further questions say more.

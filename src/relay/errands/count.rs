@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::rate::Rates;
-use super::{Asked, Caller, Refusal, Relay};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
 use crate::domain::request::InferenceRequest;
+use crate::relay::rate::Rates;
+use crate::relay::{Asked, Caller, Refusal, Relay};
 use crate::upstream::{Client, On, Target};
 
 /// Counts a minute of a key, beside its paid requests.

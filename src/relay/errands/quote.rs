@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::admit::Payer;
-use super::holds::HeldNow;
-use super::worst_case::WorstCase;
-use super::{Caller, Refusal, Relay};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::InferenceRequest;
 use crate::domain::usage::{Bounds, CacheWrites, Usage};
+use crate::relay::admit::Payer;
+use crate::relay::holds::HeldNow;
+use crate::relay::worst_case::WorstCase;
+use crate::relay::{Caller, Refusal, Relay};
 use crate::store::stats;
 
 /// What a request would cost now.

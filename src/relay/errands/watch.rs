@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::Relay;
-use super::send::target_of;
 use crate::domain::ids::ProviderId;
+use crate::relay::Relay;
+use crate::relay::send::target_of;
 use crate::store::{StoreError, providers};
 use crate::upstream::{Client, Failure, Timeouts};
 

@@ -1,0 +1,18 @@
+//! What the relay does beside the story of a request: looks at providers, counts and prices prompts for free, checks the
+//! meters.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`probe`] | what a provider serves and reports, from one short request to each endpoint |
+//! | `trial` | which field a server takes for the output bound |
+//! | [`watch`] | asking the servers that are down until they answer |
+//! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
+//! | [`quote`] | what a request would cost now |
+//! | [`recount`] | the tokenizer's count beside what a provider reported, for one answer in some |
+
+pub mod probe;
+mod trial;
+pub mod watch;
+pub mod count;
+pub mod quote;
+pub mod recount;
