@@ -1,6 +1,6 @@
 -- The whole truth of the database. Money is integer micro-USD (1 USD = 1,000,000), prices are micro-USD
 -- per 1,000,000 tokens, times are milliseconds since 1970 UTC, ids are 63-bit and ordered by time.
--- An upgrade is a numbered step in src/store/schema.rs; a test proves that old + steps = this file.
+-- An upgrade is a numbered step in src/store/sqlite/schema.rs; a test proves that old + steps = this file.
 
 -- Who owns money. `withdrawable` is the part of the balance that was earned as a provider, `debt` what the
 -- account owes the house of earnings that were refunded when they had left it, `fee_carry` what the fee on its

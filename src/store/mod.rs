@@ -6,47 +6,21 @@
 //! writer thread in the server ([`Writer`]), or of [`Store::write_now`] on the command line.
 
 mod error;
-mod open;
-mod changes;
-mod reader;
-mod schema;
-mod writer;
-mod checkpoint;
-pub mod accounts;
-pub mod account_search;
-pub mod admins;
-pub mod sessions;
-pub mod keys;
-pub mod key_view;
-pub mod key_changes;
-pub mod prices;
-pub mod providers;
-mod provider_changes;
-pub mod endpoints;
-pub mod recounts;
-pub mod usage;
-pub mod usage_totals;
-pub mod summary;
-pub mod earnings;
-pub mod stats;
-pub mod ledger;
-pub mod debit_requests;
-mod debts;
-pub mod refund;
-pub mod withdrawals;
-pub mod invites;
-mod csv_text;
-pub mod idempotency;
-pub mod request_keys;
-pub mod events;
+mod sqlite;
+mod admission_cache;
+mod tables;
+mod reports;
 pub mod audit;
-mod audit_movements;
-pub mod overview;
-pub mod backup;
 
+pub use admission_cache::{Memory, Offered};
 pub use error::StoreError;
-pub use open::{Lock, Store};
-pub use reader::{Memory, Offered};
+pub use reports::{earnings, overview, stats, summary, usage_totals};
 /// What a read or a write runs on; named so that other rooms need not name the SQL library.
 pub use rusqlite::Connection;
-pub use writer::Writer;
+pub use sqlite::backup;
+pub use sqlite::open::{Lock, Store};
+pub use sqlite::writer::Writer;
+pub use tables::{
+    account_search, accounts, admins, debit_requests, endpoints, events, idempotency, invites, key_changes, key_view,
+    keys, ledger, prices, providers, recounts, refund, request_keys, sessions, usage, withdrawals,
+};

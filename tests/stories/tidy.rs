@@ -17,7 +17,7 @@ struct Source {
 }
 
 impl Source {
-    /// `src/store/writer.rs` → `store`; `src/main.rs` → `main`.
+    /// `src/store/sqlite/writer.rs` → `store`; `src/main.rs` → `main`.
     fn room(&self) -> String {
         let mut parts = self.path.components().skip(1);
         let first = parts.next().expect("a path below src").as_os_str().to_string_lossy();

@@ -22,8 +22,8 @@ sed -e '/^\[\[bin\]\]/,/^$/d' -e 's|^path = "tests/main.rs"|path = "tests/storie
 printf '\n[workspace]\n' >>"$crate/Cargo.toml"
 printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod store;\npub mod types;\n' >"$crate/src/lib.rs"
 domain='src/domain/*.rs'
-settlement='src/store/usage.rs src/store/ledger.rs src/store/idempotency.rs src/store/accounts.rs'
-writer='src/store/writer.rs'
+settlement='src/store/tables/usage.rs src/store/tables/ledger.rs src/store/tables/idempotency.rs src/store/tables/accounts.rs'
+writer='src/store/sqlite/writer.rs'
 case $what in
   domain) chosen=$domain ;;
   settlement) chosen=$settlement ;;

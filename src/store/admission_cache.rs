@@ -1,0 +1,147 @@
+//! The rows that admissions look at, remembered for as long as the database stays as it is.
+//!
+//! An admission looks at a key, a price with its providers, and a balance. Under load many requests come
+//! between two commits and find the same. Before each use it is asked whether anybody, this process or
+//! another, has committed anything since. As long as nobody has, what was read is what would be read:
+//! nothing here can be out of date.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::accounts;
+use super::keys::{self, KeyRow};
+use super::prices::{self, PriceRow};
+use super::providers::{self, Offer};
+use super::sqlite::commit_clock::{Index, State};
+use super::sqlite::open::in_snapshot;
+use crate::domain::ids::AccountId;
+use crate::domain::keys::KeyId;
+use crate::domain::request::Endpoint;
+use crate::domain::settle::Balance;
+
+/// The most of a kind that is remembered: it bounds the memory where much is read and nothing written.
+const MOST_REMEMBERED: usize = 1_024;
+
+/// A reading connection that all workers share, with what it has read.
+#[derive(Debug)]
+pub struct Reader {
+    index: Index,
+    memory: Mutex<Memory>,
+}
+
+/// What was read in one state of the database, and the connection to read more.
+#[derive(Debug)]
+pub struct Memory {
+    conn: Connection,
+    /// In which what follows was read.
+    state: Option<State>,
+    keys: HashMap<KeyId, Arc<KeyRow>>,
+    balances: HashMap<AccountId, Balance>,
+    offered: HashMap<(String, Endpoint, bool), Arc<Offered>>,
+}
+
+/// A model at an endpoint: what it costs, and who serves it.
+#[derive(Debug)]
+pub struct Offered {
+    /// The version in force.
+    pub price: PriceRow,
+    /// The enabled providers of the model that are not known to refuse the endpoint. None of them: the
+    /// model is served elsewhere.
+    pub offers: Vec<Arc<Offer>>,
+}
+
+impl Reader {
+    pub(super) fn new(conn: Connection) -> Result<Self, StoreError> {
+        let index = Index::of(&conn)?;
+        let (keys, balances, offered) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { index, memory: Mutex::new(Memory { conn, state: None, keys, balances, offered }) })
+    }
+
+    /// The memory, without what is out of date.
+    pub(super) fn look(&self) -> Result<MutexGuard<'_, Memory>, StoreError> {
+        // Before the lock, which is held as short as can be.
+        let now = self.index.look();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.is_none() || now != memory.state {
+            // Perhaps another has found the change already, or a later one.
+            let now = Some(self.index.state(&memory.conn)?);
+            if now != memory.state {
+                memory.state = now;
+                memory.keys.clear();
+                memory.balances.clear();
+                memory.offered.clear();
+            }
+        }
+        Ok(memory)
+    }
+}
+
+impl Memory {
+    /// The key with this id, if there is one.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn key(&mut self, id: KeyId) -> Result<Option<Arc<KeyRow>>, StoreError> {
+        if let Some(key) = self.keys.get(&id) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        // That a key is not there is not remembered: anybody can ask for any.
+        let key = keys::get(&self.conn, id)?.map(Arc::new);
+        if let Some(key) = &key {
+            remember(&mut self.keys, id, Arc::clone(key));
+        }
+        Ok(key)
+    }
+
+    /// The balance of an account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub fn balance(&mut self, id: AccountId) -> Result<Balance, StoreError> {
+        if let Some(balance) = self.balances.get(&id) {
+            return Ok(*balance);
+        }
+        let balance = accounts::balance(&self.conn, id)?;
+        remember(&mut self.balances, id, balance);
+        Ok(balance)
+    }
+
+    /// The price and the providers of a model at an endpoint; `None` for a model without a price, or that
+    /// no enabled provider has.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn offered(
+        &mut self,
+        model: &str,
+        endpoint: Endpoint,
+        stream: bool,
+    ) -> Result<Option<Arc<Offered>>, StoreError> {
+        let what = (model.to_owned(), endpoint, stream);
+        if let Some(offered) = self.offered.get(&what) {
+            return Ok(Some(Arc::clone(offered)));
+        }
+        let (price, offers) = in_snapshot(&self.conn, |conn| {
+            Ok((prices::in_force(conn, model)?, providers::offers(conn, model, endpoint, stream)?))
+        })?;
+        let Some(price) = price.filter(|_| !offers.is_empty()) else { return Ok(None) };
+        let offers = offers.into_iter().filter(|offer| !offer.refuses).map(Arc::new).collect();
+        let offered = Arc::new(Offered { price, offers });
+        remember(&mut self.offered, what, Arc::clone(&offered));
+        Ok(Some(offered))
+    }
+}
+
+fn remember<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= MOST_REMEMBERED {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+#[cfg(test)]
+mod tests;

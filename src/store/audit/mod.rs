@@ -1,0 +1,219 @@
+//! The audit: every balance derived again from the rows, on one snapshot, without stopping a writer.
+
+mod movements;
+
+use rusqlite::{Connection, Row};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId};
+use crate::domain::money::MicroUsd;
+use crate::domain::price::Price;
+use crate::domain::usage::{CacheWrites, Usage};
+use crate::store::StoreError;
+
+/// What the audit found.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditReport)]
+pub struct Report {
+    /// Nothing differs.
+    pub ok: bool,
+    /// Accounts looked at.
+    pub accounts: u64,
+    /// Usage rows looked at.
+    pub usage_rows: u64,
+    /// Ledger entries looked at.
+    pub ledger_entries: u64,
+    /// What differs, for people: at most `MOST_PROBLEMS`.
+    pub problems: Vec<String>,
+}
+
+/// Further problems are not listed.
+const MOST_PROBLEMS: u32 = 20;
+
+/// A rule and the query that finds what breaks it; the first column of a row names the culprit's id.
+pub(super) struct Rule {
+    pub kind: Kind,
+    pub sql: &'static str,
+    pub says: &'static str,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Account,
+    Usage,
+    Ledger,
+    Withdrawal,
+    Invite,
+}
+
+/// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
+/// moves it from the payer to the provider and the house. What a payer pays to itself is not withdrawable.
+const REPLAY: &str = "
+  WITH movements (account_id, amount, withdrawable) AS (
+    SELECT account_id, amount_micro_usd, withdrawable_micro_usd FROM ledger
+    UNION ALL
+    SELECT account_id, -sum(charged_micro_usd), -sum(charged_withdrawable_micro_usd) FROM usage GROUP BY account_id
+    UNION ALL
+    SELECT provider_account_id, sum(earned_micro_usd), sum(earned_micro_usd * (provider_account_id <> account_id))
+    FROM usage GROUP BY provider_account_id
+    UNION ALL
+    SELECT 1, sum(fee_micro_usd), sum(fee_micro_usd * (account_id <> 1)) FROM usage WHERE fee_micro_usd > 0
+  ), replayed AS (
+    SELECT account_id, sum(amount) AS amount, sum(withdrawable) AS withdrawable FROM movements GROUP BY account_id
+  )
+  SELECT id, balance_micro_usd || ' stored, ' || coalesce(amount, 0) || ' by its rows; withdrawable '
+    || withdrawable_micro_usd || ' stored, ' || coalesce(withdrawable, 0) || ' by its rows'
+  FROM accounts LEFT JOIN replayed ON account_id = id
+  WHERE balance_micro_usd <> coalesce(amount, 0) OR withdrawable_micro_usd <> coalesce(withdrawable, 0)
+  LIMIT ?1";
+
+const RULES: &[Rule] = &[
+    Rule { kind: Kind::Account, sql: REPLAY, says: "balance differs from its rows" },
+    Rule {
+        kind: Kind::Account,
+        sql: "SELECT id, balance_micro_usd || ', withdrawable ' || withdrawable_micro_usd FROM accounts
+              WHERE balance_micro_usd < 0 OR withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd LIMIT ?1",
+        says: "balance out of range",
+    },
+    Rule {
+        kind: Kind::Usage,
+        sql: "SELECT id, cost_micro_usd || ' = ' || charged_micro_usd || ' + ' || shortfall_micro_usd || ', '
+                || earned_micro_usd || ' + ' || fee_micro_usd FROM usage
+              WHERE cost_micro_usd <> charged_micro_usd + shortfall_micro_usd
+                OR charged_micro_usd <> earned_micro_usd + fee_micro_usd
+                OR min(charged_micro_usd, shortfall_micro_usd, earned_micro_usd, fee_micro_usd,
+                       prompt_tokens, cached_tokens, completion_tokens) < 0 LIMIT ?1",
+        says: "cost is not charged + shortfall, or charged is not earned + fee",
+    },
+    Rule {
+        kind: Kind::Usage,
+        sql: "SELECT id, cost_micro_usd FROM usage WHERE outcome = 'provider_error' AND cost_micro_usd <> 0 LIMIT ?1",
+        says: "a failure of the provider has a cost",
+    },
+    Rule {
+        kind: Kind::Ledger,
+        sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
+        says: "balance after is negative",
+    },
+];
+
+/// Derives everything again.
+///
+/// # Errors
+/// SQLite fails. What differs is no error but in the report.
+pub fn audit(conn: &Connection) -> Result<Report, StoreError> {
+    // One snapshot, unless the caller has one already.
+    let _snapshot = if conn.is_autocommit() { Some(conn.unchecked_transaction()?) } else { None };
+    let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
+    let mut problems = Vec::new();
+    for rule in RULES.iter().chain(movements::RULES) {
+        rule.check(conn, &mut problems)?;
+    }
+    conservation(conn, &mut problems)?;
+    costs(conn, &mut problems)?;
+    foreign_keys(conn, &mut problems)?;
+    problems.truncate(usize::try_from(MOST_PROBLEMS).unwrap_or(usize::MAX));
+    Ok(Report {
+        ok: problems.is_empty(),
+        accounts: count("accounts")?,
+        usage_rows: count("usage")?,
+        ledger_entries: count("ledger")?,
+        problems,
+    })
+}
+
+impl Rule {
+    fn check(&self, conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+        let mut statement = conn.prepare(self.sql)?;
+        let mut rows = statement.query([MOST_PROBLEMS])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let who = match self.kind {
+                Kind::Account => AccountId::from_i64(id).to_string(),
+                Kind::Usage => RequestId::from_i64(id).to_string(),
+                Kind::Ledger => LedgerId::from_i64(id).to_string(),
+                Kind::Withdrawal => WithdrawalId::from_i64(id).to_string(),
+                Kind::Invite => InviteId::from_i64(id).to_string(),
+            };
+            problems.push(format!("{who}: {}: {}", self.says, text(row, 1)?));
+        }
+        Ok(())
+    }
+}
+
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(match row.get::<_, rusqlite::types::Value>(column)? {
+        rusqlite::types::Value::Text(text) => text,
+        rusqlite::types::Value::Integer(n) => n.to_string(),
+        other => format!("{other:?}"),
+    })
+}
+
+/// Σ top-ups + adjustments − withdrawals = Σ balances. A refund moves money between accounts, so its
+/// entries sum to zero and are part of the same sum.
+fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    let sum = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let balances = sum("SELECT coalesce(sum(balance_micro_usd), 0) FROM accounts")?;
+    let entered = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger")?;
+    if balances != entered {
+        problems.push(format!("all balances: {balances}, all credits less withdrawals: {entered}"));
+    }
+    // What left the balances for a withdrawal is pending or paid, to the cent. (A refund that reduced one brought
+    // that part back first.)
+    let given = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger \
+                     WHERE kind NOT IN ('withdrawal', 'withdrawal_rejected')")?;
+    let leaving = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM withdrawals WHERE status <> 'rejected'")?;
+    if balances.checked_add(leaving) != Some(given) {
+        problems
+            .push(format!("all balances: {balances}, withdrawals pending or paid: {leaving}, all credits: {given}"));
+    }
+    Ok(())
+}
+
+/// Every cost against the price version it was billed at, by the same arithmetic as the settlement.
+fn costs(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    let mut statement = conn.prepare(
+        "SELECT usage.id, prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, input_price, output_price, \
+         cache_read_price, cache_write_price, cache_write_1h_price, cache_write_tokens, cache_write_1h_tokens FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error'",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while let Some(row) = rows.next()? {
+        let (written, hour): (u64, u64) = (row.get(10)?, row.get(11)?);
+        let usage = Usage {
+            prompt_tokens: row.get(1)?,
+            cached_tokens: row.get(2)?,
+            cache_writes: CacheWrites { short: written.saturating_sub(hour), hour },
+            completion_tokens: row.get(3)?,
+        };
+        let optional = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(MicroUsd::new));
+        let price = Price {
+            input: MicroUsd::new(row.get(5)?),
+            output: MicroUsd::new(row.get(6)?),
+            cache_read: optional(7)?,
+            cache_write: optional(8)?,
+            cache_write_1h: optional(9)?,
+        };
+        let stored = MicroUsd::new(row.get(4)?);
+        let cost = price.cost(usage);
+        if stored != cost && found < MOST_PROBLEMS {
+            found += 1;
+            let id = RequestId::from_i64(row.get(0)?);
+            problems.push(format!("{id}: cost {} stored, {} by its price", stored.micro(), cost.micro()));
+        }
+    }
+    Ok(())
+}
+
+fn foreign_keys(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        problems.push(format!("{}: row {} points to nothing", text(row, 0)?, text(row, 1)?));
+        if problems.len() > 100 {
+            break;
+        }
+    }
+    Ok(())
+}

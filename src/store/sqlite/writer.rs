@@ -1,0 +1,325 @@
+//! The one writer: takes a job, then all that wait, and commits them together.
+//!
+//! A commit costs one fsync (0.2 to 8 ms), whatever is in it; a job alone would pay it alone. Each job
+//! has a savepoint, so that one that fails takes nothing of the others with it. Jobs are answered
+//! only after the commit: what a caller hears of is in the database.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpointer;
+use super::open::open_writable;
+use crate::store::{Store, StoreError};
+
+/// The most jobs in one commit: more would make the first of them wait without saving a sync.
+const BATCH: usize = 256;
+/// Freed when the disk is full, so that what is in flight still settles.
+const BALLAST_BYTES: u64 = 4 << 20;
+/// While the disk is full.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
+
+/// A handle to the writer thread. Cheap to clone; the thread ends when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    jobs: Sender<Box<dyn Job>>,
+    disk_full: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Starts the writer thread on the store's database. Join the handle after dropping every `Writer`
+    /// to know that all jobs are done.
+    ///
+    /// # Errors
+    /// The database or the thread cannot be opened.
+    pub fn start(store: &Store) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let conn = open_writable(&store.path())?;
+        let (jobs, queue) = mpsc::channel();
+        let disk_full = Arc::new(AtomicBool::new(false));
+        let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
+        ballast.fill();
+        let checkpointer = Checkpointer::start(store, &conn)?;
+        let mut thread = WriterThread { conn, queue, ballast, checkpointer };
+        let handle = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || thread.run())
+            .map_err(|e| StoreError::Io(format!("writer thread: {e}")))?;
+        Ok((Self { jobs, disk_full }, handle))
+    }
+
+    /// Queues `write` and waits until its commit is durable.
+    ///
+    /// `write` may run twice (after a full disk), so it must not consume what it captured.
+    ///
+    /// # Errors
+    /// What `write` returns; or [`StoreError::Full`], nothing written; or the writer is gone.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(write, move |result| drop(answer.send(result)));
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Queues `write`; `then` is called on the writer thread once its outcome is durable. For callers
+    /// that cannot wait, like a `drop`.
+    pub fn submit<T: Send + 'static>(
+        &self,
+        write: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        let job = Box::new(Typed { write, result: None, then });
+        if let Err(mpsc::SendError(job)) = self.jobs.send(job) {
+            job.answer(Some(StoreError::Closed));
+        }
+    }
+
+    /// New work should be refused: the last commit met a full disk, and the ballast is not back yet.
+    pub fn disk_is_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+}
+
+/// A write with its result type hidden.
+trait Job: Send {
+    /// Runs it in its savepoint. `Ok(false)`: it failed by itself and is rolled back alone.
+    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError>;
+    /// Tells the caller; `failed` overrides what the job itself found.
+    fn answer(self: Box<Self>, failed: Option<StoreError>);
+}
+
+struct Typed<W, T, A> {
+    write: W,
+    result: Option<Result<T, StoreError>>,
+    then: A,
+}
+
+impl<T, W, A> Job for Typed<W, T, A>
+where
+    T: Send,
+    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+        let result = (self.write)(conn);
+        if matches!(result, Err(StoreError::Full)) {
+            return Err(StoreError::Full);
+        }
+        let keep = result.is_ok();
+        self.result = Some(result);
+        Ok(keep)
+    }
+
+    fn answer(self: Box<Self>, failed: Option<StoreError>) {
+        let Self { write, result, then } = *self;
+        // What the write holds on to (a request's hold) is let go before its caller hears of it: a client
+        // that asks again at once must find its money available.
+        drop(write);
+        then(match failed {
+            Some(e) => Err(e),
+            None => result.unwrap_or(Err(StoreError::Closed)),
+        });
+    }
+}
+
+struct WriterThread {
+    conn: Connection,
+    queue: Receiver<Box<dyn Job>>,
+    ballast: Ballast,
+    checkpointer: Checkpointer,
+}
+
+impl WriterThread {
+    fn run(&mut self) {
+        let _stop_on_panic = StopOnPanic;
+        while let Some(first) = self.next() {
+            // What came while the last commit was synced. Waiting for more was no faster at 64 and 256 clients.
+            let mut batch = vec![first];
+            batch.extend(self.queue.try_iter().take(BATCH - 1));
+            let failed = self.commit(&mut batch).err();
+            for job in batch {
+                job.answer(failed.as_ref().map(|e| match e {
+                    StoreError::Full => StoreError::Full,
+                    StoreError::Busy => StoreError::Busy,
+                    other => StoreError::Io(other.to_string()),
+                }));
+            }
+            self.checkpointer.committed(&self.conn);
+        }
+    }
+
+    /// The next job; while the disk is full, also looks every second whether there is room again.
+    fn next(&self) -> Option<Box<dyn Job>> {
+        while self.ballast.is_spent() {
+            // Also between jobs: writes of admins are let in meanwhile, and might never pause.
+            if self.ballast.is_due() {
+                self.ballast.fill();
+                continue;
+            }
+            match self.queue.recv_timeout(LOOK_FOR_ROOM_EVERY) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.queue.recv().ok()
+    }
+
+    /// One transaction for the batch; once more with the ballast freed if the disk is full.
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        match self.try_commit(batch) {
+            Err(StoreError::Full) => {
+                self.ballast.free();
+                self.try_commit(batch)
+            }
+            other => other,
+        }
+    }
+
+    /// All jobs in one transaction. Nearly always none of them fails; only if one does is everything
+    /// rolled back and run again, each in a savepoint of its own, so that it takes nothing of the others
+    /// with it. (Savepoints that are not needed cost a tenth of a settlement.)
+    fn try_commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let in_one = |job: &mut dyn Job| job.run(&self.conn);
+        if self.transaction(batch, in_one)? {
+            return Ok(());
+        }
+        self.transaction(batch, |job| in_savepoint(&self.conn, job)).map(drop)
+    }
+
+    /// Runs all jobs with `run` and commits, unless one says that it failed: then all is rolled back.
+    fn transaction(
+        &self,
+        batch: &mut [Box<dyn Job>],
+        run: impl Fn(&mut dyn Job) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        self.begin()?;
+        let mut all_well = true;
+        let ran = batch.iter_mut().try_for_each(|job| {
+            all_well = all_well && run(&mut **job)?;
+            Ok(())
+        });
+        let committed = match ran {
+            Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
+            other => other,
+        };
+        if !self.conn.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        committed.map(|()| all_well)
+    }
+
+    /// Waits for as long as another process writes: a settlement is never refused for that.
+    fn begin(&self) -> Result<(), StoreError> {
+        loop {
+            match self.execute("BEGIN IMMEDIATE").map_err(StoreError::from) {
+                Err(StoreError::Busy) => tracing::warn!("waiting: another process holds the database's write lock"),
+                other => return other,
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+    }
+}
+
+/// Runs a job so that its failure undoes only itself; which is no failure of the transaction.
+fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<bool, StoreError> {
+    let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]);
+    execute("SAVEPOINT job")?;
+    if !job.run(conn)? {
+        execute("ROLLBACK TO job")?;
+    }
+    execute("RELEASE job")?;
+    Ok(true)
+}
+
+/// An I/O error at COMMIT or at a checkpoint means *unknown*: the rows may be there after a restart. Answering either way
+/// could lose or repeat money, so nobody is answered and the process ends; the restart reads the truth.
+pub(super) fn fail_stop_if_unknown(e: &rusqlite::Error) {
+    if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) {
+        return;
+    }
+    tracing::error!(error = %e, "whether the disk has what it was given is unknown: stopping");
+    // The log is written by a thread of its own; its last words matter most.
+    std::thread::sleep(Duration::from_millis(200));
+    std::process::exit(EXIT_UNKNOWN_COMMIT);
+}
+
+/// `EX_IOERR` of sysexits.h.
+const EXIT_UNKNOWN_COMMIT: i32 = 74;
+/// `EX_SOFTWARE` of sysexits.h.
+const EXIT_PANIC: i32 = 70;
+
+/// Without its writer the server can settle nothing: better gone than serving for free.
+struct StopOnPanic;
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(EXIT_PANIC);
+        }
+    }
+}
+
+/// A file of nothing that is given up when the disk is full.
+struct Ballast {
+    path: PathBuf,
+    disk_full: Arc<AtomicBool>,
+    /// When it was last freed, or room for it last looked for.
+    looked: Cell<Instant>,
+}
+
+impl Ballast {
+    fn new(dir: &Path, disk_full: Arc<AtomicBool>) -> Self {
+        Self { path: dir.join("ballast"), disk_full, looked: Cell::new(Instant::now()) }
+    }
+
+    fn is_due(&self) -> bool {
+        self.looked.get().elapsed() >= LOOK_FOR_ROOM_EVERY
+    }
+
+    fn is_spent(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
+    }
+
+    fn free(&self) {
+        self.looked.set(Instant::now());
+        self.disk_full.store(true, Ordering::Relaxed);
+        if std::fs::remove_file(&self.path).is_ok() {
+            tracing::warn!("the disk is full: freed the ballast; new work is refused until there is room");
+        }
+    }
+
+    /// Writes the ballast if there is room for it: then the disk is not full.
+    fn fill(&self) {
+        self.looked.set(Instant::now());
+        let whole = std::fs::metadata(&self.path).is_ok_and(|m| m.len() == BALLAST_BYTES);
+        let wrote = whole || self.write().is_ok();
+        if wrote && self.disk_full.swap(false, Ordering::Relaxed) {
+            tracing::warn!("there is room on the disk again");
+        }
+        if !wrote {
+            drop(std::fs::remove_file(&self.path));
+            self.disk_full.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let file = std::fs::File::create(&self.path)?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES)?;
+        file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Accounts as an admin finds and changes them.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::accounts::{Account, COLUMNS, check_email, check_name, find_by_name_or_email, from_row, get, set_suspended};
+use super::events;
+use crate::domain::ids::AccountId;
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// Which accounts an admin looks for.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Part of a name or an email, or the beginning of an id, in any case.
+    pub text: Option<String>,
+    /// Suspended ones, or the others.
+    pub suspended: Option<bool>,
+}
+
+/// A page of the accounts that match, newest first, those before `before`; and how many match in all.
+///
+/// # Errors
+/// SQLite fails.
+pub fn search(
+    conn: &Connection,
+    search: &Search,
+    before: Option<AccountId>,
+    limit: u32,
+) -> Result<(Vec<Account>, u64), StoreError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM accounts WHERE ?1 IS NULL OR (suspended_at IS NOT NULL) = ?1 ORDER BY id DESC");
+    let text = search.text.as_ref().map(|text| text.to_lowercase());
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut count) = (Vec::new(), 0);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([search.suspended])?;
+    // Read through rather than left to SQL, which knows upper and lower case of ASCII alone. It takes a few
+    // milliseconds for 10,000 accounts, and they are counted anyway.
+    while let Some(row) = rows.next()? {
+        if text.as_ref().is_some_and(|text| !matches(row, text).unwrap_or(false)) {
+            continue;
+        }
+        count += 1;
+        if found.len() < limit && before.is_none_or(|before| row.get(0).is_ok_and(|id: i64| id < before.to_i64())) {
+            found.push(from_row(row)?);
+        }
+    }
+    Ok((found, count))
+}
+
+fn matches(row: &Row<'_>, text: &str) -> rusqlite::Result<bool> {
+    let holds = |column| {
+        let value = row.get_ref(column)?.as_str_or_null()?;
+        Ok::<_, rusqlite::Error>(value.is_some_and(|value| value.to_lowercase().contains(text)))
+    };
+    if holds(1)? || holds(2)? {
+        return Ok(true);
+    }
+    // `acct` alone would be every account's beginning.
+    let is_id = text.len() > AccountId::PREFIX.len() && text.starts_with(AccountId::PREFIX);
+    Ok(is_id && AccountId::from_i64(row.get(0)?).to_string().starts_with(text))
+}
+
+/// What is to change of an account; `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Unique.
+    pub name: Option<String>,
+    /// Unique where there is one; `Some(None)`: none.
+    pub email: Option<Option<String>>,
+    /// Its keys are refused.
+    pub suspended: Option<bool>,
+}
+
+/// Changes an account.
+///
+/// # Errors
+/// As [`super::accounts::create`]; [`StoreError::NotFound`].
+pub fn change(
+    conn: &Connection,
+    id: AccountId,
+    change: &Change,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let account = get(conn, id)?;
+    let name = change.name.as_ref().unwrap_or(&account.name);
+    let email = change.email.as_ref().unwrap_or(&account.email);
+    if *name != account.name || *email != account.email {
+        check_name(name)?;
+        if let Some(email) = email {
+            check_email(email)?;
+        }
+        for text in [Some(name), email.as_ref()].into_iter().flatten() {
+            if find_by_name_or_email(conn, text)?.is_some_and(|other| other.id != id) {
+                return Err(StoreError::Conflict(format!("there is already an account \"{text}\"")));
+            }
+        }
+        conn.prepare_cached("UPDATE accounts SET name = ?2, email = ?3 WHERE id = ?1")?.execute(params![
+            id.to_i64(),
+            name,
+            email
+        ])?;
+        let detail = serde_json::json!({
+            "name": name, "email": email, "name_before": account.name, "email_before": account.email,
+        });
+        events::record(conn, actor, "account.change", &id.to_string(), &detail, now)?;
+    }
+    match change.suspended {
+        Some(suspended) => set_suspended(conn, id, suspended, actor, now),
+        None => get(conn, id),
+    }
+}
+
+/// All that an account ever earned as a provider.
+///
+/// # Errors
+/// SQLite fails.
+pub fn earned(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> {
+    let sql = "SELECT coalesce(sum(earned_micro_usd), 0) FROM usage WHERE provider_account_id = ?1";
+    Ok(MicroUsd::new(conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0))?))
+}
+
+/// When an account's last request was settled.
+///
+/// # Errors
+/// SQLite fails.
+pub fn last_used(conn: &Connection, id: AccountId) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT created_at FROM usage WHERE account_id = ?1 ORDER BY id DESC LIMIT 1";
+    let at = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
+    Ok(at.map(Timestamp::from_millis))
+}

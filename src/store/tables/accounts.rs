@@ -1,0 +1,220 @@
+//! Accounts: who owns money.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::events;
+use crate::domain::ids::AccountId;
+use crate::domain::money::MicroUsd;
+use crate::domain::settle::{Balance, FeeCarry};
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+/// The account that gets the fee, and bears what a refund cannot take back.
+pub const HOUSE: AccountId = AccountId::from_i64(1);
+
+/// An account as it stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Account {
+    /// `acct_…`
+    pub id: AccountId,
+    /// Unique.
+    pub name: String,
+    /// Unique where there is one.
+    pub email: Option<String>,
+    /// Its money.
+    #[serde(skip)]
+    pub balance: Balance,
+    /// What it owes of earnings that were refunded when they had left it.
+    #[serde(rename = "debt_micro_usd")]
+    pub debt: MicroUsd,
+    /// Since when its keys are refused.
+    pub suspended_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at, \
+     debt_micro_usd";
+
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account {
+        id: AccountId::from_i64(row.get(0)?),
+        name: row.get(1)?,
+        email: row.get(2)?,
+        balance: Balance { total: MicroUsd::new(row.get(3)?), withdrawable: MicroUsd::new(row.get(4)?) },
+        suspended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
+        created_at: Timestamp::from_millis(row.get(6)?),
+        debt: MicroUsd::new(row.get(7)?),
+    })
+}
+
+/// Makes an account with nothing in it.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a bad name or email, [`StoreError::Conflict`] if either is taken.
+pub fn create(
+    conn: &Connection,
+    name: &str,
+    email: Option<&str>,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    check_name(name)?;
+    if let Some(email) = email {
+        check_email(email)?;
+    }
+    // One text must never find two accounts: see `find`.
+    for text in [Some(name), email].into_iter().flatten() {
+        if find_by_name_or_email(conn, text)?.is_some() {
+            return Err(StoreError::Conflict(format!("there is already an account \"{text}\"")));
+        }
+    }
+    let id = AccountId::generate(now);
+    conn.prepare_cached("INSERT INTO accounts (id, name, email, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![id.to_i64(), name, email, now.millis()])?;
+    events::record(
+        conn,
+        actor,
+        "account.create",
+        &id.to_string(),
+        &serde_json::json!({"name": name, "email": email}),
+        now,
+    )?;
+    get(conn, id)
+}
+
+/// Makes the house account if it is not there.
+///
+/// # Errors
+/// SQLite fails.
+pub fn ensure_house(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    // Somebody may be called `house` already; nobody can have the second name, which is the house's id.
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO accounts (id, name, created_at) \
+         VALUES (1, 'house', ?1), (1, 'acct_0000000000001', ?1)",
+    )?
+    .execute([now.millis()])?;
+    Ok(())
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    let length = name.chars().count();
+    if !(1..=200).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(StoreError::Invalid(
+            "an account name is 1 to 200 characters, none of them a control character, without blanks around it".into(),
+        ));
+    }
+    if name.starts_with(AccountId::PREFIX) {
+        return Err(StoreError::Invalid("an account name cannot begin like an account id".into()));
+    }
+    Ok(())
+}
+
+pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
+    let fine = email.len() <= 320
+        && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if fine { Ok(()) } else { Err(StoreError::Invalid(format!("\"{email}\" is not an email address"))) }
+}
+
+/// The account with this id.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn get(conn: &Connection, id: AccountId) -> Result<Account, StoreError> {
+    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1"))?
+        .query_row([id.to_i64()], from_row)
+        .optional()?
+        .ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
+}
+
+/// The account that an id, a name or an email means.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn find(conn: &Connection, text: &str) -> Result<Account, StoreError> {
+    if let Some(id) = AccountId::parse(text) {
+        return get(conn, id);
+    }
+    find_by_name_or_email(conn, text)?.ok_or_else(|| StoreError::NotFound(format!("no account \"{text}\"")))
+}
+
+pub(super) fn find_by_name_or_email(conn: &Connection, text: &str) -> Result<Option<Account>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE name = ?1 OR email = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([text], from_row).optional()?)
+}
+
+/// The money of an account.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn balance(conn: &Connection, id: AccountId) -> Result<Balance, StoreError> {
+    conn.prepare_cached("SELECT balance_micro_usd, withdrawable_micro_usd FROM accounts WHERE id = ?1")?
+        .query_row([id.to_i64()], |row| {
+            Ok(Balance { total: MicroUsd::new(row.get(0)?), withdrawable: MicroUsd::new(row.get(1)?) })
+        })
+        .optional()?
+        .ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
+}
+
+/// What an account owes of earnings that were refunded when they had left it.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn debt(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> {
+    let sql = "SELECT debt_micro_usd FROM accounts WHERE id = ?1";
+    let debt = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0).map(MicroUsd::new)).optional()?;
+    debt.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
+}
+
+/// What the fee on an account's earnings carries from before.
+pub(super) fn fee_carry(conn: &Connection, id: AccountId) -> Result<FeeCarry, StoreError> {
+    let sql = "SELECT fee_carry FROM accounts WHERE id = ?1";
+    let parts: Option<u16> = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
+    let parts = parts.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
+    FeeCarry::new(parts).ok_or_else(|| StoreError::Invalid(format!("{id} carries a fee of {parts} parts")))
+}
+
+/// Stores a balance that the settlement arithmetic worked out.
+pub(super) fn set_balance(conn: &Connection, id: AccountId, balance: Balance) -> Result<(), StoreError> {
+    let changed = conn
+        .prepare_cached("UPDATE accounts SET balance_micro_usd = ?2, withdrawable_micro_usd = ?3 WHERE id = ?1")?
+        .execute([id.to_i64(), balance.total.micro(), balance.withdrawable.micro()])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {id}"))) }
+}
+
+/// The first accounts by name, at most `limit`. For a page of a search see [`super::account_search`].
+///
+/// # Errors
+/// SQLite fails.
+pub fn list(conn: &Connection, limit: u32) -> Result<Vec<Account>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM accounts ORDER BY name LIMIT ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([limit], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Suspends or resumes an account: its keys are refused with 403 meanwhile; its money stays.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn set_suspended(
+    conn: &Connection,
+    id: AccountId,
+    suspended: bool,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let account = get(conn, id)?;
+    if account.suspended_at.is_some() != suspended {
+        conn.prepare_cached("UPDATE accounts SET suspended_at = ?2 WHERE id = ?1")?
+            .execute(params![id.to_i64(), suspended.then_some(now.millis())])?;
+        let action = if suspended { "account.suspend" } else { "account.resume" };
+        events::record(conn, actor, action, &id.to_string(), &serde_json::json!({}), now)?;
+    }
+    get(conn, id)
+}
+
+#[cfg(test)]
+mod tests;

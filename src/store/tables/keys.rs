@@ -1,0 +1,244 @@
+//! API keys: credentials of accounts and of admins.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::events;
+use crate::domain::ids::{AccountId, AdminId};
+use crate::domain::keys::{KeyId, LimitReset, Scopes};
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+pub use super::key_view::KeyView;
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// An account's.
+    Account(AccountId),
+    /// An admin's.
+    Admin(AdminId),
+}
+
+/// What a key may do and spend.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// The most it may be charged in a window.
+    pub spend: Option<MicroUsd>,
+    /// How long a window is.
+    pub reset: LimitReset,
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Requests at once.
+    pub max_concurrent: Option<u32>,
+    /// The models it may use; `None` means all.
+    pub allowed_models: Option<Vec<String>>,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key's row. The secret is not in it; `hash` is.
+#[derive(Debug, Clone)]
+pub struct KeyRow {
+    /// `key_…`
+    pub id: KeyId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// For people.
+    pub name: String,
+    /// argon2id, PHC format; after a blank its tag, which keys from before there were tags lack.
+    pub hash: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// What it may spend, and how fast.
+    pub limits: Limits,
+    /// What it was charged in the window that began then.
+    pub window: Window,
+    /// Since when it is refused.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The owning account is suspended.
+    pub suspended: bool,
+}
+
+/// What a key was charged since the beginning of its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// When it began; an older window than the one now counts as nothing spent.
+    pub started_at: Timestamp,
+    /// Charged since.
+    pub spent: MicroUsd,
+}
+
+impl KeyRow {
+    /// What it was charged in the window that `now` lies in. Only kept while it has a spend limit.
+    pub fn spent(&self, now: Timestamp) -> MicroUsd {
+        let began = self.limits.reset.window_start(now);
+        if self.window.started_at >= began { self.window.spent } else { MicroUsd::ZERO }
+    }
+}
+
+const COLUMNS: &str = "k.id, k.account_id, k.admin_id, k.name, k.hash, k.scopes, k.limit_micro_usd, k.limit_reset, \
+     k.rpm_limit, k.max_concurrent, k.allowed_models, k.expires_at, k.window_started_at, k.window_spent_micro_usd, \
+     k.revoked_at, k.created_at, a.suspended_at IS NOT NULL";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    let time = |i| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(i)?.map(Timestamp::from_millis));
+    let owner = match (row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?) {
+        (Some(account), _) => Owner::Account(AccountId::from_i64(account)),
+        (None, admin) => Owner::Admin(AdminId::from_i64(admin.unwrap_or_default())),
+    };
+    let models: Option<String> = row.get(10)?;
+    Ok(KeyRow {
+        id: KeyId::from_i64(row.get(0)?),
+        owner,
+        name: row.get(3)?,
+        hash: row.get(4)?,
+        // A text that is not in the table's CHECK cannot be there; it would grant nothing.
+        scopes: Scopes::parse(row.get_ref(5)?.as_str()?).unwrap_or_default(),
+        limits: Limits {
+            spend: row.get::<_, Option<i64>>(6)?.map(MicroUsd::new),
+            reset: LimitReset::from_text(row.get_ref(7)?.as_str()?).unwrap_or_default(),
+            rpm: row.get(8)?,
+            max_concurrent: row.get(9)?,
+            // Unreadable JSON allows no model rather than all.
+            allowed_models: models.map(|text| serde_json::from_str(&text).unwrap_or_default()),
+            expires_at: time(11)?,
+        },
+        window: Window { started_at: Timestamp::from_millis(row.get(12)?), spent: MicroUsd::new(row.get(13)?) },
+        revoked_at: time(14)?,
+        created_at: Timestamp::from_millis(row.get(15)?),
+        suspended: row.get(16)?,
+    })
+}
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The id inside its text.
+    pub id: KeyId,
+    /// argon2id, PHC format.
+    pub hash: String,
+    /// Whose it will be.
+    pub owner: Owner,
+    /// For people, at most 200 characters.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// What it may spend.
+    pub limits: Limits,
+}
+
+/// Stores a new key.
+///
+/// # Errors
+/// [`StoreError::InvalidField`] for a name that is too long; SQLite fails.
+pub fn create(conn: &Connection, key: &NewKey, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
+    check_name(&key.name)?;
+    let (account, admin) = match key.owner {
+        Owner::Account(id) => (Some(id.to_i64()), None),
+        Owner::Admin(id) => (None, Some(id.to_i64())),
+    };
+    let limits = &key.limits;
+    let models = models_text(limits);
+    conn.prepare_cached(
+        "INSERT INTO keys (id, account_id, admin_id, name, hash, scopes, limit_micro_usd, limit_reset, rpm_limit, \
+         max_concurrent, allowed_models, expires_at, window_started_at, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)",
+    )?
+    .execute(params![
+        key.id.to_i64(),
+        account,
+        admin,
+        key.name,
+        key.hash,
+        key.scopes.as_str(),
+        limits.spend.map(MicroUsd::micro),
+        limits.reset.as_str(),
+        limits.rpm,
+        limits.max_concurrent,
+        models,
+        limits.expires_at.map(Timestamp::millis),
+        now.millis(),
+    ])?;
+    let detail = serde_json::json!({"name": key.name, "scopes": key.scopes.as_str()});
+    events::record(conn, actor, "key.create", &key.id.to_string(), &detail, now)?;
+    get(conn, key.id)?.ok_or_else(|| StoreError::NotFound(format!("no key {}", key.id)))
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    if name.chars().count() > 200 || name.chars().any(char::is_control) {
+        let message = "a key name is at most 200 characters, none of them a control character".into();
+        return Err(StoreError::InvalidField { field: "name", message });
+    }
+    Ok(())
+}
+
+/// The allowed models as the table holds them.
+pub(super) fn models_text(limits: &Limits) -> Option<String> {
+    limits.allowed_models.as_ref().map(|models| serde_json::json!(models).to_string())
+}
+
+/// The key with this id, revoked ones too.
+///
+/// # Errors
+/// SQLite fails.
+pub fn get(conn: &Connection, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM keys k LEFT JOIN accounts a ON a.id = k.account_id WHERE k.id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([id.to_i64()], from_row).optional()?)
+}
+
+/// The keys of an account, newest first, revoked ones too.
+///
+/// # Errors
+/// SQLite fails.
+pub fn list(conn: &Connection, account: AccountId) -> Result<Vec<KeyRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM keys k JOIN accounts a ON a.id = k.account_id WHERE k.account_id = ?1 \
+         ORDER BY k.created_at DESC, k.id"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([account.to_i64()], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Revokes a key for good. Doing it twice is fine.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn revoke(conn: &Connection, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
+    let missing = || StoreError::NotFound(format!("no key {id}"));
+    let key = get(conn, id)?.ok_or_else(missing)?;
+    if key.revoked_at.is_none() {
+        conn.prepare_cached("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?.execute([id.to_i64(), now.millis()])?;
+        events::record(conn, actor, "key.revoke", &id.to_string(), &serde_json::json!({}), now)?;
+    }
+    get(conn, id)?.ok_or_else(missing)
+}
+
+/// Stores the tag of a key beside its PHC text, unless that has changed meanwhile.
+///
+/// # Errors
+/// SQLite fails.
+pub fn set_tag(conn: &Connection, id: KeyId, phc: &str, with_tag: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE keys SET hash = ?3 WHERE id = ?1 AND hash = ?2";
+    conn.prepare_cached(sql)?.execute(params![id.to_i64(), phc, with_tag])?;
+    Ok(())
+}
+
+/// Adds a charge to the key's window as the key's row now has it: the limit may have been changed while
+/// the request ran. A window that is over begins anew.
+pub(super) fn add_spent(conn: &Connection, id: KeyId, charged: MicroUsd, now: Timestamp) -> Result<(), StoreError> {
+    let reset: Option<String> = conn
+        .prepare_cached("SELECT limit_reset FROM keys WHERE id = ?1")?
+        .query_row([id.to_i64()], |row| row.get(0))
+        .optional()?;
+    let window = LimitReset::from_text(&reset.unwrap_or_default()).unwrap_or_default().window_start(now);
+    conn.prepare_cached(
+        "UPDATE keys SET window_spent_micro_usd = CASE WHEN window_started_at >= ?2 \
+         THEN window_spent_micro_usd ELSE 0 END + ?3, window_started_at = max(window_started_at, ?2) WHERE id = ?1",
+    )?
+    .execute([id.to_i64(), window.millis(), charged.micro()])?;
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Providers: who serves and earns, and which models they offer.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{accounts, endpoints, events};
+use crate::domain::hosted::Allow;
+use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::output_fields::OutputFields;
+use crate::domain::request::Endpoint;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::store::StoreError;
+
+pub use super::provider_changes::{ProviderChange, change, move_to, set_disabled};
+
+/// A provider's row.
+#[derive(Debug, Clone)]
+pub struct ProviderRow {
+    /// `prov_…`
+    pub id: ProviderId,
+    /// Unique among those not removed.
+    pub name: String,
+    /// Who earns.
+    pub account_id: AccountId,
+    /// Base URL, ends in `/v1`, no trailing slash.
+    pub url: String,
+    /// What it asks for, or `env:VARIABLE`.
+    pub api_key: Option<Secret>,
+    /// The most requests at once.
+    pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM.
+    pub ca_pem: Option<Arc<str>>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
+    /// Requests whose reported usage was above what they could have used.
+    pub flagged: u64,
+    /// Since when it gets no requests.
+    pub disabled_at: Option<Timestamp>,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// A provider that can serve a model.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Who.
+    pub provider: ProviderRow,
+    /// What it calls the model.
+    pub upstream_model: String,
+    /// The last probe found that it does not serve the endpoint that was asked for.
+    pub refuses: bool,
+    /// Where it found that it takes the output bound.
+    pub takes: OutputFields,
+}
+
+const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
+     p.allow";
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
+    Ok(ProviderRow {
+        id: ProviderId::from_i64(row.get(0)?),
+        name: row.get(1)?,
+        account_id: AccountId::from_i64(row.get(2)?),
+        url: row.get(3)?,
+        api_key: row.get::<_, Option<String>>(4)?.map(Secret::new),
+        max_concurrent: row.get(5)?,
+        flagged: row.get(6)?,
+        disabled_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_millis),
+        created_at: Timestamp::from_millis(row.get(8)?),
+        ca_pem: row.get::<_, Option<String>>(9)?.map(Arc::from),
+        allow: Allow::from_text(&row.get::<_, String>(10)?),
+    })
+}
+
+/// The enabled providers that offer a model, with what is known of them at `endpoint`.
+///
+/// # Errors
+/// SQLite fails.
+pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields \
+         FROM provider_models m \
+         JOIN providers p ON p.id = m.provider_id \
+         LEFT JOIN provider_endpoints e ON e.provider_id = m.provider_id AND e.model = m.model \
+         AND e.endpoint = ?2 AND e.stream = ?3 \
+         WHERE m.model = ?1 AND p.disabled_at IS NULL AND p.removed_at IS NULL"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
+        let takes = row.get::<_, Option<String>>(13)?.as_deref().map(OutputFields::from_text).unwrap_or_default();
+        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(11)?, refuses: row.get(12)?, takes })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// All providers that are not removed, by name.
+///
+/// # Errors
+/// SQLite fails.
+pub fn list(conn: &Connection) -> Result<Vec<ProviderRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.removed_at IS NULL ORDER BY p.name");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([], from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The models of a provider: public name and its own name, by public name.
+///
+/// # Errors
+/// SQLite fails.
+pub fn models(conn: &Connection, id: ProviderId) -> Result<Vec<(String, String)>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT model, upstream_model FROM provider_models WHERE provider_id = ?1 ORDER BY model")?;
+    let rows = statement.query_map([id.to_i64()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The provider with this id or name.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn find(conn: &Connection, text: &str) -> Result<ProviderRow, StoreError> {
+    let (column, value) = match ProviderId::parse(text) {
+        Some(id) => ("id", rusqlite::types::Value::Integer(id.to_i64())),
+        None => ("name", rusqlite::types::Value::Text(text.to_owned())),
+    };
+    let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.{column} = ?1 AND p.removed_at IS NULL");
+    conn.prepare_cached(&sql)?
+        .query_row([value], from_row)
+        .optional()?
+        .ok_or_else(|| StoreError::NotFound(format!("no provider \"{text}\"")))
+}
+
+/// A provider to be added.
+#[derive(Debug, Clone)]
+pub struct NewProvider {
+    /// Unique.
+    pub name: String,
+    /// Who earns.
+    pub account_id: AccountId,
+    /// Base URL, checked and without a trailing slash.
+    pub url: String,
+    /// What it asks for, or `env:VARIABLE`.
+    pub api_key: Option<Secret>,
+    /// The most requests at once.
+    pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM, checked.
+    pub ca_pem: Option<String>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
+    /// Public name and its own name of each model.
+    pub models: Vec<(String, String)>,
+}
+
+/// Adds a provider.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
+pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
+    let name = &new.name;
+    check_name(name)?;
+    if let Some(key) = &new.api_key {
+        check_api_key(key)?;
+    }
+    accounts::get(conn, new.account_id)?;
+    let id = ProviderId::generate(now);
+    let made = conn
+        .prepare_cached(
+            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem, allow) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            id.to_i64(),
+            name,
+            new.account_id.to_i64(),
+            new.url,
+            new.api_key.as_ref().map(Secret::expose),
+            new.max_concurrent,
+            now.millis(),
+            new.ca_pem,
+            new.allow.text(),
+        ]);
+    match made {
+        Err(e) if StoreError::is_duplicate(&e) => {
+            return Err(taken(name));
+        }
+        other => other?,
+    };
+    set_models(conn, id, &new.models)?;
+    let models: Vec<_> = new.models.iter().map(|(model, _)| model).collect();
+    let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models,
+        "allow": new.allow.names()});
+    events::record(conn, actor, "provider.add", &id.to_string(), &detail, now)?;
+    find(conn, name)
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
+    if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(StoreError::Invalid(
+            "a provider name is 1 to 200 characters, none of them a control character".into(),
+        ));
+    }
+    if name.starts_with(ProviderId::PREFIX) {
+        return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
+    }
+    Ok(())
+}
+
+/// A key goes into a header: what cannot stand there would make every request fail.
+pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
+    let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(StoreError::Invalid("a provider's key is visible ASCII characters, without blanks".into()));
+    }
+    Ok(())
+}
+
+/// Replaces the models a provider offers; what a probe found is forgotten with the old ones.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a name that is empty, too long or given twice.
+pub fn set_models(conn: &Connection, id: ProviderId, models: &[(String, String)]) -> Result<(), StoreError> {
+    conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id.to_i64()])?;
+    endpoints::forget(conn, id)?;
+    for (model, upstream) in models {
+        if [model, upstream].into_iter().any(|name| !(1..=256).contains(&name.len())) {
+            return Err(StoreError::Invalid("a model name is 1 to 256 bytes long".into()));
+        }
+        let made = conn
+            .prepare_cached("INSERT INTO provider_models (model, provider_id, upstream_model) VALUES (?1, ?2, ?3)")?
+            .execute(params![model, id.to_i64(), upstream]);
+        match made {
+            Err(e) if StoreError::is_duplicate(&e) => {
+                return Err(StoreError::Invalid(format!("the model \"{model}\" is given twice")));
+            }
+            other => other?,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn taken(name: &str) -> StoreError {
+    StoreError::Conflict(format!("there is already a provider \"{name}\""))
+}
+
+/// Removes a provider. Its usage rows and earnings stay; its key is forgotten.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn remove(conn: &Connection, name: &str, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
+    let provider = find(conn, name)?;
+    let id = provider.id.to_i64();
+    conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id])?;
+    endpoints::forget(conn, provider.id)?;
+    conn.prepare_cached("UPDATE providers SET removed_at = ?2, api_key = NULL WHERE id = ?1")?
+        .execute([id, now.millis()])?;
+    events::record(conn, actor, "provider.remove", &provider.id.to_string(), &serde_json::json!({}), now)?;
+    Ok(provider)
+}
+
+/// Counts a report of usage above what the request could have used.
+pub(super) fn flag(conn: &Connection, id: ProviderId) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE providers SET flagged = flagged + 1 WHERE id = ?1")?.execute([id.to_i64()])?;
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! Usage rows: the settlement of a request, and reading them back.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{accounts, csv_text, debts, keys, providers, request_keys};
+use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
+use crate::domain::keys::KeyId;
+use crate::domain::money::MicroUsd;
+use crate::domain::request::Endpoint;
+use crate::domain::settle::{FeeBps, FeeCarry, Split};
+use crate::domain::time::Timestamp;
+use crate::domain::usage::{MeteredBy, Outcome, Usage};
+use crate::store::StoreError;
+
+/// A metered request, ready to be settled.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The request, and the row's key.
+    pub request_id: RequestId,
+    /// Who pays.
+    pub account_id: AccountId,
+    /// With which key.
+    pub key_id: KeyId,
+    /// The key has a spend limit.
+    pub key_is_limited: bool,
+    /// Who served.
+    pub provider_id: ProviderId,
+    /// Who earns.
+    pub provider_account_id: AccountId,
+    /// The price version captured when the request was admitted.
+    pub price_id: PriceId,
+    /// The public name of the model.
+    pub model: String,
+    /// Where it was sent.
+    pub endpoint: Endpoint,
+    /// The tokens, clamped to the request's bounds.
+    pub usage: Usage,
+    /// What they cost at that price.
+    pub cost: MicroUsd,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whose count it is.
+    pub metered_by: MeteredBy,
+    /// The provider reported more than the request could have used.
+    pub flagged: bool,
+    /// The hashes of the client's idempotency key and of its request: with them it is charged once.
+    pub idempotency: Option<([u8; 32], [u8; 32])>,
+    /// When it ended.
+    pub now: Timestamp,
+}
+
+/// What a settlement took, and what it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// What the payer paid.
+    pub charged: MicroUsd,
+    /// The payer's balance afterwards.
+    pub balance: MicroUsd,
+}
+
+/// Settles a request: debits the payer, credits the provider (and the house, if there is a fee) and
+/// writes the usage row. `held_by_others` is what other requests of the payer hold, read now.
+///
+/// What comes back to the payer itself is no earning: it is not withdrawable, and pays off no debt.
+///
+/// # Errors
+/// SQLite fails, or an account is gone; then nothing is written.
+pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: FeeBps) -> Result<Settled, StoreError> {
+    let payer = accounts::balance(conn, s.account_id)?;
+    let carried = if fee.is_zero() { FeeCarry::default() } else { accounts::fee_carry(conn, s.provider_account_id)? };
+    let split = Split::of(s.cost, payer.total, held_by_others, fee, carried);
+    let spent = payer.spend(split.charged).ok_or_else(|| StoreError::Invalid("charged above the balance".into()))?;
+    if split.charged != MicroUsd::ZERO {
+        accounts::set_balance(conn, s.account_id, spent.left)?;
+        let carry = (!fee.is_zero()).then_some(split.carry);
+        earn(conn, s, s.provider_account_id, split.earned, carry)?;
+        if split.fee != MicroUsd::ZERO {
+            accounts::ensure_house(conn, s.now)?;
+            earn(conn, s, accounts::HOUSE, split.fee, None)?;
+        }
+    }
+    insert(conn, s, &split, spent.from_earned)?;
+    if s.key_is_limited {
+        keys::add_spent(conn, s.key_id, split.charged, s.now)?;
+    }
+    if let Some((key, body)) = &s.idempotency {
+        request_keys::remember(conn, s.account_id, (key, body), s.request_id, s.now)?;
+    }
+    if s.flagged {
+        providers::flag(conn, s.provider_id)?;
+    }
+    // The payer may be the provider, so its balance is read again.
+    let balance = if s.account_id == s.provider_account_id || s.account_id == accounts::HOUSE {
+        accounts::balance(conn, s.account_id)?
+    } else {
+        spent.left
+    };
+    Ok(Settled { charged: split.charged, balance: balance.total })
+}
+
+/// Gives an account its part of a charge. A sum beyond what fits is refused by the table: its columns hold
+/// integers only.
+fn earn(
+    conn: &Connection,
+    s: &Settlement,
+    account: AccountId,
+    amount: MicroUsd,
+    carry: Option<FeeCarry>,
+) -> Result<(), StoreError> {
+    let is_own = account == s.account_id;
+    let withdrawable = if is_own { MicroUsd::ZERO } else { amount };
+    let carry = carry.map(FeeCarry::parts);
+    let values = params![account.to_i64(), amount.micro(), withdrawable.micro(), carry];
+    // Hardly anybody owes anything: those who do are found by the row that is not changed.
+    let changed = conn
+        .prepare_cached(
+            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
+             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) \
+             WHERE id = ?1 AND debt_micro_usd = 0",
+        )?
+        .execute(values)?;
+    if changed == 1 {
+        return Ok(());
+    }
+    let changed = conn
+        .prepare_cached(
+            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
+             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) WHERE id = ?1",
+        )?
+        .execute(values)?;
+    if changed != 1 {
+        return Err(StoreError::NotFound(format!("no account {account}")));
+    }
+    debts::pay_off(conn, account, withdrawable, debts::ACTOR, s.now).map(drop)
+}
+
+fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
+    let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
+    conn.prepare_cached(
+        "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \
+         prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
+         charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd, outcome, metered_by, \
+         created_at, cache_write_tokens, cache_write_1h_tokens) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+    )?
+    .execute(params![
+        s.request_id.to_i64(),
+        s.account_id.to_i64(),
+        s.key_id.to_i64(),
+        s.provider_id.to_i64(),
+        s.provider_account_id.to_i64(),
+        s.price_id.to_i64(),
+        s.model,
+        s.endpoint.path(),
+        tokens(s.usage.prompt_tokens)?,
+        tokens(s.usage.cached_tokens)?,
+        tokens(s.usage.completion_tokens)?,
+        s.cost.micro(),
+        split.charged.micro(),
+        from_earned.micro(),
+        split.shortfall.micro(),
+        split.fee.micro(),
+        split.earned.micro(),
+        s.outcome.as_str(),
+        s.metered_by.as_str(),
+        s.now.millis(),
+        tokens(s.usage.cache_writes.all())?,
+        tokens(s.usage.cache_writes.hour)?,
+    ])?;
+    Ok(())
+}
+
+/// A usage row as its payer sees it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct UsageRow {
+    /// `req_…`
+    pub request_id: RequestId,
+    /// The public name.
+    pub model: String,
+    /// Cached ones included.
+    pub prompt_tokens: u64,
+    /// Generated.
+    pub completion_tokens: u64,
+    /// `ceil(tokens · price)`.
+    pub cost_micro_usd: MicroUsd,
+    /// When it was settled.
+    pub timestamp: Timestamp,
+    /// The part of the prompt read from the provider's cache.
+    pub cached_tokens: u64,
+    /// `/v1/chat/completions` …
+    pub endpoint: String,
+    /// With which key.
+    pub key_id: KeyId,
+    /// `completed`, `client_disconnected`, `provider_error`.
+    pub outcome: String,
+    /// `provider`, `estimate`.
+    pub metered_by: String,
+    /// The part of the cost that the balance did not cover. Nobody owes it.
+    pub shortfall_micro_usd: MicroUsd,
+    /// What was debited: cost less shortfall.
+    pub charged_micro_usd: MicroUsd,
+    /// When it was given back.
+    pub refunded_at: Option<Timestamp>,
+    /// The part of the prompt written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// The part of that which is kept for an hour.
+    pub cache_write_1h_tokens: u64,
+}
+
+/// Which usage rows. All of an account by default.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Rows older than this one.
+    pub before: Option<RequestId>,
+    /// Of this model.
+    pub model: Option<String>,
+    /// Of this key.
+    pub key: Option<KeyId>,
+    /// Settled at or after.
+    pub since: Option<Timestamp>,
+    /// Settled before.
+    pub until: Option<Timestamp>,
+    /// That ended so.
+    pub outcome: Option<Outcome>,
+}
+
+/// The rows of an account that match, newest first, at most `limit`.
+///
+/// # Errors
+/// SQLite fails.
+pub fn list(conn: &Connection, account: AccountId, filter: &Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+    let (condition, mut values) = filter.condition(account);
+    let sql = format!(
+        "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
+         key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
+         (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
+         cache_write_tokens, cache_write_1h_tokens FROM usage WHERE {condition} \
+         ORDER BY id DESC LIMIT ?"
+    );
+    values.push(Value::Integer(i64::from(limit)));
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(values), from_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+impl Filter {
+    pub(in crate::store) fn condition(&self, account: AccountId) -> (String, Vec<Value>) {
+        let mut condition = "account_id = ?".to_owned();
+        let mut values = vec![Value::Integer(account.to_i64())];
+        let mut and = |sql: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                condition += sql;
+                values.push(value);
+            }
+        };
+        and(" AND id < ?", self.before.map(|id| Value::Integer(id.to_i64())));
+        and(" AND model = ?", self.model.clone().map(Value::Text));
+        and(" AND key_id = ?", self.key.map(|id| Value::Integer(id.to_i64())));
+        and(" AND created_at >= ?", self.since.map(|t| Value::Integer(t.millis())));
+        and(" AND created_at < ?", self.until.map(|t| Value::Integer(t.millis())));
+        and(" AND outcome = ?", self.outcome.map(|o| Value::Text(o.as_str().to_owned())));
+        (condition, values)
+    }
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
+    Ok(UsageRow {
+        request_id: RequestId::from_i64(row.get(0)?),
+        model: row.get(1)?,
+        prompt_tokens: row.get(2)?,
+        completion_tokens: row.get(3)?,
+        cost_micro_usd: MicroUsd::new(row.get(4)?),
+        timestamp: Timestamp::from_millis(row.get(5)?),
+        cached_tokens: row.get(6)?,
+        endpoint: row.get(7)?,
+        key_id: KeyId::from_i64(row.get(8)?),
+        outcome: row.get(9)?,
+        metered_by: row.get(10)?,
+        shortfall_micro_usd: MicroUsd::new(row.get(11)?),
+        charged_micro_usd: MicroUsd::new(row.get(12)?),
+        refunded_at: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_millis),
+        cache_write_tokens: row.get(14)?,
+        cache_write_1h_tokens: row.get(15)?,
+    })
+}
+
+/// The rows as CSV text, with a header line if they are the `first` ones.
+///
+/// # Errors
+/// None that can happen: a row can always be written.
+pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
+    csv_text::of(rows, &COLUMNS, first)
+}
+
+/// The names of a row's fields, for a CSV without rows.
+const COLUMNS: [&str; 16] = [
+    "request_id",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_micro_usd",
+    "timestamp",
+    "cached_tokens",
+    "endpoint",
+    "key_id",
+    "outcome",
+    "metered_by",
+    "shortfall_micro_usd",
+    "charged_micro_usd",
+    "refunded_at",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+];
+
+/// The highest id in use: new ones must lie above it, whatever the clock says.
+///
+/// # Errors
+/// SQLite fails.
+pub fn last_id(conn: &Connection) -> Result<RequestId, StoreError> {
+    let last: Option<i64> = conn.query_row("SELECT max(id) FROM usage", [], |row| row.get(0))?;
+    Ok(RequestId::from_i64(last.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests;

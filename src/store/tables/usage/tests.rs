@@ -1,0 +1,310 @@
+//! Settled rows read back: which of them, in what order, what they say, and as CSV.
+
+use super::*;
+use crate::domain::keys::Scopes;
+use crate::domain::usage::CacheWrites;
+use crate::store::keys::{Limits, NewKey, Owner};
+use crate::store::providers::NewProvider;
+use crate::store::{audit, ledger, refund};
+
+const NOW: Timestamp = Timestamp::from_millis(1_777_558_921_000);
+
+/// Ada has the keys 1 and 2, Bob has 3, the provider's account 4, and the house 5. Each has 10,000 micro-dollars.
+struct Books {
+    conn: Connection,
+    ada: AccountId,
+    bob: AccountId,
+    earner: AccountId,
+    provider: ProviderId,
+}
+
+fn key(n: i64) -> KeyId {
+    KeyId::from_i64(n)
+}
+
+fn row(n: i64) -> RequestId {
+    RequestId::from_i64(n)
+}
+
+fn second(n: i64) -> Timestamp {
+    NOW.plus_seconds(n)
+}
+
+impl Books {
+    fn new() -> Self {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("../../../../schema.sql")).unwrap();
+        let [ada, bob, earner] =
+            ["ada", "bob", "earner"].map(|name| accounts::create(&conn, name, None, "test", NOW).unwrap().id);
+        accounts::ensure_house(&conn, NOW).unwrap();
+        for (n, account) in [(1, ada), (2, ada), (3, bob), (4, earner), (5, accounts::HOUSE)] {
+            let (owner, hash, name) = (Owner::Account(account), String::new(), String::new());
+            let limits = Limits { spend: Some(MicroUsd::new(5_000)), ..Limits::default() };
+            let new = NewKey { id: key(n), hash, owner, name, scopes: Scopes::INFERENCE, limits };
+            keys::create(&conn, &new, "test", NOW).unwrap();
+        }
+        for account in [ada, bob, earner, accounts::HOUSE] {
+            ledger::credit(&conn, account, MicroUsd::new(10_000), "", "test", NOW).unwrap();
+        }
+        let new = NewProvider {
+            name: "p".into(),
+            account_id: earner,
+            url: "http://127.0.0.1/v1".into(),
+            api_key: None,
+            max_concurrent: None,
+            ca_pem: None,
+            allow: crate::domain::hosted::Allow::default(),
+            models: vec![("m".into(), "m".into())],
+        };
+        let provider = providers::create(&conn, &new, "test", NOW).unwrap().id;
+        Self { conn, ada, bob, earner, provider }
+    }
+
+    /// A request of Ada's that costs 1,000 micro-dollars.
+    fn request(&self, n: i64) -> Settlement {
+        Settlement {
+            request_id: row(n),
+            account_id: self.ada,
+            key_id: key(1),
+            key_is_limited: false,
+            provider_id: self.provider,
+            provider_account_id: self.earner,
+            price_id: PriceId::from_i64(1),
+            model: "m".into(),
+            endpoint: Endpoint::ChatCompletions,
+            usage: Usage { prompt_tokens: 30, cached_tokens: 20, completion_tokens: 10, ..Usage::default() },
+            cost: MicroUsd::new(1_000),
+            outcome: Outcome::Completed,
+            metered_by: MeteredBy::Provider,
+            flagged: false,
+            idempotency: None,
+            now: NOW,
+        }
+    }
+
+    /// Settles it with a fee of a tenth.
+    fn settle(&self, settlement: &Settlement) -> Settled {
+        settle(&self.conn, settlement, MicroUsd::ZERO, FeeBps::new(1_000).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn rows_are_filtered_by_each_field_and_paged_newest_first() {
+    use Outcome::{ClientDisconnected as Left, Completed as Whole, ProviderError as Broken};
+    let books = Books::new();
+    // key, model, outcome; the row's number is its second, too
+    let settled =
+        [(1, "a", Whole), (2, "a", Left), (1, "b", Whole), (3, "a", Whole), (1, "a", Broken), (2, "b", Broken)];
+    for (n, (by, model, outcome)) in (1..).zip(settled) {
+        let account_id = if by == 3 { books.bob } else { books.ada };
+        let (model, now) = (model.to_owned(), second(n));
+        books.settle(&Settlement { account_id, key_id: key(by), model, outcome, now, ..books.request(n) });
+    }
+    let all = Filter::default();
+    let model = |text: &str| Some(text.to_owned());
+    let rows: Vec<(Filter, u32, &[i64])> = vec![
+        (all.clone(), 10, &[6, 5, 3, 2, 1]),
+        (all.clone(), 2, &[6, 5]),
+        (Filter { before: Some(row(5)), ..all.clone() }, 2, &[3, 2]),
+        (Filter { before: Some(row(2)), ..all.clone() }, 2, &[1]),
+        (Filter { before: Some(row(1)), ..all.clone() }, 2, &[]),
+        (Filter { model: model("a"), ..all.clone() }, 10, &[5, 2, 1]),
+        (Filter { model: model("A"), ..all.clone() }, 10, &[]),
+        (Filter { key: Some(key(1)), ..all.clone() }, 10, &[5, 3, 1]),
+        (Filter { key: Some(key(3)), ..all.clone() }, 10, &[]),
+        (Filter { since: Some(second(3)), ..all.clone() }, 10, &[6, 5, 3]),
+        (Filter { until: Some(second(3)), ..all.clone() }, 10, &[2, 1]),
+        (Filter { since: Some(second(2)), until: Some(second(6)), ..all.clone() }, 10, &[5, 3, 2]),
+        (Filter { outcome: Some(Whole), ..all.clone() }, 10, &[3, 1]),
+        (Filter { outcome: Some(Left), ..all.clone() }, 10, &[2]),
+        (Filter { outcome: Some(Broken), ..all.clone() }, 10, &[6, 5]),
+        (Filter { outcome: Some(Whole), model: model("a"), key: Some(key(1)), ..all.clone() }, 10, &[1]),
+        (Filter { outcome: Some(Broken), model: model("b"), key: Some(key(1)), ..all.clone() }, 10, &[]),
+    ];
+    for (filter, limit, expected) in rows {
+        let found = list(&books.conn, books.ada, &filter, limit).unwrap();
+        let found: Vec<_> = found.iter().map(|found| found.request_id.to_i64()).collect();
+        assert_eq!(found, expected, "{filter:?} {limit}");
+    }
+    let bobs = list(&books.conn, books.bob, &all, 10).unwrap();
+    assert_eq!(bobs.iter().map(|found| found.request_id.to_i64()).collect::<Vec<_>>(), [4]);
+    assert_eq!(list(&books.conn, books.earner, &all, 10).unwrap().len(), 0, "who serves does not pay");
+}
+
+/// Two rows: one that the balance did not cover, and one that was refunded a minute later.
+fn two_rows() -> Vec<UsageRow> {
+    let books = Books::new();
+    books.settle(&books.request(1));
+    let dear = Settlement {
+        key_id: key(2),
+        model: "of \"ours\", large".into(),
+        endpoint: Endpoint::Embeddings,
+        usage: Usage {
+            prompt_tokens: 7,
+            cached_tokens: 6,
+            cache_writes: CacheWrites { short: 0, hour: 1 },
+            completion_tokens: 5,
+        },
+        cost: MicroUsd::new(9_500),
+        outcome: Outcome::ClientDisconnected,
+        metered_by: MeteredBy::Estimate,
+        now: second(1),
+        ..books.request(2)
+    };
+    books.settle(&dear);
+    refund::refund(&books.conn, row(1), "", |_| MicroUsd::ZERO, "test", second(60)).unwrap();
+    list(&books.conn, books.ada, &Filter::default(), 10).unwrap()
+}
+
+#[test]
+fn a_row_says_what_was_settled() {
+    let expected = serde_json::json!([
+        {
+            "request_id": "req_0000000000002", "model": "of \"ours\", large", "prompt_tokens": 7,
+            "completion_tokens": 5, "cost_micro_usd": 9_500, "timestamp": "2026-04-30T14:22:02Z", "cached_tokens": 6,
+            "endpoint": "/v1/embeddings", "key_id": "key_000000000002", "outcome": "client_disconnected",
+            "metered_by": "estimate", "shortfall_micro_usd": 500, "charged_micro_usd": 9_000, "refunded_at": null,
+            "cache_write_tokens": 1, "cache_write_1h_tokens": 1,
+        },
+        {
+            "request_id": "req_0000000000001", "model": "m", "prompt_tokens": 30, "completion_tokens": 10,
+            "cost_micro_usd": 1_000, "timestamp": "2026-04-30T14:22:01Z", "cached_tokens": 20,
+            "endpoint": "/v1/chat/completions", "key_id": "key_000000000001", "outcome": "completed",
+            "metered_by": "provider", "shortfall_micro_usd": 0, "charged_micro_usd": 1_000,
+            "refunded_at": "2026-04-30T14:23:01Z", "cache_write_tokens": 0, "cache_write_1h_tokens": 0,
+        },
+    ]);
+    assert_eq!(serde_json::to_value(two_rows()).unwrap(), expected);
+}
+
+#[test]
+fn csv_has_the_header_once_and_a_line_a_row() {
+    let rows = two_rows();
+    let csv = |rows: &[UsageRow], first| String::from_utf8(to_csv(rows, first).unwrap()).unwrap();
+    let header = "request_id,model,prompt_tokens,completion_tokens,cost_micro_usd,timestamp,cached_tokens,endpoint,\
+         key_id,outcome,metered_by,shortfall_micro_usd,charged_micro_usd,refunded_at,cache_write_tokens,\
+         cache_write_1h_tokens\n";
+    let dear = "req_0000000000002,\"of \"\"ours\"\", large\",7,5,9500,2026-04-30T14:22:02Z,6,/v1/embeddings,\
+         key_000000000002,client_disconnected,estimate,500,9000,,1,1\n";
+    let refunded = "req_0000000000001,m,30,10,1000,2026-04-30T14:22:01Z,20,/v1/chat/completions,\
+         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0\n";
+    assert_eq!(csv(&rows, true), format!("{header}{dear}{refunded}"));
+    assert_eq!(csv(&rows[..1], true) + &csv(&rows[1..], false), format!("{header}{dear}{refunded}"));
+    assert_eq!((csv(&[], true), csv(&[], false)), (header.to_owned(), String::new()));
+}
+
+#[test]
+fn the_balance_that_is_told_is_the_one_that_is_left() {
+    // the key → what its account has of 10,000 after 1,000, of which the provider gets 900 and the house 100
+    for (by, left) in [(1, 9_000), (4, 9_900), (5, 9_100)] {
+        let books = Books::new();
+        let account_id = match by {
+            1 => books.ada,
+            4 => books.earner,
+            _ => accounts::HOUSE,
+        };
+        let settled = books.settle(&Settlement { account_id, key_id: key(by), ..books.request(1) });
+        assert_eq!((settled.charged.micro(), settled.balance.micro()), (1_000, left));
+        assert_eq!(accounts::balance(&books.conn, account_id).unwrap().total, settled.balance);
+    }
+}
+
+#[test]
+fn the_fees_of_small_charges_add_up_to_the_fee_of_their_sum() {
+    let books = Books::new();
+    let fee = FeeBps::new(250).unwrap();
+    let at_first = |account| accounts::balance(&books.conn, account).unwrap().total.micro();
+    let (earner, house) = (at_first(books.earner), at_first(accounts::HOUSE));
+    // 188 charges of 39 micro-dollars: each alone is short of a fee of one.
+    for n in 1..=188 {
+        let cost = MicroUsd::new(39);
+        let usage = Usage { prompt_tokens: 600, cached_tokens: 0, completion_tokens: 0, ..Usage::default() };
+        let small = Settlement { price_id: PriceId::from_i64(1), usage, cost, ..books.request(n) };
+        settle(&books.conn, &small, MicroUsd::ZERO, fee).unwrap();
+    }
+    let charged = 188 * 39;
+    assert_eq!(at_first(accounts::HOUSE) - house, charged * 250 / 10_000, "183.3, rounded down once");
+    assert_eq!(at_first(books.earner) - earner, charged - charged * 250 / 10_000);
+    let carried = accounts::fee_carry(&books.conn, books.earner).unwrap().parts();
+    assert_eq!(i64::from(carried), charged * 250 % 10_000);
+    let wrong = "SELECT count(*) FROM usage WHERE charged_micro_usd <> earned_micro_usd + fee_micro_usd";
+    assert_eq!(books.conn.query_row(wrong, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    // Without a fee nothing is carried away.
+    settle(&books.conn, &books.request(500), MicroUsd::ZERO, FeeBps::default()).unwrap();
+    assert_eq!(accounts::fee_carry(&books.conn, books.earner).unwrap().parts(), carried);
+    assert_eq!(audited(&books), Vec::<String>::new());
+}
+
+fn audited(books: &Books) -> Vec<String> {
+    // The costs here are made up, so that the audit finds them; what moved must agree.
+    let problems = audit::audit(&books.conn).unwrap().problems;
+    problems.into_iter().filter(|text| !text.contains(": cost ")).collect()
+}
+
+#[test]
+fn a_failure_that_costs_something_is_found() {
+    let books = Books::new();
+    books.settle(&books.request(1));
+    let before = audited(&books);
+    books.conn.execute("UPDATE usage SET outcome = 'provider_error'", []).unwrap();
+    let found = audited(&books).join("; ");
+    assert!(
+        !before.join("; ").contains("has a cost") && found.contains("a failure of the provider has a cost"),
+        "{found}"
+    );
+}
+
+#[test]
+fn what_an_account_pays_to_itself_is_never_withdrawable() {
+    // the key → whose provider it is, and what of the account's 10,000 is left, none of it withdrawable
+    for (by, owner, left) in [(4, "earner", 9_900), (5, "house", 10_000), (5, "earner", 9_100)] {
+        let books = Books::new();
+        let account_id = if by == 4 { books.earner } else { accounts::HOUSE };
+        let provider_account_id = if owner == "house" { accounts::HOUSE } else { books.earner };
+        books.settle(&Settlement { account_id, key_id: key(by), provider_account_id, ..books.request(1) });
+        let balance = accounts::balance(&books.conn, account_id).unwrap();
+        assert_eq!((balance.total.micro(), balance.withdrawable.micro()), (left, 0), "{by} {owner}");
+        let earned = accounts::balance(&books.conn, books.earner).unwrap().withdrawable.micro();
+        assert_eq!(earned, if by == 5 && owner == "earner" { 900 } else { 0 }, "{by} {owner}");
+        assert_eq!(audited(&books), Vec::<String>::new(), "{by} {owner}");
+    }
+}
+
+#[test]
+fn a_fee_is_paid_though_somebody_is_called_house() {
+    let books = Books::new();
+    // As if a fee had never been asked for.
+    let forget = "DELETE FROM ledger WHERE account_id = 1; DELETE FROM keys WHERE account_id = 1; \
+         DELETE FROM accounts WHERE id = 1";
+    books.conn.execute_batch(forget).unwrap();
+    let namesake = accounts::create(&books.conn, "house", None, "test", NOW).unwrap().id;
+    books.settle(&books.request(1));
+    assert_eq!(accounts::balance(&books.conn, accounts::HOUSE).unwrap().total.micro(), 100);
+    assert_eq!(accounts::balance(&books.conn, namesake).unwrap().total.micro(), 0);
+}
+
+#[test]
+fn the_limit_the_flag_and_the_idempotency_key_are_written_with_the_charge() {
+    let (text, body) = ([1; 32], [2; 32]);
+    for asked in [false, true] {
+        let books = Books::new();
+        let idempotency = asked.then_some((text, body));
+        books.settle(&Settlement { key_is_limited: asked, flagged: asked, idempotency, ..books.request(1) });
+        let spent = keys::get(&books.conn, key(1)).unwrap().unwrap().spent(NOW).micro();
+        let flagged = providers::find(&books.conn, "p").unwrap().flagged;
+        assert_eq!((spent, flagged), if asked { (1_000, 1) } else { (0, 0) });
+        let found = request_keys::find(&books.conn, books.ada, &text, NOW).unwrap();
+        let found = found.map(|found| (found.request_id, found.body_hash, found.charged.micro()));
+        assert_eq!(found, asked.then_some((row(1), body, 1_000)));
+    }
+}
+
+#[test]
+fn the_last_id_is_the_highest() {
+    let books = Books::new();
+    assert_eq!(last_id(&books.conn).unwrap(), row(0));
+    for n in [3, 9, 5] {
+        books.settle(&books.request(n));
+    }
+    assert_eq!(last_id(&books.conn).unwrap(), row(9));
+}
