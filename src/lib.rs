@@ -6,7 +6,8 @@
 //! | floor | room | what it is |
 //! |---|---|---|
 //! | 4 | `main.rs`, [`cli`] | arguments, subcommands, wiring, exit codes; the only reader of the environment |
-//! | 3 | [`http`] | HTTP ⇄ domain: routes, extractors, one error table, views. The only room that names actix |
+//! | 3 | [`http`] | HTTP ⇄ domain: routes, extractors, one error table, views |
+//! | 3 | [`demo`] | a provider of its own, to try all this without a model; serves HTTP as `http` does |
 //! | 2 | [`relay`] | the story, told once, and the holds in memory. The only room that knows the order |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family |
@@ -40,4 +41,5 @@ pub mod upstream;
 pub mod auth;
 pub mod relay;
 pub mod http;
+pub mod demo;
 pub mod cli;

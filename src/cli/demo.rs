@@ -1,10 +1,10 @@
 //! `serve --demo`: an account, a key and a built-in provider, so that the main job runs in one command.
 
+use crate::demo::{self, Imitate};
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::http::demo::{self, Imitate};
 use crate::store::keys::Limits;
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Connection, Store, StoreError, accounts, ledger, prices};

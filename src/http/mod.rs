@@ -1,39 +1,13 @@
 //! HTTP ⇄ domain: routes, extractors, one error table, views. The only room that names actix.
 
+mod account;
 mod admin;
-mod admin_withdrawals;
-mod auth;
-mod body;
-mod browser;
-mod cors;
-mod earnings;
-mod edge;
-mod error;
-mod fields;
-mod idempotent;
-mod invites;
-mod key_body;
-mod keys;
-mod paging;
 mod inference;
-mod log;
-mod models;
 mod openapi;
-mod overview;
 mod pages;
-mod payments;
 mod public;
-mod query;
-mod quote;
-mod session;
-mod socket;
-mod stall;
-mod stats;
-mod unknown;
-mod unread;
-mod withdrawals;
-mod world;
-pub mod demo;
+mod shared;
+mod state;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -49,22 +23,28 @@ pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest, Resource};
+use actix_web::{App, HttpRequest};
 
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
-pub use session::Door;
-use socket::Http1Socket;
-pub use world::{Settings, World};
+use account::redeem;
+pub use admin::session::Door;
+use admin::{audit, overview, session};
+use inference::{models, run};
+use public::{reads, stats};
+use shared::resource::resource;
+use shared::socket::Http1Socket;
+use shared::{edge, log, stall, unknown};
+pub use state::{Settings, World};
 
 /// Starts the server on `listener`; it runs until its handle stops it. Put together by hand, as actix-web's
-/// `HttpServer` does it, for the sake of the socket (`http::socket`).
+/// `HttpServer` does it, for the sake of the socket (`http::shared::socket`).
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
     let settings = std::sync::Arc::clone(&world.settings);
-    let (guesses, stats) = (Data::new(invites::Guesses::default()), Data::new(stats::Remembered::default()));
+    let (guesses, stats) = (Data::new(redeem::Guesses::default()), Data::new(stats::Remembered::default()));
     let address = listener.local_addr()?;
     let builder =
         Server::build().workers(settings.workers).shutdown_timeout(settings.drain.as_secs()).disable_signals();
@@ -140,17 +120,17 @@ fn prepare_connection(stream: &TcpStream, extensions: &mut Extensions, timeout: 
 fn routes(app: &mut ServiceConfig) {
     for endpoint in Endpoint::ALL {
         let run = move |request: HttpRequest, payload: Payload, world: Data<World>, client: Data<Client>| {
-            inference::run(endpoint, request, payload, world, client)
+            run::run(endpoint, request, payload, world, client)
         };
         app.service(resource(endpoint.path()).route(web::post().to(run)));
     }
     app.service(resource("/v1/models").route(web::get().to(models::list)))
         .service(resource("/v1/models/{id:.+}").route(web::get().to(models::get)))
-        .service(resource("/v1/pricing").route(web::get().to(public::pricing)))
+        .service(resource("/v1/pricing").route(web::get().to(reads::pricing)))
         .configure(account_routes)
         .configure(admin::routes)
         .service(resource("/v1/admin/overview").route(web::get().to(overview::get)))
-        .service(resource("/v1/admin/audit").route(web::get().to(overview::audit)))
+        .service(resource("/v1/admin/audit").route(web::get().to(audit::audit)))
         .service(resource("/v1/admin/setup").route(web::post().to(session::setup)))
         .service(
             resource("/v1/admin/session")
@@ -158,9 +138,9 @@ fn routes(app: &mut ServiceConfig) {
                 .route(web::post().to(session::sign_in))
                 .route(web::delete().to(session::sign_out)),
         )
-        .service(resource("/health").route(web::get().to(public::health)))
-        .service(resource("/readyz").route(web::get().to(public::ready)))
-        .service(resource("/api/version").route(web::get().to(public::version)))
+        .service(resource("/health").route(web::get().to(reads::health)))
+        .service(resource("/readyz").route(web::get().to(reads::ready)))
+        .service(resource("/api/version").route(web::get().to(reads::version)))
         .configure(openapi::routes)
         .configure(pages::routes)
         .default_service(web::to(unknown::not_implemented));
@@ -168,18 +148,14 @@ fn routes(app: &mut ServiceConfig) {
 
 /// What an account does with its keys and its money.
 fn account_routes(app: &mut ServiceConfig) {
-    app.configure(keys::routes)
-        .configure(payments::routes)
-        .configure(quote::routes)
-        .configure(withdrawals::routes)
-        .configure(admin_withdrawals::routes)
-        .configure(earnings::routes)
-        .configure(invites::routes)
+    app.configure(account::keys::routes)
+        .configure(account::payments::routes)
+        .configure(inference::quote::routes)
+        .configure(account::withdrawals::routes)
+        .configure(admin::withdrawals::routes)
+        .configure(account::earnings::routes)
+        .configure(redeem::routes)
+        .configure(admin::invites::routes)
         .configure(stats::routes)
-        .service(resource("/v1/messages/count_tokens").route(web::post().to(inference::count_tokens)));
-}
-
-/// A path that answers 405 to the methods it does not know.
-fn resource(path: &str) -> Resource {
-    web::resource(path.to_owned()).default_service(web::to(unknown::wrong_method))
+        .service(resource("/v1/messages/count_tokens").route(web::post().to(run::count_tokens)));
 }

@@ -13,15 +13,22 @@ use actix_web::web::Data;
 use actix_web::{App, Error, test};
 use serde_json::Value;
 
-use super::demo::{self, Imitate};
-use super::{Settings, World, edge, invites, log, routes, session, stats};
 use crate::auth::{Verifier, hash_key};
+use crate::demo::{self, Imitate};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
+use crate::http::Settings;
+use crate::http::World;
+use crate::http::account::redeem;
+use crate::http::admin::session;
+use crate::http::public::stats;
+use crate::http::routes;
+use crate::http::shared::edge;
+use crate::http::shared::log;
 use crate::relay::{Relay, Rooms};
 use crate::store::keys::{self, Limits, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
@@ -172,7 +179,7 @@ impl Bench {
         let app = App::new()
             .app_data(Data::new(self.world.clone()))
             .app_data(Data::new(Client::new(self.world.settings.timeouts)))
-            .app_data(Data::new(invites::Guesses::default()))
+            .app_data(Data::new(redeem::Guesses::default()))
             .app_data(Data::new(stats::Remembered::default()))
             .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))

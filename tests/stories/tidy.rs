@@ -7,8 +7,13 @@ const LONGEST: usize = 500;
 
 /// The floors. A room uses what stands below it; rooms on one floor do not know each other, but for
 /// the top one, where everything is wired.
-const FLOORS: &[&[&str]] =
-    &[&["domain"], &["meter", "upstream", "store"], &["auth", "relay"], &["http"], &["config", "cli", "main", "lib"]];
+const FLOORS: &[&[&str]] = &[
+    &["domain"],
+    &["meter", "upstream", "store"],
+    &["auth", "relay"],
+    &["http", "demo"],
+    &["config", "cli", "main", "lib"],
+];
 
 struct Source {
     /// Relative to the project's root.
@@ -98,8 +103,8 @@ fn sql_is_in_the_store_alone() {
 }
 
 #[test]
-fn actix_is_in_http_alone() {
-    none("actix outside src/http", &strays(&["actix"], &["src/http", "src/cli/serve.rs"]));
+fn actix_is_in_the_servers_alone() {
+    none("actix outside src/http and src/demo", &strays(&["actix"], &["src/http", "src/demo", "src/cli/serve.rs"]));
 }
 
 #[test]
@@ -117,8 +122,17 @@ fn only_the_top_reads_the_environment() {
 
 #[test]
 fn the_lower_floors_do_no_io_and_read_no_clock() {
-    let below =
-        ["src/store", "src/upstream", "src/auth", "src/relay", "src/http", "src/cli", "src/config.rs", "src/main.rs"];
+    let below = [
+        "src/store",
+        "src/upstream",
+        "src/auth",
+        "src/relay",
+        "src/http",
+        "src/demo",
+        "src/cli",
+        "src/config.rs",
+        "src/main.rs",
+    ];
     let words = ["std::fs", "std::net", "tokio::", "SystemTime", "Instant::now", "async fn", ".await"];
     // The one clock, and a room's own tests, which read recordings.
     let allowed = |stray: &String| stray.starts_with("src/domain/time.rs") || stray.starts_with("src/meter/tests/");
@@ -167,7 +181,8 @@ fn top_level_names(list: &str) -> Vec<String> {
 #[test]
 fn nothing_imports_upward() {
     let mut found = Vec::new();
-    for source in sources() {
+    // Its tests ask the demo provider.
+    for source in sources().into_iter().filter(|s| !s.is_in("src/http/testing.rs")) {
         let room = source.room();
         let here = floor(&room);
         for (number, line) in source.code() {
@@ -180,6 +195,20 @@ fn nothing_imports_upward() {
         }
     }
     none("upward or sideways imports", &found);
+}
+
+#[test]
+fn the_demo_is_a_server_of_its_own() {
+    let knows = ["demo", "domain", "meter"];
+    let mut found = Vec::new();
+    for source in sources().into_iter().filter(|s| s.room() == "demo") {
+        for (number, line) in source.code() {
+            for named in rooms_named(line).into_iter().filter(|named| !knows.contains(&named.as_str())) {
+                found.push(format!("{}:{number}: names {named}", source.path.display()));
+            }
+        }
+    }
+    none("rooms that the demo knows", &found);
 }
 
 #[test]
@@ -249,6 +278,6 @@ fn no_file_names_a_place_on_one_machine() {
 fn unsafe_is_forbidden_and_floats_stay_away_from_money() {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"forbid\"") && manifest.contains("overflow-checks = true"));
-    let found: Vec<String> = strays(&["f64", "f32"], &["src/http", "src/cli", "src/meter", "src/upstream"]);
+    let found: Vec<String> = strays(&["f64", "f32"], &["src/http", "src/demo", "src/cli", "src/meter", "src/upstream"]);
     none("floats near money", &found);
 }

@@ -13,7 +13,7 @@ rm -rf "$crate/src" "$crate/tests"
 mkdir -p "$crate/src" "$crate/tests"
 cp -r src/domain src/store "$crate/src/"
 # The store's rows say what they look like in the API's document, with the schemas of the domain's types.
-cp src/http/openapi/types.rs "$crate/src/types.rs"
+cp src/http/shared/types.rs "$crate/src/types.rs"
 cp -r tests/fixtures "$crate/tests/"
 cp tests/model.rs "$crate/tests/stories.rs"
 cp schema.sql Cargo.lock clippy.toml "$crate/"

@@ -8,9 +8,12 @@ use utoipa::ToSchema;
 use crate::domain::ids::AdminId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::http::error::ApiError;
-use crate::http::world::World;
-use crate::http::{auth, body, resource, session};
+use crate::http::admin::session;
+use crate::http::shared::auth;
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::resource::resource;
+use crate::http::state::World;
 use crate::store::Connection;
 use crate::store::admins::{self, AdminView};
 

@@ -7,16 +7,14 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::domain::money::MicroUsd;
-use crate::domain::time::Timestamp;
-use crate::http::auth::{self, Admin};
-use crate::http::body;
-use crate::http::error::ApiError;
-use crate::http::idempotent;
-use crate::http::idempotent::answer;
-use crate::http::openapi::types;
-use crate::http::world::World;
-use crate::store::idempotency::Answer;
-use crate::store::{Connection, StoreError, accounts, ledger};
+use crate::http::shared::auth;
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::idempotency::answer;
+use crate::http::shared::money::{amount, money_write};
+use crate::http::shared::types;
+use crate::http::state::World;
+use crate::store::{accounts, ledger};
 
 /// The body of `POST /v1/admin/credit` and `/v1/admin/debit`: either account or email.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -78,53 +76,4 @@ fn wanted(bytes: &Bytes) -> Result<Wanted, ApiError> {
         _ => return Err(ApiError::invalid(Some("account"), "give either account or email")),
     };
     Ok(Wanted { who, amount: amount(&body.amount_usd)?, note: body.note.unwrap_or_default() })
-}
-
-/// An amount in USD, as a string or a number: read from its text, never through a float.
-///
-/// # Errors
-/// 400 for anything that is not an exact decimal above zero.
-pub fn amount(raw: &RawValue) -> Result<MicroUsd, ApiError> {
-    let invalid = |why: String| ApiError::invalid(Some("amount_usd"), format!("amount_usd: {why}"));
-    let text = match serde_json::from_str::<String>(raw.get()) {
-        Ok(text) => text,
-        Err(_) => raw.get().to_owned(),
-    };
-    let amount = MicroUsd::parse_usd(&text).map_err(|e| invalid(e.to_string()))?;
-    if amount == MicroUsd::ZERO { Err(invalid("the amount must be more than zero".into())) } else { Ok(amount) }
-}
-
-/// Runs an admin's money write, at most once for its `Idempotency-Key`.
-///
-/// # Errors
-/// As [`idempotent::money_write`].
-pub async fn money_write(
-    request: &HttpRequest,
-    world: &World,
-    admin: Admin,
-    body: &Bytes,
-    write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
-) -> Result<HttpResponse, ApiError> {
-    idempotent::money_write(request, world, admin.actor, body, write).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_exact_or_refused() {
-        let read = |text: &str| {
-            let raw = RawValue::from_string(text.to_owned()).unwrap_or_default();
-            amount(&raw).map(MicroUsd::micro).map_err(|e| e.status().as_u16())
-        };
-        for (text, micro) in [("\"10.00\"", 10_000_000), ("\"0.000001\"", 1), ("10", 10_000_000), ("0.1", 100_000)] {
-            assert_eq!(read(text), Ok(micro), "{text}");
-        }
-        for text in
-            ["\"0\"", "\"-1\"", "-1", "1e3", "\"1e3\"", "\"0.0000001\"", "null", "[]", "\"\"", "true", "\"\\u0000\""]
-        {
-            assert_eq!(read(text), Err(400), "{text}");
-        }
-    }
 }

@@ -6,12 +6,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
-use crate::http::auth;
-use crate::http::error::ApiError;
-use crate::http::paging;
-use crate::http::query::Query;
-use crate::http::resource;
-use crate::http::world::World;
+use crate::http::shared::auth;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::paging;
+use crate::http::shared::query::Query;
+use crate::http::shared::resource::resource;
+use crate::http::state::World;
 use crate::store::events::{self, Event};
 
 /// Something that an admin, an account or the server did.

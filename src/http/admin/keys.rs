@@ -5,9 +5,12 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::accounts::{account_id, asked_for};
 use crate::domain::time::Timestamp;
-use crate::http::error::ApiError;
-use crate::http::world::World;
-use crate::http::{auth, body, keys, resource};
+use crate::http::account::keys;
+use crate::http::shared::auth;
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::resource::resource;
+use crate::http::state::World;
 use crate::store::key_view::{self, KeyView};
 
 /// The routes of keys.

@@ -2,20 +2,23 @@
 
 pub mod accounts;
 pub mod admins;
+pub mod audit;
 pub mod credit;
 mod earnings;
 pub mod events;
+pub mod invites;
 mod keys;
-pub mod pricing;
+pub mod overview;
+pub mod prices;
 pub mod provider_view;
 pub mod providers;
-pub mod refund;
+pub mod refunds;
+pub mod session;
+pub mod withdrawals;
 
 use actix_web::web::{self, ServiceConfig};
 
-pub use credit::{amount, money_write};
-
-use super::resource;
+use crate::http::shared::resource::resource;
 
 /// The routes of this room.
 pub fn routes(app: &mut ServiceConfig) {
@@ -24,8 +27,8 @@ pub fn routes(app: &mut ServiceConfig) {
         .configure(accounts::routes)
         .configure(admins::routes)
         .configure(keys::routes)
-        .configure(refund::routes)
-        .configure(pricing::routes)
+        .configure(refunds::routes)
+        .configure(prices::routes)
         .configure(providers::routes)
         .configure(events::routes);
 }

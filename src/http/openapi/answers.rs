@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::reference;
 use super::routes::{Answer, Auth, Body, Route};
-use crate::http::error::Envelope;
+use crate::http::shared::error::Envelope;
 
 /// The answers of a route by status.
 pub fn of_route(route: &Route) -> Map<String, Value> {

@@ -8,10 +8,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::routes::{Auth, Body, ROUTES, Route};
 use super::{answers, parameters, requests, wire};
-use crate::http::{
-    admin, admin_withdrawals, earnings, invites, key_body, keys, models, overview, payments, public, quote, session,
-    stats, withdrawals,
-};
+use crate::http::account::{earnings, key_body, keys, payments, redeem, withdrawals};
+use crate::http::admin::{self, audit, overview, session};
+use crate::http::inference::{models, quote};
+use crate::http::public::{reads, stats};
 use crate::store::{invites as codes, key_view, ledger, refund, summary, usage};
 
 /// The whole document.
@@ -122,7 +122,7 @@ pub fn schemas() -> BTreeMap<String, Value> {
         wire::Health,
         wire::Version,
         wire::TokenCount,
-        public::Pricing,
+        reads::Pricing,
         stats::Stats,
         models::ModelList,
         models::ModelView,
@@ -138,21 +138,21 @@ pub fn schemas() -> BTreeMap<String, Value> {
         keys::Made,
         keys::OwnKey,
         key_body::KeyBody,
-        invites::Redeem,
-        invites::Create,
+        redeem::Redeem,
+        admin::invites::Create,
         codes::Invite,
         codes::Redeemed,
         earnings::Earnings,
         withdrawals::Body,
         withdrawals::OwnWithdrawal,
         withdrawals::Requested,
-        admin_withdrawals::Paid,
-        admin_withdrawals::Reject,
+        admin::withdrawals::Paid,
+        admin::withdrawals::Reject,
         crate::store::withdrawals::Withdrawal,
         session::SignInBody,
         session::SetupBody,
         overview::Overview,
-        overview::AuditView,
+        audit::AuditView,
         admin::accounts::AccountView,
         admin::accounts::NewAccountBody,
         admin::accounts::AccountPatch,
@@ -160,11 +160,11 @@ pub fn schemas() -> BTreeMap<String, Value> {
         admin::admins::NewAdminBody,
         admin::admins::AdminPatch,
         crate::store::admins::AdminView,
-        admin::refund::RefundBody,
+        admin::refunds::RefundBody,
         admin::events::EventView,
-        admin::pricing::AdminPricing,
-        admin::pricing::PriceVersion,
-        admin::pricing::PriceBody,
+        admin::prices::AdminPricing,
+        admin::prices::PriceVersion,
+        admin::prices::PriceBody,
         admin::provider_view::ProviderView,
         admin::provider_view::ProbeView,
         admin::providers::NewProviderBody,

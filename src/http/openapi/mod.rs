@@ -5,7 +5,6 @@ mod document;
 mod parameters;
 mod requests;
 mod routes;
-pub mod types;
 #[expect(dead_code, reason = "shapes to document, never made")]
 pub mod wire;
 
@@ -14,7 +13,7 @@ use std::sync::OnceLock;
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes, ServiceConfig};
 
-use super::resource;
+use crate::http::shared::resource::resource;
 pub use routes::ROUTES;
 
 /// The route of the document.

@@ -1,0 +1,192 @@
+//! An account's money: balance, usage, ledger.
+
+use actix_web::web::{Data, Json, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::ids::{AccountId, LedgerId, RequestId};
+use crate::domain::keys::KeyId;
+use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::settle::Balance;
+use crate::domain::time::Timestamp;
+use crate::domain::usage::Outcome;
+use crate::http::shared::auth::{self, Need};
+use crate::http::shared::error::ApiError;
+use crate::http::shared::fields::A_TIME;
+use crate::http::shared::paging;
+use crate::http::shared::query::Query;
+use crate::http::shared::resource::resource;
+use crate::http::state::World;
+use crate::relay::Relay;
+use crate::store::summary::{self, GroupBy, Total};
+use crate::store::usage::{self, Filter, UsageRow};
+use crate::store::{Connection, StoreError, accounts, ledger};
+
+/// `/v1/payments/balance`, `usage`, `usage/summary`, `ledger`.
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/payments/balance").route(web::get().to(balance)))
+        .service(resource("/v1/payments/usage").route(web::get().to(usage)))
+        .service(resource("/v1/payments/usage/summary").route(web::get().to(summary)))
+        .service(resource("/v1/payments/ledger").route(web::get().to(ledger)));
+}
+
+/// The body of `GET /v1/payments/balance`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Balance)]
+pub struct BalanceView {
+    balance_micro_usd: MicroUsd,
+    balance_usd: Usd,
+    withdrawable_micro_usd: MicroUsd,
+    withdrawable_usd: Usd,
+    held_micro_usd: MicroUsd,
+    available_micro_usd: MicroUsd,
+}
+
+impl BalanceView {
+    /// `held` is what requests in flight have reserved.
+    pub fn new(balance: Balance, held: MicroUsd) -> Self {
+        Self {
+            balance_micro_usd: balance.total,
+            balance_usd: Usd(balance.total),
+            withdrawable_micro_usd: balance.withdrawable,
+            withdrawable_usd: Usd(balance.withdrawable),
+            held_micro_usd: held,
+            available_micro_usd: balance.total.less(held),
+        }
+    }
+}
+
+/// `GET /v1/payments/balance`
+///
+/// # Errors
+/// 401, 403.
+pub async fn balance(request: HttpRequest, world: Data<World>) -> Result<Json<BalanceView>, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    let balance = world.relay.store.read(|conn| accounts::balance(conn, caller.account))?;
+    Ok(Json(BalanceView::new(balance, world.relay.holds.of_account(caller.account).total)))
+}
+
+/// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn usage(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    usage_of(&request, &world, caller.account).await
+}
+
+/// The usage of an account as its owner sees it.
+///
+/// # Errors
+/// 400 for a parameter.
+pub async fn usage_of(request: &HttpRequest, world: &World, account: AccountId) -> Result<HttpResponse, ApiError> {
+    let query = Query::of(request)?;
+    let filter = filter(&query)?;
+    let limit = query.limit(100)?;
+    if paging::wants_csv(request, &query)? {
+        return Ok(usage_csv(world, account, filter));
+    }
+    // One more than asked for tells whether there is another page.
+    let rows = rows(&world.relay, account, filter, limit + 1).await?;
+    Ok(paging::json(request, &query, rows, limit, |row| row.request_id.to_string()))
+}
+
+async fn rows(relay: &Relay, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+    relay.store.read_later(move |conn| usage::list(conn, account, &filter, limit)).await
+}
+
+/// `before`, `model`, `key`, `since`, `until`, `outcome`.
+///
+/// # Errors
+/// 400 naming the parameter.
+pub fn filter(query: &Query) -> Result<Filter, ApiError> {
+    Ok(Filter {
+        before: query.parsed("before", "a request id", RequestId::parse)?,
+        model: query.text("model").map(str::to_owned),
+        key: query.parsed("key", "a key id", KeyId::parse)?,
+        since: query.parsed("since", A_TIME, Timestamp::parse)?,
+        until: query.parsed("until", A_TIME, Timestamp::parse)?,
+        outcome: query.parsed("outcome", "completed, client_disconnected or provider_error", Outcome::from_text)?,
+    })
+}
+
+fn usage_csv(world: &World, account: AccountId, filter: Filter) -> HttpResponse {
+    let relay = std::sync::Arc::clone(&world.relay);
+    paging::csv("usage.csv", move |after: Option<RequestId>| {
+        let (relay, filter) = (std::sync::Arc::clone(&relay), filter.clone());
+        async move {
+            let first = after.is_none();
+            let filter = Filter { before: after.or(filter.before), ..filter };
+            let rows = rows(&relay, account, filter, paging::CSV_ROWS).await?;
+            Ok((usage::to_csv(&rows, first)?, paging::more(&rows, |row| row.request_id)))
+        }
+    })
+}
+
+/// `GET /v1/payments/ledger`: a page of JSON, or every matching entry as CSV.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn ledger(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    ledger_of(&request, &world, caller.account).await
+}
+
+/// The ledger of an account.
+///
+/// # Errors
+/// 400 for a parameter.
+pub async fn ledger_of(request: &HttpRequest, world: &World, account: AccountId) -> Result<HttpResponse, ApiError> {
+    let query = Query::of(request)?;
+    let filter = ledger::Filter {
+        before: query.parsed("before", "a ledger id", LedgerId::parse)?,
+        since: query.parsed("since", A_TIME, Timestamp::parse)?,
+        until: query.parsed("until", A_TIME, Timestamp::parse)?,
+    };
+    let limit = query.limit(100)?;
+    if paging::wants_csv(request, &query)? {
+        return Ok(ledger_csv(world, account, filter));
+    }
+    let rows = world.relay.store.read_later(move |conn| ledger::page(conn, account, filter, limit + 1)).await?;
+    Ok(paging::json(request, &query, rows, limit, |entry| entry.id.to_string()))
+}
+
+fn ledger_csv(world: &World, account: AccountId, filter: ledger::Filter) -> HttpResponse {
+    let relay = std::sync::Arc::clone(&world.relay);
+    paging::csv("ledger.csv", move |after: Option<LedgerId>| {
+        let relay = std::sync::Arc::clone(&relay);
+        async move {
+            let first = after.is_none();
+            let filter = ledger::Filter { before: after.or(filter.before), ..filter };
+            let read = move |conn: &Connection| ledger::page(conn, account, filter, paging::CSV_ROWS);
+            let rows = relay.store.read_later(read).await?;
+            Ok((ledger::to_csv(&rows, first)?, paging::more(&rows, |entry| entry.id)))
+        }
+    })
+}
+
+/// `GET /v1/payments/usage/summary`
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn summary(request: HttpRequest, world: Data<World>) -> Result<Json<Vec<Total>>, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Any).await?;
+    summary_of(&request, &world, caller.account).await
+}
+
+/// Totals of an account's usage: by day, unless `group_by` says otherwise.
+///
+/// # Errors
+/// 400 for a parameter.
+pub async fn summary_of(
+    request: &HttpRequest,
+    world: &World,
+    account: AccountId,
+) -> Result<Json<Vec<Total>>, ApiError> {
+    let query = Query::of(request)?;
+    let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
+    let filter = Filter { before: None, ..filter(&query)? };
+    let read = move |conn: &Connection| summary::summary(conn, account, &filter, by);
+    Ok(Json(world.relay.store.read_later(read).await?))
+}

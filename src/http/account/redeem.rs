@@ -1,0 +1,125 @@
+//! Invite codes, redeemed by accounts.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::domain::ids::AccountId;
+use crate::http::shared::auth::{self, Need};
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::idempotency::{self, answer};
+use crate::http::shared::resource::resource;
+use crate::http::state::World;
+use crate::store::Connection;
+use crate::store::invites;
+
+/// `/v1/invite/redeem`. It needs [`Guesses`], one for all workers.
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/invite/redeem").route(web::post().to(redeem)));
+}
+
+/// Wrong codes that an account tried lately. In memory: a restart forgives them.
+#[derive(Debug, Default)]
+pub struct Guesses(Mutex<HashMap<AccountId, Tries>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    since: Instant,
+    count: u32,
+}
+
+/// Tries within the window, before the next is refused unseen.
+const MOST_TRIES: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+
+impl Guesses {
+    /// Counts a try.
+    ///
+    /// # Errors
+    /// There were too many lately: how long to wait.
+    fn count(&self, account: AccountId, now: Instant) -> Result<(), Duration> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, tries| now.saturating_duration_since(tries.since) < WINDOW);
+        let tries = all.entry(account).or_insert(Tries { since: now, count: 0 });
+        if tries.count >= MOST_TRIES {
+            return Err(WINDOW.saturating_sub(now.saturating_duration_since(tries.since)));
+        }
+        tries.count += 1;
+        Ok(())
+    }
+
+    /// One try was no guess. The others still count: who has one good code could else guess for ever.
+    fn forgive(&self, account: AccountId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tries) = all.get_mut(&account) {
+            tries.count = tries.count.saturating_sub(1);
+        }
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RedeemBody)]
+#[serde(deny_unknown_fields)]
+pub struct Redeem {
+    code: String,
+}
+
+/// `POST /v1/invite/redeem`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404 for an unknown code, 409 for one that this account redeemed, that is used
+/// up or that expired, 429 after too many wrong ones.
+pub async fn redeem(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    guesses: Data<Guesses>,
+) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&world, &request, Need::Any).await?.account;
+    let bytes = body::read(&world, &request, payload).await?;
+    let Redeem { code } = body::parse(&bytes)?;
+    if code.trim().is_empty() {
+        return Err(ApiError::invalid(Some("code"), "code must not be empty"));
+    }
+    guesses
+        .count(account, Instant::now())
+        .map_err(|wait| ApiError::rate_limited("too many wrong codes: try again later", wait))?;
+    let write =
+        move |conn: &Connection, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
+    let redeemed = idempotency::money_write(&request, &world, auth::actor(account), &bytes, write).await;
+    if redeemed.as_ref().map_or_else(|e| e.status() != StatusCode::NOT_FOUND, |_| true) {
+        guesses.forgive(account);
+    }
+    redeemed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guessing_is_slow() {
+        let guesses = Guesses::default();
+        let account = AccountId::from_i64(7);
+        let start = Instant::now();
+        for _ in 0..MOST_TRIES {
+            assert!(guesses.count(account, start).is_ok());
+        }
+        assert_eq!(guesses.count(account, start + Duration::from_secs(20)), Err(Duration::from_secs(40)));
+        assert!(guesses.count(AccountId::from_i64(8), start).is_ok(), "another account");
+        assert!(guesses.count(account, start + WINDOW).is_ok(), "a minute later");
+        for _ in 0..MOST_TRIES - 1 {
+            assert!(guesses.count(account, start + WINDOW).is_ok());
+        }
+        guesses.forgive(account);
+        assert!(guesses.count(account, start + WINDOW).is_ok(), "the one that was no guess");
+        assert!(guesses.count(account, start + WINDOW).is_err(), "but not the others");
+    }
+}

@@ -1,0 +1,145 @@
+//! An account's withdrawals.
+
+use actix_web::web::{Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::domain::ids::{AccountId, LedgerId, WithdrawalId};
+use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::time::Timestamp;
+use crate::http::shared::auth::{self, Need};
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::idempotency::{self, answer};
+use crate::http::shared::money;
+use crate::http::shared::paging;
+use crate::http::shared::query::Query;
+use crate::http::shared::resource::resource;
+use crate::http::shared::types;
+use crate::http::state::World;
+use crate::relay::holds::OpenHold;
+use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
+use crate::store::{Connection, StoreError, accounts};
+
+/// `/v1/payments/withdrawals`
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/payments/withdrawals").route(web::get().to(list)).route(web::post().to(request)));
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = WithdrawalBody)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    #[schema(value_type = types::AmountUsd)]
+    amount_usd: Box<RawValue>,
+    note: Option<String>,
+}
+
+/// A withdrawal as its account sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OwnWithdrawal {
+    id: WithdrawalId,
+    amount_micro_usd: MicroUsd,
+    amount_usd: Usd,
+    /// What refunds took back of it while it was pending.
+    reduced_micro_usd: MicroUsd,
+    status: String,
+    note: Option<String>,
+    created_at: Timestamp,
+    decided_at: Option<Timestamp>,
+    decided_by: Option<String>,
+    reason: Option<String>,
+    reference: Option<String>,
+    ledger_id: LedgerId,
+    returned_ledger_id: Option<LedgerId>,
+}
+
+impl From<Withdrawal> for OwnWithdrawal {
+    fn from(w: Withdrawal) -> Self {
+        Self {
+            id: w.id,
+            amount_micro_usd: w.amount_micro_usd,
+            amount_usd: w.amount_usd,
+            reduced_micro_usd: w.reduced_micro_usd,
+            status: w.status,
+            note: Some(w.note).filter(|note| !note.is_empty()),
+            created_at: w.created_at,
+            decided_at: w.decided_at,
+            decided_by: w.decided_by,
+            reason: w.reason,
+            reference: w.reference,
+            ledger_id: w.ledger_id,
+            returned_ledger_id: w.returned_ledger_id,
+        }
+    }
+}
+
+/// A withdrawal that was just asked for, and what it left.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Requested {
+    #[serde(flatten)]
+    withdrawal: OwnWithdrawal,
+    balance_micro_usd: MicroUsd,
+    withdrawable_micro_usd: MicroUsd,
+}
+
+/// `GET /v1/payments/withdrawals`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+    let query = Query::of(&request)?;
+    let limit = query.limit(100)?;
+    let filter = Filter { account: Some(account), ..filter(&query)? };
+    let rows = world.relay.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    let rows: Vec<OwnWithdrawal> = rows.into_iter().map(OwnWithdrawal::from).collect();
+    Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
+}
+
+/// `status`, `before`.
+///
+/// # Errors
+/// 400 naming the parameter.
+pub fn filter(query: &Query) -> Result<Filter, ApiError> {
+    let status = |text: &str| Some(text.to_owned()).filter(|t| matches!(t.as_str(), "pending" | "paid" | "rejected"));
+    Ok(Filter {
+        account: None,
+        status: query.parsed("status", "pending, paid or rejected", status)?,
+        before: query.parsed("before", "a withdrawal id", WithdrawalId::parse)?,
+    })
+}
+
+/// `POST /v1/payments/withdrawals`
+///
+/// # Errors
+/// 400 for a field or for more than can be withdrawn, 401, 403, 422 for a reused idempotency key.
+pub async fn request(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+    let bytes = body::read(&world, &request, payload).await?;
+    let asked: Body = body::parse(&bytes)?;
+    let wanted = Wanted { account, amount: money::amount(&asked.amount_usd)?, note: asked.note.unwrap_or_default() };
+    let mut hold = reserve(&world, account, wanted.amount)?;
+    let write = move |conn: &Connection, actor: &str, now| {
+        let others = hold.settling();
+        let withdrawal = withdrawals::request(conn, &wanted, hold.amount(), others, actor, now)?.into();
+        let left = accounts::balance(conn, wanted.account)?;
+        let requested =
+            Requested { withdrawal, balance_micro_usd: left.total, withdrawable_micro_usd: left.withdrawable };
+        answer(201, &requested)
+    };
+    idempotency::money_write(&request, &world, auth::actor(account), &bytes, write).await
+}
+
+/// Holds what the withdrawal can get until it is committed, like a request does: else a request could be
+/// admitted on that money between the writer's look at the holds and its commit.
+fn reserve(world: &World, account: AccountId, amount: MicroUsd) -> Result<OpenHold, StoreError> {
+    let relay = &world.relay;
+    let opened = relay.holds.open(account, None, |held| {
+        let available = relay.store.read(|conn| withdrawals::available(conn, account, held.account.total))?;
+        Ok::<_, StoreError>((amount.min(available), ()))
+    });
+    opened.map(|(hold, ())| hold)
+}

@@ -1,0 +1,33 @@
+//! Whether the books agree.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::time::Timestamp;
+use crate::http::shared::auth;
+use crate::http::shared::error::ApiError;
+use crate::http::state::World;
+use crate::store::audit;
+
+/// `GET /v1/admin/audit`: derives every balance again; takes a while on a large database.
+///
+/// # Errors
+/// 401, 403; the store cannot be read.
+pub async fn audit(request: HttpRequest, world: Data<World>) -> Result<Json<AuditView>, ApiError> {
+    auth::admin(&world, &request).await?;
+    let report = world.relay.store.read_later(audit::audit).await?;
+    let checked_at = Timestamp::now();
+    world.door.overview.audited(report.ok, checked_at);
+    Ok(Json(AuditView { report, checked_at }))
+}
+
+/// What the audit found, and when.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Audit)]
+pub struct AuditView {
+    #[serde(flatten)]
+    report: audit::Report,
+    checked_at: Timestamp,
+}

@@ -1,0 +1,93 @@
+//! Invite codes, made and withdrawn by admins.
+
+use actix_web::web::{Data, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::domain::ids::InviteId;
+use crate::domain::invite_code;
+use crate::domain::time::Timestamp;
+use crate::http::shared::auth;
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::fields::{self, A_TIME, Field, given};
+use crate::http::shared::idempotency::answer;
+use crate::http::shared::money;
+use crate::http::shared::paging;
+use crate::http::shared::query::Query;
+use crate::http::shared::resource::resource;
+use crate::http::shared::types;
+use crate::http::state::World;
+use crate::store::Connection;
+use crate::store::invites::{self, NewInvite};
+
+/// `/v1/admin/invite-codes…`
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/admin/invite-codes").route(web::get().to(list)).route(web::post().to(create)))
+        .service(resource("/v1/admin/invite-codes/{code}").route(web::delete().to(remove)));
+}
+
+/// `GET /v1/admin/invite-codes`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&world, &request).await?;
+    let query = Query::of(&request)?;
+    let limit = query.limit(50)?;
+    let before = query.parsed("before", "an invite id", InviteId::parse)?;
+    let rows = world.relay.store.read_later(move |conn| invites::list(conn, before, limit + 1)).await?;
+    Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = InviteBody)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    #[schema(value_type = types::AmountUsd)]
+    amount_usd: Box<RawValue>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    max_redemptions: Field,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Timestamp>)]
+    expires_at: Field,
+    note: Option<String>,
+}
+
+/// `POST /v1/admin/invite-codes`
+///
+/// # Errors
+/// 400 for a field, 401, 403.
+pub async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let body: Create = body::parse(&bytes)?;
+    let most = fields::read("max_redemptions", &body.max_redemptions, "an integer of at least 1", fields::count)?;
+    let new = NewInvite {
+        code: invite_code::generate().map_err(|e| {
+            tracing::error!(error = %e, "no code could be made");
+            ApiError::internal()
+        })?,
+        amount: money::amount(&body.amount_usd)?,
+        max_redemptions: most.flatten().unwrap_or(1),
+        expires_at: fields::read("expires_at", &body.expires_at, A_TIME, fields::time)?.flatten(),
+        note: body.note.unwrap_or_default(),
+    };
+    let write =
+        move |conn: &Connection, actor: &str, now: Timestamp| answer(201, &invites::create(conn, &new, actor, now)?);
+    money::money_write(&request, &world, admin, &bytes, write).await
+}
+
+/// `DELETE /v1/admin/invite-codes/{code}`
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn remove(request: HttpRequest, world: Data<World>, code: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let write = move |conn: &Connection| invites::remove(conn, &code, &admin.actor, Timestamp::now());
+    world.relay.writer.write(write).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

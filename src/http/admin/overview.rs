@@ -1,0 +1,217 @@
+//! The admin's first page: what stands where.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::money::MicroUsd;
+use crate::domain::time::Timestamp;
+use crate::http::shared::auth;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::query::Query;
+use crate::http::state::World;
+use crate::relay::Relay;
+use crate::store::overview::{self, Day, DayTotals};
+use crate::store::recounts::Recount;
+use crate::store::{StoreError, providers, recounts, withdrawals};
+
+/// The most days of a chart.
+const MOST_DAYS: u32 = 366;
+
+/// What the overview remembers, so that a look at it every few seconds costs little.
+#[derive(Debug, Default, Clone)]
+pub struct Remembered(Arc<Mutex<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Days whose rows do not change any more.
+    past: BTreeMap<Day, DayTotals>,
+    /// The last audit since the server started.
+    audit: Option<LastAudit>,
+}
+
+/// How the last audit ended.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct LastAudit {
+    /// The books agree.
+    pub ok: bool,
+    /// When it was done.
+    pub checked_at: Timestamp,
+}
+
+impl Remembered {
+    /// An audit was done.
+    pub fn audited(&self, ok: bool, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).audit = Some(LastAudit { ok, checked_at: now });
+    }
+
+    fn audit(&self) -> Option<LastAudit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).audit
+    }
+
+    fn past(&self) -> BTreeMap<Day, DayTotals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).past.clone()
+    }
+
+    fn remember(&self, days: &[(Day, DayTotals)], before: Day) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.past.extend(days.iter().copied().filter(|(day, _)| *day < before));
+    }
+}
+
+/// The answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Overview {
+    accounts: u64,
+    balance_micro_usd: MicroUsd,
+    held_micro_usd: MicroUsd,
+    withdrawable_micro_usd: MicroUsd,
+    today: DayView,
+    /// Oldest first; days without requests are left out.
+    days: Vec<DayView>,
+    providers: ProvidersView,
+    attention: Attention,
+    audit: Option<LastAudit>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Day)]
+pub struct DayView {
+    day: String,
+    requests: u64,
+    charged_micro_usd: MicroUsd,
+    fee_micro_usd: MicroUsd,
+    /// What refunds gave back on that day, of whichever day's requests.
+    refunded_micro_usd: MicroUsd,
+}
+
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Providers)]
+pub struct ProvidersView {
+    up: u32,
+    /// Their names.
+    down: Vec<String>,
+    disabled: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Attention {
+    withdrawals_pending: u64,
+    withdrawals_pending_micro_usd: MicroUsd,
+    estimated_today: u64,
+    failed_today: u64,
+    /// Providers that report something else than is counted, in words.
+    out_of_line: Vec<String>,
+}
+
+/// `GET /v1/admin/overview?days=30`
+///
+/// # Errors
+/// 400 for `days`, 401, 403.
+pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Overview>, ApiError> {
+    auth::admin(&world, &request).await?;
+    let in_range = |text: &str| text.parse().ok().filter(|n| (1..=MOST_DAYS).contains(n));
+    let days = Query::of(&request)?.parsed("days", "an integer between 1 and 366", in_range)?.unwrap_or(30);
+    Ok(Json(overview(&world.relay, &world.door.overview, days, Timestamp::now()).await?))
+}
+
+/// Puts the overview of the last `count` days together.
+///
+/// # Errors
+/// The store cannot be read.
+async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Timestamp) -> Result<Overview, StoreError> {
+    let today = overview::day_of(now);
+    let first = today - Day::from(count) + 1;
+    let (totals, days, rows, (pending, recounts)) = {
+        let remembered = remembered.clone();
+        relay
+            .store
+            .read_later(move |conn| {
+                let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
+                Ok((overview::totals(conn)?, days(conn, &remembered, first, today)?, providers::list(conn)?, pending))
+            })
+            .await?
+    };
+    let now_today = days.get(&today).copied().unwrap_or_default();
+    Ok(Overview {
+        accounts: totals.accounts,
+        balance_micro_usd: totals.balance,
+        held_micro_usd: relay.holds.total(),
+        withdrawable_micro_usd: totals.withdrawable,
+        today: DayView::of(today, now_today),
+        days: days.into_iter().map(|(day, totals)| DayView::of(day, totals)).collect(),
+        providers: providers_view(relay, &rows),
+        attention: Attention {
+            withdrawals_pending: pending.0,
+            withdrawals_pending_micro_usd: pending.1,
+            estimated_today: now_today.estimated,
+            failed_today: now_today.failed,
+            out_of_line: out_of_line(&rows, &recounts),
+        },
+        audit: remembered.audit(),
+    })
+}
+
+/// The days from `first` to `today`. Yesterday and today are always read: a request that began before
+/// midnight may settle after it. Days before are read once.
+fn days(
+    conn: &crate::store::Connection,
+    remembered: &Remembered,
+    first: Day,
+    today: Day,
+) -> Result<BTreeMap<Day, DayTotals>, StoreError> {
+    let yesterday = today - 1;
+    let mut known = remembered.past();
+    let from = (first..yesterday).find(|day| !known.contains_key(day)).unwrap_or(yesterday).min(yesterday);
+    let read = overview::days(conn, from, today + 1)?;
+    // A day without rows is known too, or it would be looked for each time.
+    let mut found: BTreeMap<Day, DayTotals> = (from..yesterday).map(|day| (day, DayTotals::default())).collect();
+    found.extend(read);
+    let found: Vec<_> = found.into_iter().collect();
+    remembered.remember(&found, yesterday);
+    known.extend(found);
+    known.retain(|day, totals| (first..=today).contains(day) && *totals != DayTotals::default());
+    Ok(known)
+}
+
+/// Who reports something else than is counted.
+fn out_of_line(rows: &[providers::ProviderRow], all: &[Recount]) -> Vec<String> {
+    let named = |one: &Recount| {
+        let name = rows.iter().find(|row| row.id == one.provider_id).map_or("?", |row| row.name.as_str());
+        format!("{name} reports {} times the {} tokens that are counted for {}", one.text(), one.part, one.model)
+    };
+    all.iter().filter(|one| one.is_out_of_line(all)).map(named).collect()
+}
+
+fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersView {
+    let now = Instant::now();
+    let mut view = ProvidersView::default();
+    for row in rows {
+        if row.disabled_at.is_some() {
+            view.disabled += 1;
+        } else if relay.providers.health(row.id, now).down {
+            view.down.push(row.name.clone());
+        } else {
+            view.up += 1;
+        }
+    }
+    view
+}
+
+impl DayView {
+    fn of(day: Day, totals: DayTotals) -> Self {
+        let day = overview::start_of(day).to_string();
+        Self {
+            day: day.split('T').next().unwrap_or_default().to_owned(),
+            requests: totals.requests,
+            charged_micro_usd: totals.charged,
+            fee_micro_usd: totals.fee,
+            refunded_micro_usd: totals.refunded,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What admins decide on withdrawals.
+
+use actix_web::web::{Bytes, Data, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::domain::ids::WithdrawalId;
+use crate::domain::money::MicroUsd;
+use crate::http::account::withdrawals as own;
+use crate::http::shared::auth;
+use crate::http::shared::body;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::idempotency::answer;
+use crate::http::shared::money;
+use crate::http::shared::paging;
+use crate::http::shared::query::Query;
+use crate::http::shared::resource::resource;
+use crate::http::shared::types;
+use crate::http::state::World;
+use crate::store::withdrawals::{self, Decision};
+use crate::store::{Connection, StoreError};
+
+/// `/v1/admin/withdrawals…`
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(resource("/v1/admin/withdrawals").route(web::get().to(list)))
+        .service(resource("/v1/admin/withdrawals/{id}/paid").route(web::post().to(paid)))
+        .service(resource("/v1/admin/withdrawals/{id}/reject").route(web::post().to(reject)));
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = PaidBody)]
+#[serde(deny_unknown_fields)]
+pub struct Paid {
+    reference: Option<String>,
+    /// What was sent: refused if the withdrawal is of another amount by now, because a refund reduced it.
+    #[schema(value_type = Option<types::AmountUsd>)]
+    amount_usd: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = RejectBody)]
+#[serde(deny_unknown_fields)]
+pub struct Reject {
+    reason: Option<String>,
+}
+
+/// `GET /v1/admin/withdrawals?status=…`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&world, &request).await?;
+    let query = Query::of(&request)?;
+    let limit = query.limit(50)?;
+    let filter = own::filter(&query)?;
+    let rows = world.relay.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
+}
+
+/// `POST /v1/admin/withdrawals/{id}/paid`: the money was sent.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 if it was decided already, or is of another amount.
+pub async fn paid(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let body: Paid = parse_or_default(&bytes)?;
+    let sent = body.amount_usd.as_deref().map(money::amount).transpose()?;
+    decide(&request, &world, admin, &id, &bytes, Decision::Paid(body.reference), sent).await
+}
+
+/// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 if it was decided already.
+pub async fn reject(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&world, &request).await?;
+    let bytes = body::read(&world, &request, payload).await?;
+    let body: Reject = parse_or_default(&bytes)?;
+    decide(&request, &world, admin, &id, &bytes, Decision::Rejected(body.reason), None).await
+}
+
+fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
+    if bytes.is_empty() { Ok(T::default()) } else { body::parse(bytes) }
+}
+
+async fn decide(
+    request: &HttpRequest,
+    world: &World,
+    admin: auth::Admin,
+    id: &str,
+    body: &Bytes,
+    decision: Decision,
+    sent: Option<MicroUsd>,
+) -> Result<HttpResponse, ApiError> {
+    let id = WithdrawalId::parse(id).ok_or_else(|| ApiError::not_found("there is no such withdrawal"))?;
+    let write = move |conn: &Connection, actor: &str, now| {
+        let amount = withdrawals::get(conn, id)?.amount_micro_usd;
+        if sent.is_some_and(|sent| sent != amount) {
+            return Err(StoreError::Conflict(format!("{id} is of {amount} now")));
+        }
+        answer(200, &withdrawals::decide(conn, id, &decision, actor, now)?)
+    };
+    money::money_write(request, world, admin, body, write).await
+}

@@ -1,0 +1,92 @@
+//! The models that can be asked for.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Path};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::request::Endpoint;
+use crate::domain::time::Timestamp;
+use crate::http::public::reads::PriceView;
+use crate::http::shared::auth::{self, Need};
+use crate::http::shared::error::ApiError;
+use crate::http::state::World;
+use crate::relay::{Caller, Refusal};
+use crate::store::endpoints;
+use crate::store::prices::{self, PriceRow};
+
+/// A model, for OpenAI's clients and Anthropic's.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
+pub struct ModelView {
+    id: String,
+    object: &'static str,
+    r#type: &'static str,
+    created: i64,
+    created_at: Timestamp,
+    owned_by: &'static str,
+    display_name: String,
+    pricing: PriceView,
+    context_length: Option<u64>,
+    max_output_tokens: Option<u64>,
+    endpoints: Vec<&'static str>,
+}
+
+/// A list of models; the second half of the fields is what Anthropic's clients page by.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelList {
+    object: &'static str,
+    data: Vec<ModelView>,
+    has_more: bool,
+    first_id: Option<String>,
+    last_id: Option<String>,
+}
+
+impl ModelView {
+    fn new(row: &PriceRow, endpoints: &[Endpoint]) -> Self {
+        Self {
+            id: row.model.clone(),
+            object: "model",
+            r#type: "model",
+            created: row.created_at.seconds(),
+            created_at: row.created_at,
+            owned_by: "coordinator",
+            display_name: row.display_name.clone(),
+            pricing: row.into(),
+            context_length: row.context_length,
+            max_output_tokens: row.max_output,
+            endpoints: endpoints.iter().map(|endpoint| endpoint.path()).collect(),
+        }
+    }
+}
+
+/// The models that have a price, an enabled provider, and are allowed for the key.
+fn served(world: &World, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
+    let (rows, served) = world.relay.store.read(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
+    let allowed = caller.key.limits.allowed_models.as_ref();
+    let may_see = |row: &&PriceRow| allowed.is_none_or(|models| models.contains(&row.model));
+    let view = |row: &PriceRow| Some(ModelView::new(row, served.get(&row.model)?));
+    Ok(rows.iter().filter(may_see).filter_map(view).collect())
+}
+
+/// `GET /v1/models`
+///
+/// # Errors
+/// 401, 403.
+pub async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<ModelList>, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Inference).await?;
+    let data = served(&world, &caller)?;
+    let id = |model: Option<&ModelView>| model.map(|m| m.id.clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    Ok(Json(ModelList { object: "list", data, has_more: false, first_id, last_id }))
+}
+
+/// `GET /v1/models/{id}`
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<ModelView>, ApiError> {
+    let caller = auth::caller(&world, &request, Need::Inference).await?;
+    let found = served(&world, &caller)?.into_iter().find(|model| model.id == *id);
+    found.map(Json).ok_or_else(|| Refusal::ModelNotFound(id.into_inner()).into())
+}

@@ -1,0 +1,326 @@
+//! The endpoints that run a model.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use actix_web::body::SizedStream;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::web::{Bytes, Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream;
+use serde_json::json;
+
+use crate::domain::ids::RequestId;
+use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::http::shared::auth::{self, Need};
+use crate::http::shared::body;
+use crate::http::shared::error::{self, ApiError, Envelope};
+use crate::http::shared::idempotency;
+use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
+use crate::http::shared::stall::{self, Sign};
+use crate::http::state::World;
+use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, TokenCount};
+use crate::upstream::Client;
+
+/// Request headers that go to a provider. Everything else, credentials and conversation ids included,
+/// stays here. So does the content type: the body was read as JSON in UTF-8, and a server that was told
+/// another character set would read another request in it.
+const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anthropic-beta"];
+
+/// What is passed on of headers, in bytes, and of a query. Servers refuse longer ones in ways that look like
+/// their own failures.
+const LONGEST_PASSED_ON: usize = 4 << 10;
+const LONGEST_QUERY: usize = 2 << 10;
+
+/// The story of one request, on its own legs: it can go on in the body of an answer that has begun.
+type Story = Pin<Box<dyn Future<Output = Result<Answered, Refusal>>>>;
+
+/// Answers a request to `endpoint`.
+pub async fn run(
+    endpoint: Endpoint,
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    client: Data<Client>,
+) -> HttpResponse {
+    let arrived = log::arrived(&request);
+    let guard = GoneGuard::new(&request);
+    let answered = answer(endpoint, &request, payload, &world, &client, arrived, guard).await;
+    answered.unwrap_or_else(|e| e.response(Envelope::of_path(endpoint.path()), Some(arrived.id)))
+}
+
+async fn answer(
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    payload: Payload,
+    world: &Data<World>,
+    client: &Data<Client>,
+    arrived: Arrived,
+    guard: GoneGuard,
+) -> Result<HttpResponse, ApiError> {
+    let read = async {
+        check_query(request)?;
+        let caller = auth::caller(world, request, Need::Inference).await?;
+        let standing = world.relay.count_request(&caller)?;
+        let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
+        let idempotency = idempotency::inference_key(request, &body)?;
+        Ok((caller, Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) }))
+    };
+    let (caller, asked) = match read.await {
+        Ok(read) => read,
+        Err(e) => {
+            guard.answered();
+            return Err(e);
+        }
+    };
+    let (text, standing, limited) = (asked.body.clone(), asked.standing, Arc::clone(&asked.limited));
+    let (relay, client) = (Arc::clone(&world.relay), client.clone());
+    let mut story: Story = Box::pin(async move { relay.run(&client, &caller, asked).await });
+    let answered = match tokio::time::timeout(world.settings.sign_of_life, &mut story).await {
+        Ok(answered) => answered,
+        Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
+            let late = Late { guard, text };
+            let mut head = HttpResponse::Ok();
+            terms_headers(&mut head, limited.get().copied().unwrap_or(false), standing);
+            return Ok(begin_late(head, endpoint, request, world, arrived.id, Progress::Waiting(story, late)));
+        }
+        Err(_) => story.await,
+    };
+    guard.answered();
+    let answered = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
+    let again = matches!(answered.answer, Answer::Again(_));
+    let mut response = respond(answered, arrived.id, request, world);
+    if !again {
+        response.extensions_mut().insert(LoggedElsewhere);
+    }
+    Ok(response)
+}
+
+/// The line of a refused request should say what was asked for.
+fn note_model(endpoint: Endpoint, request: &HttpRequest, text: &[u8]) {
+    if let Ok(refused) = InferenceRequest::read(endpoint, text) {
+        log::note_model(request, &refused.model);
+    }
+}
+
+fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.query_string().len() > LONGEST_QUERY {
+        return Err(ApiError::invalid(None, format!("the query string is longer than {LONGEST_QUERY} bytes")));
+    }
+    Ok(())
+}
+
+fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> Asked {
+    let mut room = LONGEST_PASSED_ON;
+    let headers = PASSED_ON
+        .iter()
+        .flat_map(|&name| request.headers().get_all(name).map(move |value| (name, value.as_bytes().to_vec())))
+        .filter(|(_, value)| room.checked_sub(value.len()).map(|left| room = left).is_some())
+        .collect();
+    let query = request.query_string().to_owned();
+    let (request_id, began, limited) = (arrived.id, arrived.at, Arc::default());
+    Asked { request_id, endpoint, query, headers, body, idempotency: None, standing: None, began, limited }
+}
+
+/// `POST /v1/messages/count_tokens`: free, and not metered.
+pub async fn count_tokens(
+    request: HttpRequest,
+    payload: Payload,
+    world: Data<World>,
+    client: Data<Client>,
+) -> HttpResponse {
+    let arrived = log::arrived(&request);
+    let counted = counted(&request, payload, &world, &client, arrived).await;
+    let answer = counted.map(|counted| {
+        let mut response = HttpResponse::Ok();
+        header(&mut response, "x-counted-by", if counted.by_provider { "provider" } else { "estimate" });
+        response.json(serde_json::json!({"input_tokens": counted.tokens}))
+    });
+    answer.unwrap_or_else(|e| e.response(Envelope::Anthropic, Some(arrived.id)))
+}
+
+async fn counted(
+    request: &HttpRequest,
+    payload: Payload,
+    world: &World,
+    client: &Client,
+    arrived: Arrived,
+) -> Result<TokenCount, ApiError> {
+    check_query(request)?;
+    let caller = auth::caller(world, request, Need::Inference).await?;
+    let _place = world.relay.begin_count(&caller)?;
+    let body = body::read_prompt(world, request, payload, || world.relay.await_free_body(&caller)).await?;
+    let asked = asked(Endpoint::Messages, request, body, arrived);
+    Ok(world.relay.count_tokens(client, &caller, &asked).await?)
+}
+
+fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, world: &World) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    terms_headers(&mut response, answered.limited, answered.standing);
+    match answered.answer {
+        Answer::Whole { body, cost, balance, .. } => {
+            header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
+            header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
+            response.content_type("application/json");
+            let size = body.iter().map(Bytes::len).sum::<usize>();
+            match <[Bytes; 1]>::try_from(body) {
+                Ok([body]) => response.body(body),
+                Err(pieces) => {
+                    let pieces = pieces.into_iter().flat_map(slices);
+                    let pieces = stream::iter(pieces.map(Ok::<_, std::convert::Infallible>));
+                    response.body(SizedStream::new(u64::try_from(size).unwrap_or(u64::MAX), pieces))
+                }
+            }
+        }
+        Answer::Again(saved) => {
+            header(&mut response, "x-cost-micro-usd", &saved.cost.micro().to_string());
+            header(&mut response, "x-balance-micro-usd", &saved.balance.micro().to_string());
+            // The id of this exchange is another one; the charge, and its row, are those of the first.
+            header(&mut response, "x-idempotent-replay-of", &saved.request_id.to_string());
+            let media_type = if saved.stream { "text/event-stream" } else { "application/json" };
+            response.content_type(media_type).body(saved.body.clone())
+        }
+        Answer::Stream(answer) => {
+            let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), world) };
+            stream_response(response, answer.endpoint(), request, world, request_id, Progress::Begun(answer), sign)
+        }
+    }
+}
+
+/// Bytes in small slices: what is handed over for writing is copied.
+fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    const SLICE: usize = 64 << 10;
+    std::iter::from_fn(move || {
+        let slice = bytes.split_to(bytes.len().min(SLICE));
+        (!slice.is_empty()).then_some(slice)
+    })
+}
+
+/// A stream whose head is sent before it is known whether an answer comes: it has waited long enough for a proxy
+/// to give up. What fails from here on is an event.
+fn begin_late(
+    head: HttpResponseBuilder,
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    world: &World,
+    request_id: RequestId,
+    progress: Progress,
+) -> HttpResponse {
+    let sign = Sign { at_once: true, ..sign_of(endpoint, world) };
+    let mut response = stream_response(head, endpoint, request, world, request_id, progress, sign);
+    response.extensions_mut().insert(LoggedElsewhere);
+    response
+}
+
+fn stream_response(
+    mut response: HttpResponseBuilder,
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    world: &World,
+    request_id: RequestId,
+    progress: Progress,
+    sign: Sign,
+) -> HttpResponse {
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    // nginx in front would otherwise hold events back until its buffer is full.
+    header(&mut response, "x-accel-buffering", "no");
+    let events = stall::watch(events(progress, endpoint, request_id), request, world.settings.write_timeout, sign);
+    response.content_type("text/event-stream").streaming(events)
+}
+
+/// What a stream of the dialect says while it waits.
+fn sign_of(endpoint: Endpoint, world: &World) -> Sign {
+    let text = match Envelope::of_path(endpoint.path()) {
+        Envelope::Anthropic => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+        Envelope::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
+    };
+    Sign { every: world.settings.sign_of_life, text, at_once: false }
+}
+
+fn terms_headers(response: &mut HttpResponseBuilder, limited: bool, standing: Option<Standing>) {
+    if limited {
+        header(response, "x-max-tokens-limited", "balance");
+    }
+    if let Some(standing) = standing {
+        error::standing_headers(response, standing);
+    }
+}
+
+fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
+    response.insert_header((HeaderName::from_static(name), value));
+}
+
+/// How far a stream is.
+enum Progress {
+    /// No provider has begun to answer yet.
+    Waiting(Story, Late),
+    /// It passes.
+    Begun(Box<StreamAnswer>),
+}
+
+/// What a request whose head is out already needs for its line in the log.
+struct Late {
+    guard: GoneGuard,
+    text: Bytes,
+}
+
+/// The parts as a body. When the connection drops it, the story or the answer is dropped with it.
+fn events(
+    progress: Progress,
+    endpoint: Endpoint,
+    request_id: RequestId,
+) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
+    let error = move |e: &ApiError| error_event(endpoint, e, request_id);
+    stream::unfold(Some(progress), move |progress| async move {
+        let mut answer = match progress? {
+            Progress::Begun(answer) => answer,
+            Progress::Waiting(story, late) => match story.await.map(|answered| answered.answer) {
+                Ok(Answer::Stream(answer)) => {
+                    late.guard.answered();
+                    answer
+                }
+                Ok(Answer::Again(saved)) => {
+                    late.guard.answered_late(200);
+                    return Some((Ok(saved.body.clone()), None));
+                }
+                Ok(Answer::Whole { .. }) => {
+                    late.guard.answered();
+                    return Some((Ok(error(&ApiError::internal())), None));
+                }
+                Err(refusal) => {
+                    note_model(endpoint, late.guard.request(), &late.text);
+                    let e = ApiError::from(refusal);
+                    late.guard.answered_late(e.status().as_u16());
+                    return Some((Ok(error(&e)), None));
+                }
+            },
+        };
+        match answer.next().await? {
+            Part::Bytes(bytes) => Some((Ok(bytes), Some(Progress::Begun(answer)))),
+            Part::Failed(refusal) => {
+                let e = ApiError::from(refusal);
+                let broken = answer.broken("server_error", e.message());
+                Some((Ok(broken.unwrap_or_else(|| error(&e))), None))
+            }
+        }
+    })
+}
+
+/// One event with the envelope, or what the dialect has in its place, and no `[DONE]`.
+fn error_event(endpoint: Endpoint, e: &ApiError, request_id: RequestId) -> Bytes {
+    if endpoint == Endpoint::Responses {
+        let error = json!({"code": "server_error", "message": e.message()});
+        let response = json!({"id": request_id, "object": "response", "status": "failed", "error": error,
+            "output": [], "usage": null});
+        let failed = json!({"type": "response.failed", "sequence_number": 0, "response": response});
+        return Bytes::from(format!("event: response.failed\ndata: {failed}\n\n"));
+    }
+    let envelope = Envelope::of_path(endpoint.path());
+    let body = e.body(envelope, Some(request_id));
+    let name = match envelope {
+        Envelope::Anthropic => "event: error\n",
+        Envelope::OpenAi => "",
+    };
+    Bytes::from(format!("{name}data: {body}\n\n"))
+}

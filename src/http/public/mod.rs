@@ -1,0 +1,4 @@
+//! What anybody may read.
+
+pub mod reads;
+pub mod stats;

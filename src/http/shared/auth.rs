@@ -1,0 +1,171 @@
+//! From headers to who asks. One path reads both credential headers.
+
+use std::sync::Arc;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+
+use crate::domain::ids::AccountId;
+use crate::domain::keys::PlainKey;
+use crate::domain::time::Timestamp;
+use crate::http::admin::session;
+use crate::http::shared::browser;
+use crate::http::shared::error::ApiError;
+use crate::http::shared::log;
+use crate::http::state::World;
+use crate::relay::Caller;
+use crate::store::admins;
+use crate::store::keys::{KeyRow, Owner};
+
+/// What a key must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Any key of the account.
+    Any,
+    /// Run models.
+    Inference,
+    /// Make and change keys, withdraw.
+    Manage,
+}
+
+/// The account whose key the request carries.
+///
+/// # Errors
+/// 401 for a key that is not in force, 403 for the wrong scope or a suspended account.
+pub async fn caller(world: &World, request: &HttpRequest, need: Need) -> Result<Caller, ApiError> {
+    let key = key(world, request).await?;
+    let Owner::Account(account) = key.owner else {
+        return Err(ApiError::forbidden("an admin key works only below /v1/admin"));
+    };
+    log::note_caller(request, account, key.id);
+    if key.suspended {
+        return Err(ApiError::forbidden("this account is suspended"));
+    }
+    let (allowed, scope) = match need {
+        Need::Any => (true, ""),
+        Need::Inference => (key.scopes.inference, "inference"),
+        Need::Manage => (key.scopes.manage, "manage"),
+    };
+    if !allowed {
+        return Err(ApiError::forbidden(format!("this key does not have the scope \"{scope}\"")));
+    }
+    Ok(Caller { account, key })
+}
+
+/// An admin who may do everything below `/v1/admin`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// `admin:NAME`, for the events.
+    pub actor: String,
+}
+
+/// The admin whose key or session the request carries. A key goes first: who sends one means it.
+///
+/// # Errors
+/// 401 for a key that is not in force or a session that is over, 403 for an account's key or a page of
+/// another origin.
+pub async fn admin(world: &World, request: &HttpRequest) -> Result<Admin, ApiError> {
+    if !has_key(request.headers()) && browser::session_token(request.headers()).is_some() {
+        return session::admin(world, request);
+    }
+    let key = key(world, request).await?;
+    let Owner::Admin(id) = key.owner else {
+        return Err(ApiError::forbidden("this needs an admin key"));
+    };
+    let name = world.relay.store.read(|conn| admins::get(conn, id))?.name;
+    Ok(Admin { actor: format!("admin:{name}") })
+}
+
+/// Who did something with an account's key, for the ledger and the events.
+pub fn actor(account: AccountId) -> String {
+    format!("account:{account}")
+}
+
+async fn key(world: &World, request: &HttpRequest) -> Result<Arc<KeyRow>, ApiError> {
+    let text = credential(request)?;
+    Ok(world.verifier.verify(text, Timestamp::now()).await?)
+}
+
+/// The text of the key: `Authorization: Bearer …` or `x-api-key: …`. Agents send a stored login of another service
+/// in the one and the key in the other: of two that differ, the one with our keys' format counts.
+fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
+    let is_ours = |text: &str| PlainKey::parse(text).is_some();
+    let mut found = None;
+    for text in credentials(request.headers()) {
+        found = Some(match found {
+            Some(other) if other != text => match (is_ours(other), is_ours(text)) {
+                (true, true) => return Err(ApiError::two_keys()),
+                (true, false) => other,
+                (false, _) => text,
+            },
+            _ => text,
+        });
+    }
+    found.ok_or_else(ApiError::unauthorized)
+}
+
+/// Whether the request carries what may be a key.
+pub fn has_key(headers: &HeaderMap) -> bool {
+    credentials(headers).next().is_some()
+}
+
+fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearers = headers.get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok().and_then(bearer));
+    let keys = headers.get_all("x-api-key").filter_map(|value| value.to_str().ok().map(str::trim));
+    bearers.chain(keys)
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, rest) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(rest.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn one_credential_is_read_from_two_headers() {
+        let key = || PlainKey::generate().map(|key| key.expose().to_owned()).unwrap_or_default();
+        let (ours, other) = (key(), key());
+        let bearer = |text: &str| ("authorization", format!("Bearer {text}"));
+        let api_key = |text: &str| ("x-api-key", text.to_owned());
+        // headers → the text, or what the refusal says
+        let rows = [
+            (vec![bearer("a")], Ok("a")),
+            (vec![("authorization", "bearer  a ".into())], Ok("a")),
+            (vec![api_key("a")], Ok("a")),
+            (vec![bearer("a"), api_key("a")], Ok("a")),
+            (vec![bearer(&ours), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer("sk-ant-oat01-login"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(&ours), api_key("sk-ant-api03-x")], Ok(ours.as_str())),
+            (vec![bearer("junk"), bearer("more"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(&ours), bearer("junk"), api_key(&ours)], Ok(ours.as_str())),
+            (vec![("authorization", "Basic dTpw".into()), api_key(&ours)], Ok(ours.as_str())),
+            (vec![("authorization", "é".into()), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer(""), api_key(&ours)], Ok(ours.as_str())),
+            (vec![bearer("a"), api_key("b")], Ok("b")),
+            (vec![bearer(&ours), api_key(&other)], Err("x-api-key")),
+            (vec![bearer(&ours), bearer(&other)], Err("x-api-key")),
+            (vec![bearer(&ours), bearer("junk"), api_key(&other)], Err("x-api-key")),
+            (vec![("authorization", ours.clone())], Err("missing")),
+            (vec![], Err("missing")),
+        ];
+        for (headers, expected) in rows {
+            let request = headers
+                .iter()
+                .fold(TestRequest::default(), |request, header| request.append_header((header.0, header.1.as_str())));
+            let request = request.to_http_request();
+            match (credential(&request), expected) {
+                (Ok(text), Ok(expected)) => assert_eq!(text, expected, "{headers:?}"),
+                (Err(e), Err(says)) => {
+                    assert_eq!(e.status().as_u16(), 401);
+                    assert!(e.to_string().contains(says), "{headers:?}: {e}");
+                }
+                (found, _) => panic!("{headers:?}: {found:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What every request meets first: its origin, and habits of HTTP that no handler should have to know.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderValue, UPGRADE};
+use actix_web::http::{ConnectionType, Method};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{Error, HttpMessage, HttpResponse};
+
+use crate::http::shared::cors::{self, Verdict};
+use crate::http::shared::error::{ApiError, Envelope};
+use crate::http::shared::log;
+use crate::http::shared::unread::Kept;
+use crate::http::state::World;
+
+/// The request was a HEAD; the routes see a GET.
+#[derive(Debug, Clone, Copy)]
+pub struct WasHead;
+
+/// Checks the origin, answers what needs no route, and turns a HEAD into a GET whose body is left out.
+///
+/// # Errors
+/// None of its own.
+pub async fn middleware(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let is_head = request.method() == Method::HEAD;
+    if is_head {
+        request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(WasHead);
+    }
+    let wants_upgrade = request.head().upgrade();
+    let chunked = Kept::of(&mut request);
+    let origin = match verdict(&request) {
+        Verdict::Silent => None,
+        Verdict::Allowed(origin) => Some(origin),
+        Verdict::Refused(why) => {
+            let response = answer(&request, &cors::refusal(why));
+            return Ok(request.into_response(response).map_into_right_body());
+        }
+    };
+    let early = match &origin {
+        Some(origin) => cors::preflight(request.method(), request.headers(), origin),
+        None => None,
+    };
+    let early = early.or_else(|| if wants_upgrade { no_websocket(&request) } else { None });
+    let mut response = match early {
+        Some(response) => request.into_response(response).map_into_right_body(),
+        None => next.call(request).await?.map_into_left_body(),
+    };
+    if let Some(origin) = origin
+        && !response.headers().contains_key("access-control-allow-origin")
+    {
+        cors::allow(response.headers_mut(), origin);
+    }
+    if wants_upgrade {
+        // actix would say `connection: upgrade`, which this is not, and close: then it should say so.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if let Some(unread) = chunked.filter(|chunked| !chunked.is_read()) {
+        response = response.map_body(|_, body| EitherBody::right(unread.behind(body.boxed())));
+    }
+    Ok(if is_head {
+        response.map_body(|_, body| EitherBody::right(BoxBody::new(LeftOut(body.size()))))
+    } else {
+        response
+    })
+}
+
+fn verdict(request: &ServiceRequest) -> Verdict {
+    let world = request.app_data::<Data<World>>();
+    world.map_or(Verdict::Silent, |world| cors::judge(&world.settings.cors_origins, request.headers()))
+}
+
+fn answer(request: &ServiceRequest, e: &ApiError) -> HttpResponse {
+    e.response(Envelope::of_path(request.path()), Some(log::arrived(request.request()).id))
+}
+
+/// 426 for a WebSocket where SDKs try one first and then do without. Any other upgrade may be ignored, but one to a
+/// WebSocket with a body cannot: where the body ends is not said.
+fn no_websocket(request: &ServiceRequest) -> Option<HttpResponse> {
+    let is_websocket = request
+        .headers()
+        .get_all(UPGRADE)
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket")));
+    let may_ignore = request.method() == Method::GET && request.path() != "/v1/responses";
+    if !is_websocket || may_ignore {
+        return None;
+    }
+    let mut response = answer(request, &ApiError::no_upgrade());
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    Some(response)
+}
+
+/// The size of a body that is not sent. A stream has none: actix would end its chunks, and that is a body.
+struct LeftOut(BodySize);
+
+impl MessageBody for LeftOut {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        if self.0 == BodySize::Stream { BodySize::None } else { self.0 }
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
+}

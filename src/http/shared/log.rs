@@ -1,0 +1,172 @@
+//! One id and one log line for every request.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest};
+
+use crate::domain::ids::{AccountId, RequestId};
+use crate::domain::keys::KeyId;
+use crate::domain::time::Timestamp;
+use crate::http::shared::edge::WasHead;
+use crate::http::shared::error::{Envelope, LONGEST_NAME, shortened};
+
+/// The id of the request at hand, and when it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived {
+    /// Sent back as `x-request-id`.
+    pub id: RequestId,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// Who asked, once that is known.
+#[derive(Debug, Clone, Copy)]
+struct Known(AccountId, KeyId);
+
+/// The public name of the model that was asked for.
+#[derive(Debug, Clone)]
+struct Model(String);
+
+/// The request has its own, fuller line.
+#[derive(Debug, Clone, Copy)]
+pub struct LoggedElsewhere;
+
+/// The id of the request at hand.
+pub fn arrived(request: &HttpRequest) -> Arrived {
+    let known = request.extensions().get::<Arrived>().copied();
+    known.unwrap_or_else(|| Arrived { id: RequestId::generate(Timestamp::now()), at: Instant::now() })
+}
+
+/// Remembers who asked, for the line.
+pub fn note_caller(request: &HttpRequest, account: AccountId, key: KeyId) {
+    request.extensions_mut().insert(Known(account, key));
+}
+
+/// Remembers the model that was asked for, for the line.
+pub fn note_model(request: &HttpRequest, model: &str) {
+    request.extensions_mut().insert(Model(shortened(model, LONGEST_NAME).into_owned()));
+}
+
+/// Gives the request its id, and logs it unless it is logged elsewhere.
+///
+/// # Errors
+/// None of its own.
+pub async fn middleware(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let arrived = Arrived { id: RequestId::generate(Timestamp::now()), at: Instant::now() };
+    request.extensions_mut().insert(arrived);
+    let mut response = next.call(request).await?;
+    if let Ok(value) = HeaderValue::try_from(arrived.id.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    // The name under which Anthropic's SDKs look for it.
+    if Envelope::of_path(response.request().path()) == Envelope::Anthropic
+        && let Some(id) = response.headers().get("x-request-id").cloned()
+    {
+        response.headers_mut().insert(HeaderName::from_static("request-id"), id);
+    }
+    if response.response().extensions().get::<LoggedElsewhere>().is_none() {
+        line(&response, arrived);
+    }
+    Ok(response)
+}
+
+fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
+    let request = response.request();
+    let extensions = request.extensions();
+    let known = extensions.get::<Known>();
+    let status = response.status().as_u16();
+    let total_ms = millis(arrived.at.elapsed());
+    let (method, path) = told(request);
+    // Probes of a load balancer would drown everything else.
+    if matches!(&*path, "/health" | "/readyz") && status == 200 {
+        tracing::debug!(request_id = %arrived.id, method = &*method, path = &*path, status, total_ms, "request");
+        return;
+    }
+    tracing::info!(
+        request_id = %arrived.id,
+        method = &*method,
+        path = &*path,
+        status,
+        account = known.map(|k| tracing::field::display(k.0)),
+        key_id = known.map(|k| tracing::field::display(k.1)),
+        model = extensions.get::<Model>().map(|m| m.0.as_str()),
+        total_ms,
+        "request"
+    );
+}
+
+/// Logs a request whose client went away before it was answered, unless it is told that it was.
+#[derive(Debug)]
+pub struct GoneGuard {
+    request: HttpRequest,
+    answered: bool,
+}
+
+impl GoneGuard {
+    /// For the request at hand.
+    pub fn new(request: &HttpRequest) -> Self {
+        Self { request: request.clone(), answered: false }
+    }
+
+    /// The request at hand.
+    pub const fn request(&self) -> &HttpRequest {
+        &self.request
+    }
+
+    /// It was answered.
+    pub fn answered(mut self) {
+        self.answered = true;
+    }
+
+    /// It was answered with this status, in a body whose head said another one.
+    pub fn answered_late(self, status: u16) {
+        self.line(status, None);
+        self.answered();
+    }
+
+    fn line(&self, status: u16, outcome: Option<&str>) {
+        let arrived = arrived(&self.request);
+        let extensions = self.request.extensions();
+        let (method, path) = told(&self.request);
+        let known = extensions.get::<Known>();
+        tracing::info!(
+            request_id = %arrived.id,
+            method = &*method,
+            path = &*path,
+            status,
+            account = known.map(|k| tracing::field::display(k.0)),
+            key_id = known.map(|k| tracing::field::display(k.1)),
+            model = extensions.get::<Model>().map(|m| m.0.as_str()),
+            outcome,
+            total_ms = millis(arrived.at.elapsed()),
+            "request"
+        );
+    }
+}
+
+/// Method and path as a line tells them: a stranger chooses how long they are.
+fn told(request: &HttpRequest) -> (Cow<'_, str>, Cow<'_, str>) {
+    let method = if request.extensions().get::<WasHead>().is_some() { "HEAD" } else { request.method().as_str() };
+    (shortened(method, LONGEST_NAME), shortened(request.path(), LONGEST_NAME))
+}
+
+impl Drop for GoneGuard {
+    fn drop(&mut self) {
+        if !self.answered {
+            // What nginx logs for a client that closed its connection.
+            self.line(499, Some("client_gone"));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
