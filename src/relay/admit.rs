@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::holds::{HeldNow, OpenHold};
 use super::worst_case::{Affordable, WorstCase};
-use super::{Caller, Refusal, Relay};
+use super::{Asked, Caller, Refusal, Relay};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -59,8 +59,8 @@ impl Relay {
     pub(super) async fn admit(
         &self,
         caller: &Caller,
+        asked: &Asked,
         request: &InferenceRequest<'_>,
-        body: &Bytes,
     ) -> Result<Admitted, Refusal> {
         self.open_for_work()?;
         let offered = self.offered(caller, request)?;
@@ -72,7 +72,7 @@ impl Relay {
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
             Tried::Held(hold, affordable) => (hold, affordable),
             Tried::WorthCounting(most) => {
-                let counted = self.count_prompt(caller, &offered, (request.endpoint, body.clone()), most).await;
+                let counted = self.count_prompt(caller, &offered, (request.endpoint, asked.body.clone()), most).await;
                 match self.hold(caller, &price.price, worst, Some(counted))? {
                     Tried::Held(hold, affordable) => (hold, affordable),
                     Tried::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
@@ -84,6 +84,7 @@ impl Relay {
         if limited && !request.endpoint.takes_bound() {
             return Err(Refusal::InsufficientFunds);
         }
+        let _ = asked.limited.set(limited);
         Ok(Admitted { offered, bounds, limited, hold })
     }
 

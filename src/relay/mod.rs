@@ -15,6 +15,7 @@ mod replay;
 mod refusal;
 mod opened;
 mod send;
+mod settle;
 mod stream;
 mod worst_case;
 mod errands;
@@ -33,8 +34,7 @@ use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Outcome, Usage};
-use crate::meter::{Receipt, WholeAnswer};
+use crate::domain::usage::Usage;
 use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
@@ -50,6 +50,7 @@ use holds::Holds;
 use rate::Rates;
 use replay::{Claim, Claimed, Record, Replays};
 use send::{Begun, Sent};
+use settle::{Closing, settle};
 
 pub use arrival::Upload;
 pub use errands::count::TokenCount;
@@ -60,7 +61,6 @@ pub use rate::Standing;
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, Saved};
-use stream::Silence;
 pub use stream::{Part, StreamAnswer};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
@@ -162,9 +162,22 @@ pub enum Answer {
         usage: Usage,
     },
     /// To be read on; settled before its end.
-    Stream(Box<StreamAnswer>),
+    Stream(StreamAnswer),
     /// What the same request was answered before: charged once.
     Again(Arc<Saved>),
+}
+
+impl Answered {
+    fn again(saved: Arc<Saved>, standing: Option<Standing>) -> Self {
+        Self { limited: saved.limited, standing, answer: Answer::Again(saved) }
+    }
+}
+
+impl Answer {
+    fn whole(closing: Closing<Vec<Bytes>>) -> Self {
+        let Closing { pieces: body, usage, settled } = closing;
+        Self::Whole { body, cost: settled.charged, balance: settled.balance, usage }
+    }
 }
 
 impl Relay {
@@ -216,40 +229,26 @@ impl Relay {
     pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
         let standing = asked.standing;
         let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
-        let claim = match asked.idempotency.map(|key| self.claim(caller, key)).transpose()? {
-            Some(Claimed::Before(saved)) => {
-                return Ok(Answered { limited: saved.limited, standing, answer: Answer::Again(saved) });
-            }
+        let claim = match self.claim(caller, asked.idempotency)? {
+            Some(Claimed::Before(saved)) => return Ok(Answered::again(saved, standing)),
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
-        let admitted = self.admit(caller, &request, &asked.body).await?;
-        let _ = asked.limited.set(admitted.limited);
+        let admitted = self.admit(caller, &asked, &request).await?;
+        let limited = admitted.limited;
         let sent = self.send(client, caller, &asked, &request, &admitted).await?;
-        let (limited, streamed) = (admitted.limited, request.stream);
-        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, &request, claim.clone());
-        let record = claim.map(|claim| Record::new(claim, asked.request_id, streamed, limited));
+        let record = claim.clone().map(|claim| Record::new(claim, asked.request_id, request.stream, limited));
+        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, &request, claim);
         let answer = match begun {
-            Begun::Whole(answer) => settle_whole(bill, answer, record).await?,
-            Begun::Stream { first, state, meter, body } => Answer::Stream(Box::new(StreamAnswer {
-                endpoint: bill.endpoint,
-                bill: Some(bill),
-                meter: Some(meter),
-                first,
-                state: Some(state),
-                body: Some(body),
-                silence: Silence::default(),
-                delivered: false,
-                slot: Some(slot),
-                room: None,
-                record,
-            })),
+            Begun::Whole(answer) => Answer::whole(settle(bill, answer, record).await?),
+            Begun::Stream(start) => Answer::Stream(StreamAnswer::new(bill, start, slot, record)),
         };
         Ok(Answered { answer, limited, standing })
     }
 
-    /// Takes an idempotency key, unless the database knows that it was charged before.
-    fn claim(&self, caller: &Caller, key: Idempotency) -> Result<Claimed, Refusal> {
+    /// Takes the idempotency key, if there is one, unless the database knows that it was charged before.
+    fn claim(&self, caller: &Caller, key: Option<Idempotency>) -> Result<Option<Claimed>, Refusal> {
+        let Some(key) = key else { return Ok(None) };
         let claimed = self.replays.claim(caller.account, key)?;
         if let Claimed::New(_) = &claimed {
             let find = |conn: &_| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
@@ -261,7 +260,7 @@ impl Relay {
                 None => {}
             }
         }
-        Ok(claimed)
+        Ok(Some(claimed))
     }
 
     fn bill(
@@ -290,11 +289,7 @@ impl Relay {
             claim,
             times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
         };
-        let Sent { mut begun, slot, .. } = sent;
-        if let Begun::Stream { meter, .. } = &mut begun {
-            meter.bound_output(bill.longest_output());
-        }
-        (bill, begun, slot)
+        (bill, sent.begun, sent.slot)
     }
 
     /// Waits until all that was settled is durable, for some seconds at the most: what clients left
@@ -314,32 +309,3 @@ impl Relay {
 
 /// Making the tokenizer and counting the largest body takes less, also on a slow machine.
 const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);
-
-async fn settle_whole(mut bill: Bill, answer: WholeAnswer, record: Option<Record>) -> Result<Answer, Refusal> {
-    let judged = answer.judged();
-    let (bill, answer, metered) = if judged.believed.is_whole() {
-        let metered = bill.meter(judged, || 0);
-        if let Some(turn) = bill.recount_turn() {
-            let answer = answer.clone();
-            bill.recount(turn, judged.believed, move || answer.estimate_completion());
-        }
-        (bill, answer, metered)
-    } else {
-        // Somebody has to count, and not on this thread. If the client leaves meanwhile, it has had
-        // nothing, and owes nothing.
-        let count = move || {
-            let metered = bill.meter(judged, || answer.estimate_completion());
-            (bill, answer, metered)
-        };
-        tokio::task::spawn_blocking(count).await.map_err(|_| Refusal::ProviderFailed("an unusable answer".into()))?
-    };
-    let settled = bill.settle(metered, Outcome::Completed).await?;
-    let cost = settled.charged;
-    let receipt = Receipt { usage: metered.usage, cost, metered_by: metered.metered_by };
-    let body = answer.with_receipt(&receipt);
-    if let Some(mut record) = record {
-        body.iter().for_each(|piece| record.add(piece));
-        record.finish(&[], settled);
-    }
-    Ok(Answer::Whole { body, cost, balance: settled.balance, usage: metered.usage })
-}

@@ -187,9 +187,8 @@ impl Record {
         }
     }
 
-    /// The last part, and what it cost.
-    pub fn finish(mut self, last: &[u8], settled: Settled) {
-        self.add(last);
+    /// It is whole, and cost this.
+    pub fn finish(self, settled: Settled) {
         if self.is_too_large {
             return;
         }
@@ -255,7 +254,8 @@ mod tests {
         record.add(&[b'x'; 10]);
         record.add(&vec![b'x'; LARGEST]);
         assert_eq!(record.body.capacity(), 0, "nothing of it is copied");
-        record.finish(b"x", Settled { charged: MicroUsd::new(1), balance: MicroUsd::ZERO });
+        record.add(b"x");
+        record.finish(Settled { charged: MicroUsd::new(1), balance: MicroUsd::ZERO });
         drop(claim(&replays, 1, 1));
         assert!(replays.lock().entries.is_empty());
     }

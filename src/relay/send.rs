@@ -24,16 +24,20 @@ pub enum Begun {
     /// It is all there.
     Whole(WholeAnswer),
     /// Its first events are there.
-    Stream {
-        /// What may go to the client already.
-        first: Bytes,
-        /// What the meter made of them.
-        state: State,
-        /// It has looked at them.
-        meter: Box<StreamMeter>,
-        /// The rest.
-        body: Body,
-    },
+    Stream(StreamStart),
+}
+
+/// The beginning of a stream, as far as it had to be read.
+#[derive(Debug)]
+pub struct StreamStart {
+    /// What may go to the client already.
+    pub first: Bytes,
+    /// What the meter made of it.
+    pub state: State,
+    /// It has looked at it.
+    pub meter: Box<StreamMeter>,
+    /// The rest.
+    pub body: Body,
 }
 
 /// An answer, who gives it, and since when.
@@ -254,7 +258,7 @@ async fn begin_stream(
                 };
                 return Err(unusable(&e.to_string(), says));
             }
-            state => return Ok(Begun::Stream { first, state, meter, body }),
+            state => return Ok(Begun::Stream(StreamStart { first, state, meter, body })),
         }
     }
 }

@@ -10,33 +10,56 @@ use super::bill::Bill;
 use super::failed;
 use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
+use super::send::StreamStart;
+use super::settle::{Closing, Unsettled, settle};
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
-use crate::domain::usage::{Metered, Outcome};
-use crate::meter::{Failure, Receipt, State, StreamMeter};
+use crate::domain::usage::Outcome;
+use crate::meter::{Failure, State, StreamMeter};
 use crate::upstream::{Body, Sign, Slot};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
 /// was delivered is settled.
 #[derive(Debug)]
 pub struct StreamAnswer {
-    pub(super) bill: Option<Bill>,
-    pub(super) meter: Option<Box<StreamMeter>>,
-    pub(super) first: Bytes,
-    /// What the meter said last; `None` once it is over.
-    pub(super) state: Option<State>,
-    pub(super) body: Option<Body>,
-    pub(super) silence: Silence,
-    pub(super) endpoint: Endpoint,
-    /// Something was handed to the client.
-    pub(super) delivered: bool,
-    /// A place at the provider, given back at the end.
-    pub(super) slot: Option<Slot>,
+    endpoint: Endpoint,
+    stage: Stage,
+}
+
+/// How far an answer is.
+#[derive(Debug)]
+enum Stage {
+    /// Begun, and nothing of it handed out: a client that leaves now owes nothing.
+    First(Box<OpenStream>),
+    /// The client has some of it: if it leaves now, it owes what was delivered.
+    Passing(Box<OpenStream>),
+    /// The provider broke off. The meter knows what the dialect says then.
+    BrokeOff(Box<StreamMeter>),
+    /// Over, or being settled.
+    Ended {
+        /// What the last bytes take of the room for answers, given back when they are written.
+        _room: Option<BytePermit>,
+    },
+}
+
+/// An answer whose provider still sends.
+#[derive(Debug)]
+struct OpenStream {
+    bill: Bill,
+    meter: Box<StreamMeter>,
+    /// What the client may have now.
+    ready: Bytes,
+    /// What the meter said last.
+    state: State,
+    body: Body,
+    silence: Silence,
+    /// A place at the provider.
+    slot: Slot,
     /// What the held end takes of the room for answers, if it is long.
-    pub(super) room: Option<BytePermit>,
+    room: Option<BytePermit>,
     /// For a repeat, if the client sent an idempotency key.
-    pub(super) record: Option<Record>,
+    record: Option<Record>,
 }
 
 /// How long the provider has been waited for. Only waiting counts: while the client does not read, nobody
@@ -79,6 +102,16 @@ pub enum Part {
 }
 
 impl StreamAnswer {
+    /// Its beginning, which was read to see that it is one.
+    pub(super) fn new(bill: Bill, start: StreamStart, slot: Slot, record: Option<Record>) -> Self {
+        let StreamStart { first: ready, state, mut meter, body } = start;
+        meter.bound_output(bill.longest_output());
+        let endpoint = bill.endpoint;
+        let silence = Silence::default();
+        let open = OpenStream { bill, meter, ready, state, body, silence, slot, room: None, record };
+        Self { endpoint, stage: Stage::First(Box::new(open)) }
+    }
+
     /// The dialect.
     pub const fn endpoint(&self) -> Endpoint {
         self.endpoint
@@ -86,117 +119,124 @@ impl StreamAnswer {
 
     /// The end of a stream that broke off, where the dialect has more to say than an error.
     pub fn broken(&self, code: &str, message: &str) -> Option<Bytes> {
-        self.meter.as_ref()?.broken(code, message)
+        match &self.stage {
+            Stage::BrokeOff(meter) => meter.broken(code, message),
+            Stage::First(_) | Stage::Passing(_) | Stage::Ended { .. } => None,
+        }
     }
 
     /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Option<Part> {
         loop {
-            if !self.first.is_empty() {
-                self.delivered = true;
-                if let Some(record) = &mut self.record {
-                    record.add(&self.first);
-                }
-                return Some(Part::Bytes(std::mem::take(&mut self.first)));
+            let (Stage::First(open) | Stage::Passing(open)) = &mut self.stage else { return None };
+            if let Some(bytes) = open.take_ready() {
+                self.stage.delivered();
+                return Some(Part::Bytes(bytes));
             }
-            match self.state.take()? {
-                State::More => self.read().await,
-                State::Ended => return self.end().await,
-                State::Failed(e) => return self.fail(&e).await,
+            match open.state {
+                State::More => open.read().await,
+                State::Ended | State::Failed(_) => return self.close().await,
             }
         }
     }
 
-    /// Reads on.
+    /// The provider is done, or broke off.
+    async fn close(&mut self) -> Option<Part> {
+        let stage = std::mem::replace(&mut self.stage, Stage::ENDED);
+        let (Stage::First(open) | Stage::Passing(open)) = stage else { return None };
+        if let State::Failed(failure) = &open.state {
+            let failure = failure.clone();
+            let (refusal, meter) = open.fail(&failure).await;
+            self.stage = Stage::BrokeOff(meter);
+            return Some(Part::Failed(refusal));
+        }
+        let (closing, room) = open.end().await;
+        self.stage = Stage::Ended { _room: room };
+        match closing {
+            Ok(Closing { pieces: [last], .. }) => (!last.is_empty()).then_some(Part::Bytes(last)),
+            Err(refusal) => Some(Part::Failed(refusal)),
+        }
+    }
+}
+
+impl Stage {
+    const ENDED: Self = Self::Ended { _room: None };
+
+    /// Something was handed out.
+    fn delivered(&mut self) {
+        if let Self::First(_) = self
+            && let Self::First(open) = std::mem::replace(self, Self::ENDED)
+        {
+            *self = Self::Passing(open);
+        }
+    }
+}
+
+impl OpenStream {
+    /// What the client may have now, if anything.
+    fn take_ready(&mut self) -> Option<Bytes> {
+        let ready = std::mem::take(&mut self.ready);
+        if ready.is_empty() {
+            return None;
+        }
+        if let Some(record) = &mut self.record {
+            record.add(&ready);
+        }
+        Some(ready)
+    }
+
+    /// Reads on. If the future is dropped while it waits, nothing is lost.
     async fn read(&mut self) {
-        let (Some(body), Some(meter)) = (self.body.as_mut(), self.meter.as_mut()) else { return };
+        let (meter, body) = (&mut self.meter, &mut self.body);
         let (idle, event) = if meter.is_done() { (AFTER_DONE, AFTER_DONE) } else { (body.idle(), body.event()) };
         let deadline = self.silence.deadline(idle, event, Instant::now());
-        // Set back at once: if the future is dropped while it waits, the state must still be there.
-        self.state = Some(State::More);
-        self.state = Some(match body.next(deadline).await {
+        self.state = match body.next(deadline).await {
             Ok(Some(bytes)) => {
                 let pushed = meter.push(bytes);
                 self.silence.broken(pushed.data_events > 0, Instant::now());
-                self.first = pushed.forward;
-                self.hold_room(&pushed.state);
+                self.ready = pushed.forward;
                 pushed.state
             }
             Ok(None) => meter.end_of_input(),
             Err(_) if meter.is_done() => meter.end_of_input(),
             Err(e) => {
-                self.first = Bytes::new();
-                self.broke_off(&e.to_string());
-                return;
+                tracing::warn!(why = e.to_string(), "a stream broke off");
+                State::Failed(Failure::Truncated)
             }
-        });
+        };
+        self.hold_room();
     }
 
     /// What is held back for the charge is counted where it is long. Where there is no room for it, it goes out before
     /// the rest, as what is beyond any bound does; but never the last of an answer.
-    fn hold_room(&mut self, state: &State) {
-        let (Some(bill), Some(meter)) = (&self.bill, &mut self.meter) else { return };
-        if meter.held_bytes() <= SMALL_END || *state != State::More || meter.is_done() {
+    fn hold_room(&mut self) {
+        let (bill, meter) = (&self.bill, &mut self.meter);
+        if meter.held_bytes() <= SMALL_END || self.state != State::More || meter.is_done() {
             return;
         }
         let share = || bill.relay.answers.share(bill.account, true).permit();
         let room = self.room.get_or_insert_with(share);
         if room.grow(meter.held_bytes().saturating_sub(room.bytes())).is_err() {
-            self.first = [&*self.first, &*meter.release_held()].concat().into();
+            self.ready = [&*self.ready, &*meter.release_held()].concat().into();
         }
     }
 
-    fn broke_off(&mut self, why: &str) {
-        tracing::warn!(why, "a stream broke off");
-        self.state = Some(State::Failed(Failure::Truncated));
-    }
-
-    /// Settles, then hands out what was held back.
-    async fn end(&mut self) -> Option<Part> {
-        self.body = None;
-        let (mut bill, mut meter) = (self.bill.take()?, self.meter.take()?);
-        let judged = meter.judged();
-        let (bill, meter, metered) = if judged.believed.is_whole() {
-            let metered = bill.meter(judged, || 0);
-            if let Some(turn) = bill.recount_turn() {
-                let mut output = meter.take_output();
-                bill.recount(turn, judged.believed, move || output.count());
-            }
-            (bill, meter, metered)
-        } else {
-            // Somebody has to count, and not on this thread. If the client leaves meanwhile, it is settled
-            // all the same.
-            let mut ended = Unsettled { bill: Some(bill), meter: Some(meter), outcome: Outcome::Completed };
-            let count = move || {
-                let metered = ended.count();
-                (ended.bill.take(), ended.meter.take(), metered)
-            };
-            let (bill, meter, metered) = tokio::task::spawn_blocking(count).await.ok()?;
-            (bill?, meter?, metered?)
-        };
-        match bill.settle(metered, Outcome::Completed).await {
-            Ok(settled) => {
-                let receipt = Receipt { usage: metered.usage, cost: settled.charged, metered_by: metered.metered_by };
-                let last = meter.last_bytes(&receipt);
-                if let Some(record) = self.record.take() {
-                    record.finish(&last, settled);
-                }
-                (!last.is_empty()).then_some(Part::Bytes(last))
-            }
-            Err(e) => Some(Part::Failed(e.into())),
-        }
+    /// Settles; what was held back is then for the client. The provider's work is done: its connection and its place
+    /// are free before that.
+    async fn end(self: Box<Self>) -> (Result<Closing<[Bytes; 1]>, Refusal>, Option<BytePermit>) {
+        let Self { bill, meter, body, slot, room, record, .. } = *self;
+        drop((body, slot));
+        (settle(bill, meter, record).await, room)
     }
 
     /// The provider failed in the middle: nothing is charged, and the row says so.
-    async fn fail(&mut self, failure: &Failure) -> Option<Part> {
-        self.body = None;
+    async fn fail(self: Box<Self>, failure: &Failure) -> (Refusal, Box<StreamMeter>) {
+        let Self { bill, meter, body, slot, .. } = *self;
+        drop(body);
         let why = failure.to_string();
-        if let Some(slot) = self.slot.take() {
-            // It did answer: where it is gone altogether, the next one finds nobody.
-            let print = self.bill.as_ref().map_or(0, |bill| failed::print(&bill.request, bill.account));
-            slot.failed(&why, Sign::Failed, print, Instant::now());
-        }
-        let bill = self.bill.take()?;
+        // It did answer: where it is gone altogether, the next one finds nobody.
+        slot.failed(&why, Sign::Failed, failed::print(&bill.request, bill.account), Instant::now());
+        drop(slot);
         tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
             let key = bill.offer.provider.api_key.as_ref().and_then(bill.relay.resolve_key);
@@ -204,53 +244,28 @@ impl StreamAnswer {
             failed::error_says(Some(fit_to_show(&text)), &bill.offer.upstream_model, &bill.offered.price.model)
         });
         let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
-        Some(Part::Failed(match settled {
-            Ok(_) => Refusal::ProviderFailed(says),
-            Err(e) => e.into(),
-        }))
+        (settled.map_or_else(Refusal::from, |_| Refusal::ProviderFailed(says)), meter)
     }
 }
 
 impl Drop for StreamAnswer {
     fn drop(&mut self) {
-        let (Some(bill), Some(meter)) = (self.bill.take(), self.meter.take()) else { return };
-        if !self.delivered {
-            tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
-            return;
-        }
-        let left = Unsettled { bill: Some(bill), meter: Some(meter), outcome: Outcome::ClientDisconnected };
+        let open = match std::mem::replace(&mut self.stage, Stage::ENDED) {
+            Stage::First(open) => {
+                let bill = &open.bill;
+                tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
+                return;
+            }
+            Stage::Passing(open) => open,
+            Stage::BrokeOff(_) | Stage::Ended { .. } => return,
+        };
+        let OpenStream { bill, meter, .. } = *open;
+        let left = Unsettled::new(bill, meter, Outcome::ClientDisconnected);
         // Counting takes its time (the tokenizer's first use half a second), and the provider is stopped by
         // the task of its connection, on this thread: so it is counted on another one.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || drop(left))),
             Err(_) => drop(left),
-        }
-    }
-}
-
-/// A request that has had its output and must be settled. It is when it is dropped, so that a thread pool
-/// which shuts down before its turn comes settles it too.
-struct Unsettled {
-    bill: Option<Bill>,
-    meter: Option<Box<StreamMeter>>,
-    outcome: Outcome,
-}
-
-impl Unsettled {
-    /// What is billed; counts what nobody reported.
-    fn count(&mut self) -> Option<Metered> {
-        let (bill, meter) = (self.bill.as_mut()?, self.meter.as_mut()?);
-        let judged = meter.judged();
-        Some(bill.meter(judged, || meter.estimate_completion()))
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        if let Some(metered) = self.count()
-            && let Some(bill) = self.bill.take()
-        {
-            bill.settle_later(metered, self.outcome);
         }
     }
 }

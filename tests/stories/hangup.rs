@@ -124,6 +124,23 @@ fn a_hang_up_after_the_end_changes_nothing() {
 }
 
 #[test]
+fn a_client_that_leaves_while_its_answer_is_counted_pays_for_it() {
+    for (how, leave) in WAYS {
+        // No usage: the tokenizer counts, and its first use takes a while.
+        let world = World::new(|_| Stream::new(9).answer());
+        let mut conn = world.open(&stream_body(true));
+        conn.read_until("word9");
+        std::thread::sleep(Duration::from_millis(50));
+        leave(conn);
+        let row = world.wait_rows(1)[0].clone();
+        world.wait_released();
+        assert_eq!(row["metered_by"], "estimate", "{how}");
+        assert!((9..=36).contains(&micro(&row, "completion_tokens")), "{how}: {row}");
+        assert_eq!(world.balance(), 5_000_000 - micro(&row, "charged_micro_usd"), "{how}");
+    }
+}
+
+#[test]
 fn a_client_that_stops_in_the_middle_of_its_body_is_nobody() {
     let world = World::new(honest(10, 5));
     let body = chat_body().to_string();

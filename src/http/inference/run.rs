@@ -256,7 +256,7 @@ enum Progress {
     /// No provider has begun to answer yet.
     Waiting(Story, Late),
     /// It passes.
-    Begun(Box<StreamAnswer>),
+    Begun(StreamAnswer),
 }
 
 /// What a request whose head is out already needs for its line in the log.
