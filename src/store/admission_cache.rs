@@ -17,7 +17,7 @@ use super::keys::{self, KeyRow};
 use super::prices::{self, PriceRow};
 use super::providers::{self, Offer};
 use super::sqlite::commit_clock::{Index, State};
-use super::sqlite::open::in_snapshot;
+use super::sqlite::snapshot::in_snapshot;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::request::Endpoint;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::open::open_writable;
-use super::writer::fail_stop_if_unknown;
+use super::unknown_commit::fail_stop_if_unknown;
 use crate::store::{Store, StoreError};
 
 /// A log that grew by so much is copied into the database: pages of 4 KiB. While a checkpoint syncs, commits take

@@ -1,8 +1,11 @@
 //! All that is SQLite's: the file and its connections, the writer, checkpoints, the commit clock, backup, the schema.
 
 pub mod open;
+pub mod snapshot;
 pub mod commit_clock;
 pub mod schema;
 pub mod writer;
+mod unknown_commit;
+mod ballast;
 mod checkpoint;
 pub mod backup;

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 
 use super::schema;
+use super::snapshot::in_snapshot;
 use crate::store::StoreError;
 use crate::store::admission_cache::{Memory, Reader};
 
@@ -146,35 +147,11 @@ impl Store {
     }
 }
 
-pub(in crate::store) fn in_snapshot<T>(
-    conn: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    // Prepared once a connection: parsing these two took longer than the read between them.
-    conn.prepare_cached("BEGIN")?.execute([])?;
-    let snapshot = EndSnapshot(conn);
-    let result = read(conn);
-    drop(snapshot);
-    result
-}
-
 /// What a reading connection is told once.
 fn prepare_reader(conn: &mut Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024;")
-}
-
-/// Ends a read's snapshot, also when the read panics: a connection goes back to the pool as it came.
-struct EndSnapshot<'a>(&'a Connection);
-
-impl Drop for EndSnapshot<'_> {
-    fn drop(&mut self) {
-        let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-        if let Err(e) = ended {
-            tracing::warn!(error = %e, "ending a read");
-        }
-    }
 }
 
 /// A connection that can write: WAL, a sync at every commit, foreign keys.

@@ -4,27 +4,22 @@
 //! has a savepoint, so that one that fails takes nothing of the others with it. Jobs are answered
 //! only after the commit: what a caller hears of is in the database.
 
-use std::cell::Cell;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use super::checkpoint::Checkpointer;
 use super::open::open_writable;
+use super::unknown_commit::fail_stop_if_unknown;
 use crate::store::{Store, StoreError};
 
 /// The most jobs in one commit: more would make the first of them wait without saving a sync.
 const BATCH: usize = 256;
-/// Freed when the disk is full, so that what is in flight still settles.
-const BALLAST_BYTES: u64 = 4 << 20;
-/// While the disk is full.
-const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// A handle to the writer thread. Cheap to clone; the thread ends when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -243,20 +238,6 @@ fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<bool, StoreError
     Ok(true)
 }
 
-/// An I/O error at COMMIT or at a checkpoint means *unknown*: the rows may be there after a restart. Answering either way
-/// could lose or repeat money, so nobody is answered and the process ends; the restart reads the truth.
-pub(super) fn fail_stop_if_unknown(e: &rusqlite::Error) {
-    if matches!(e.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) {
-        return;
-    }
-    tracing::error!(error = %e, "whether the disk has what it was given is unknown: stopping");
-    // The log is written by a thread of its own; its last words matter most.
-    std::thread::sleep(Duration::from_millis(200));
-    std::process::exit(EXIT_UNKNOWN_COMMIT);
-}
-
-/// `EX_IOERR` of sysexits.h.
-const EXIT_UNKNOWN_COMMIT: i32 = 74;
 /// `EX_SOFTWARE` of sysexits.h.
 const EXIT_PANIC: i32 = 70;
 
@@ -268,56 +249,6 @@ impl Drop for StopOnPanic {
         if std::thread::panicking() {
             std::process::exit(EXIT_PANIC);
         }
-    }
-}
-
-/// A file of nothing that is given up when the disk is full.
-struct Ballast {
-    path: PathBuf,
-    disk_full: Arc<AtomicBool>,
-    /// When it was last freed, or room for it last looked for.
-    looked: Cell<Instant>,
-}
-
-impl Ballast {
-    fn new(dir: &Path, disk_full: Arc<AtomicBool>) -> Self {
-        Self { path: dir.join("ballast"), disk_full, looked: Cell::new(Instant::now()) }
-    }
-
-    fn is_due(&self) -> bool {
-        self.looked.get().elapsed() >= LOOK_FOR_ROOM_EVERY
-    }
-
-    fn is_spent(&self) -> bool {
-        self.disk_full.load(Ordering::Relaxed)
-    }
-
-    fn free(&self) {
-        self.looked.set(Instant::now());
-        self.disk_full.store(true, Ordering::Relaxed);
-        if std::fs::remove_file(&self.path).is_ok() {
-            tracing::warn!("the disk is full: freed the ballast; new work is refused until there is room");
-        }
-    }
-
-    /// Writes the ballast if there is room for it: then the disk is not full.
-    fn fill(&self) {
-        self.looked.set(Instant::now());
-        let whole = std::fs::metadata(&self.path).is_ok_and(|m| m.len() == BALLAST_BYTES);
-        let wrote = whole || self.write().is_ok();
-        if wrote && self.disk_full.swap(false, Ordering::Relaxed) {
-            tracing::warn!("there is room on the disk again");
-        }
-        if !wrote {
-            drop(std::fs::remove_file(&self.path));
-            self.disk_full.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn write(&self) -> std::io::Result<()> {
-        let file = std::fs::File::create(&self.path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES)?;
-        file.sync_all()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::mpsc;
 
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::store::sqlite::ballast::BALLAST_BYTES;
 
 struct World {
     store: Store,
