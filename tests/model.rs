@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use books::{Bill, Model};
+use coordinator::domain::charge::Charge;
 use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId, WithdrawalId};
 use coordinator::domain::keys::{KeyId, Scopes};
 use coordinator::domain::money::MicroUsd;
@@ -22,7 +23,7 @@ use coordinator::domain::time::Timestamp;
 use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
 use coordinator::store::idempotency::{self, Answer};
 use coordinator::store::providers::NewProvider;
-use coordinator::store::usage::{self as rows, Settlement};
+use coordinator::store::usage as rows;
 use coordinator::store::withdrawals::{self, Decision, Wanted};
 use coordinator::store::{Store, StoreError, Writer, accounts, audit, keys, ledger, providers, refund};
 
@@ -89,7 +90,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
     let count = |n: i64| u64::try_from(n).unwrap_or_default();
     let cost = if bill.failed { 0 } else { (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000 };
     let provider = providers::find(conn, &format!("of-{}", bill.provider))?;
-    let settlement = Settlement {
+    let charge = Charge {
         request_id: RequestId::generate(now()),
         account_id: AccountId::from_i64(bill.payer),
         key_id: KeyId::from_i64(bill.key),
@@ -99,6 +100,7 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         price_id: PriceId::from_i64(2),
         model: "qwen3.5-27b-claude-opus-8bit".into(),
         endpoint: Endpoint::ChatCompletions,
+        fee: FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default(),
         usage: Usage { prompt_tokens: count(bill.prompt), completion_tokens: count(bill.output), ..Usage::default() },
         cost: MicroUsd::new(cost),
         outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
@@ -107,9 +109,8 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
         idempotency: None,
         now: now(),
     };
-    let fee = FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default();
-    let settled = rows::settle(conn, &settlement, MicroUsd::new(bill.held), fee)?;
-    let stored = accounts::balance(conn, settlement.account_id)?.total;
+    let settled = rows::settle(conn, &charge, MicroUsd::new(bill.held))?;
+    let stored = accounts::balance(conn, charge.account_id)?.total;
     // What the client is told is what is there.
     if settled.balance == stored { Ok(()) } else { Err(StoreError::Invalid(format!("told {settled:?} of {stored}"))) }
 }

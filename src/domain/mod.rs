@@ -4,6 +4,7 @@ pub mod money;
 pub mod usage;
 pub mod price;
 pub mod settle;
+pub mod charge;
 pub mod base32;
 pub mod time;
 pub mod ids;

@@ -8,30 +8,24 @@ use tokio::sync::oneshot;
 
 use super::Relay;
 use super::admit::Payer;
+use super::capped::Capped;
 use super::corrections::Report;
 use super::counting;
 use super::holds::OpenHold;
 use super::replay::Claim;
-use crate::domain::ids::{AccountId, RequestId};
-use crate::domain::keys::KeyId;
-use crate::domain::money::MicroUsd;
-use crate::domain::request::Endpoint;
+use crate::domain::charge::Charge;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::store::providers::Offer;
-use crate::store::usage::{self, Settled, Settlement};
-use crate::store::{Offered, StoreError};
+use crate::store::usage::Settled;
+use crate::store::{AtDebit, ChargeHold, Offered, StoreError};
 
 /// What is known of a request that a provider has begun to answer.
 #[derive(Debug)]
 pub struct Bill {
     pub(super) relay: Arc<Relay>,
-    pub(super) request_id: RequestId,
-    pub(super) account: AccountId,
-    pub(super) key_id: KeyId,
-    /// The key has a spend limit.
-    pub(super) key_is_limited: bool,
-    pub(super) endpoint: Endpoint,
+    /// What was used is filled in at the end.
+    pub(super) charge: Charge,
     /// The client's body, for counting the prompt if nobody else does.
     pub(super) request: Bytes,
     pub(super) offered: Arc<Offered>,
@@ -62,12 +56,15 @@ impl Bill {
     /// was something is flagged.
     pub(super) fn meter(&mut self, judged: Judged, count_completion: impl FnOnce() -> u64) -> Metered {
         let count_prompt = || {
-            let count = counting::prompt_tokens(self.endpoint, &self.request, u64::MAX);
+            let count = counting::prompt_tokens(self.charge.endpoint, &self.request, u64::MAX);
             self.relay.corrections.of_server(&self.offer, count)
         };
         let count_completion = || {
-            let echoed =
-                if self.echoes { counting::prompt_tokens(self.endpoint, &self.request, u64::MAX).tokens } else { 0 };
+            let echoed = if self.echoes {
+                counting::prompt_tokens(self.charge.endpoint, &self.request, u64::MAX).tokens
+            } else {
+                0
+            };
             count_completion().saturating_sub(echoed)
         };
         let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
@@ -82,10 +79,10 @@ impl Bill {
     fn covered(&mut self, usage: Usage) -> Usage {
         let price = &self.offered.price.price;
         // A key may have got its limit since.
-        let key_is_limited = self.key_is_limited || self.relay.capped.contains(self.key_id);
-        let payer = Payer { account: self.account, key: self.key_id, key_is_limited };
+        let key_is_limited = self.charge.key_is_limited || self.relay.capped.contains(self.charge.key_id);
+        let payer = Payer { account: self.charge.account_id, key: self.charge.key_id, key_is_limited };
         if let Err(e) = self.relay.cover(&mut self.hold, payer, price.cost(usage)) {
-            tracing::warn!(request_id = %self.request_id, error = %e, "a hold could not grow");
+            tracing::warn!(request_id = %self.charge.request_id, error = %e, "a hold could not grow");
         }
         price.within(usage, self.hold.amount())
     }
@@ -101,7 +98,7 @@ impl Bill {
         if let Some(prompt_tokens) = reported.prompt_tokens
             && !flagged
         {
-            let report = Report { endpoint: self.endpoint, body: &self.request, prompt_tokens };
+            let report = Report { endpoint: self.charge.endpoint, body: &self.request, prompt_tokens };
             self.relay.corrections.learn(&self.offered.price, &self.offer, report, Instant::now());
         }
     }
@@ -114,121 +111,83 @@ impl Bill {
 
     /// Settles, and returns when it is durable. If the caller stops waiting, it is settled all the same.
     pub(super) async fn settle(self, metered: Metered, outcome: Outcome) -> Result<Settled, StoreError> {
-        let relay = Arc::clone(&self.relay);
-        let (job, line) = self.into_job(metered, outcome);
-        // As `Writer::write`, but timed to when it is durable, not to when this task has its turn again.
+        // Timed to when it is durable, not to when this task has its turn again.
         let (answer, answered) = oneshot::channel();
-        let began = Instant::now();
-        relay.writer.submit(job, move |settled| drop(answer.send((settled, began.elapsed()))));
-        let (settled, took) = answered.await.unwrap_or((Err(StoreError::Closed), Duration::ZERO));
-        line.log(&settled, took);
+        self.send(metered, outcome, |charge, line, settled, took| {
+            drop(answer.send((charge, line, settled, took)));
+        });
+        let Ok((charge, line, settled, took)) = answered.await else { return Err(StoreError::Closed) };
+        line.log(&charge, &settled, took);
         settled
     }
 
     /// Settles without waiting: for a client that is gone.
     pub(super) fn settle_later(self, metered: Metered, outcome: Outcome) {
-        let relay = Arc::clone(&self.relay);
-        let (job, line) = self.into_job(metered, outcome);
-        let began = Instant::now();
-        relay.writer.submit(job, move |settled| line.log(&settled, began.elapsed()));
+        self.send(metered, outcome, |charge, line, settled, took| line.log(&charge, &settled, took));
     }
 
-    fn into_job(
+    /// Queues the charge; `then` hears what came of it, and how long it took.
+    fn send(
         self,
         metered: Metered,
         outcome: Outcome,
-    ) -> (impl FnMut(&crate::store::Connection) -> Result<Settled, StoreError> + Send + 'static, Line) {
-        let cost = if outcome == Outcome::ProviderError {
-            MicroUsd::ZERO
-        } else {
-            self.offered.price.price.cost(metered.usage)
-        };
-        let line = Line {
-            request_id: self.request_id,
-            account: self.account,
-            key_id: self.key_id,
-            offered: Arc::clone(&self.offered),
-            offer: Arc::clone(&self.offer),
-            endpoint: self.endpoint,
-            streamed: self.streamed,
-            outcome,
-            metered,
-            times: self.times,
-        };
-        let mut settlement = Settlement {
-            request_id: self.request_id,
-            account_id: self.account,
-            key_id: self.key_id,
-            key_is_limited: self.key_is_limited,
-            provider_id: self.offer.provider.id,
-            provider_account_id: self.offer.provider.account_id,
-            price_id: self.offered.price.id,
-            model: self.offered.price.model.clone(),
-            endpoint: self.endpoint,
-            usage: metered.usage,
-            cost,
-            outcome,
-            metered_by: metered.metered_by,
-            flagged: metered.flagged,
-            // A request that is not charged may be sent again.
-            idempotency: self
-                .claim
-                .as_ref()
-                .filter(|_| outcome != Outcome::ProviderError)
-                .map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
-            now: Timestamp::now(),
-        };
-        let (fee, capped) = (self.relay.fee, Arc::clone(&self.relay.capped));
-        let (mut hold, claim) = (self.hold, self.claim);
-        let job = move |conn: &crate::store::Connection| {
-            // Both are let go with the job: after its commit.
-            let _until_committed = &claim;
-            settlement.key_is_limited |= capped.contains(settlement.key_id);
-            usage::settle(conn, &settlement, hold.settling(), fee)
-        };
-        (job, line)
+        then: impl FnOnce(Charge, Line, Result<Settled, StoreError>, Duration) + Send + 'static,
+    ) {
+        let cost = self.offered.price.price.cost(metered.usage);
+        let charge = self.charge.ended(metered, cost, outcome, Timestamp::now());
+        let line = Line { offer: self.offer, streamed: self.streamed, times: self.times };
+        let hold = UntilDurable { hold: self.hold, capped: Arc::clone(&self.relay.capped), _claim: self.claim };
+        let began = Instant::now();
+        self.relay.writer.settle(charge, hold, move |charge, settled| then(charge, line, settled, began.elapsed()));
     }
 }
 
-/// The log line of a metered request.
+/// What is let go once the charge is durable: the request's money, and the client's idempotency key.
+#[derive(Debug)]
+struct UntilDurable {
+    hold: OpenHold,
+    capped: Arc<Capped>,
+    _claim: Option<Arc<Claim>>,
+}
+
+impl ChargeHold for UntilDurable {
+    fn debit(&mut self, charge: &Charge) -> AtDebit {
+        AtDebit { held_by_others: self.hold.settling(), key_is_limited: self.capped.contains(charge.key_id) }
+    }
+}
+
+/// What the log line of a metered request says beside its charge.
 #[derive(Debug)]
 struct Line {
-    request_id: RequestId,
-    account: AccountId,
-    key_id: KeyId,
-    offered: Arc<Offered>,
     offer: Arc<Offer>,
-    endpoint: Endpoint,
     streamed: bool,
-    outcome: Outcome,
-    metered: Metered,
     times: Times,
 }
 
 impl Line {
     /// `took`: from the end of the answer until its settlement was durable.
-    fn log(&self, settled: &Result<Settled, StoreError>, took: Duration) {
+    fn log(&self, charge: &Charge, settled: &Result<Settled, StoreError>, took: Duration) {
         let times = &self.times;
         let (cost, outcome) = match settled {
-            Ok(settled) => (settled.charged.micro(), self.outcome.as_str()),
+            Ok(settled) => (settled.charged.micro(), charge.outcome.as_str()),
             Err(e) => {
-                tracing::error!(request_id = %self.request_id, error = %e, "a request could not be settled");
+                tracing::error!(request_id = %charge.request_id, error = %e, "a request could not be settled");
                 (0, "unsettled")
             }
         };
         tracing::info!(
-            request_id = %self.request_id,
-            account = %self.account,
-            key_id = %self.key_id,
-            model = self.offered.price.model,
+            request_id = %charge.request_id,
+            account = %charge.account_id,
+            key_id = %charge.key_id,
+            model = charge.model,
             provider = self.offer.provider.name,
-            endpoint = self.endpoint.path(),
+            endpoint = charge.endpoint.path(),
             status = 200,
             stream = self.streamed,
-            prompt_tokens = self.metered.usage.prompt_tokens,
-            cached_tokens = self.metered.usage.cached_tokens,
-            completion_tokens = self.metered.usage.completion_tokens,
-            metered_by = self.metered.metered_by.as_str(),
+            prompt_tokens = charge.usage.prompt_tokens,
+            cached_tokens = charge.usage.cached_tokens,
+            completion_tokens = charge.usage.completion_tokens,
+            metered_by = charge.metered_by.as_str(),
             cost_micro_usd = cost,
             outcome,
             queue_ms = millis(times.sent.duration_since(times.began)),

@@ -28,13 +28,14 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::domain::byte_budget::ByteBudget;
+use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::Usage;
+use crate::domain::usage::{Outcome, Usage};
 use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
@@ -272,13 +273,30 @@ impl Relay {
         request: &InferenceRequest<'_>,
         claim: Option<Arc<Claim>>,
     ) -> (Bill, Begun, crate::upstream::Slot) {
-        let bill = Bill {
-            relay: Arc::clone(self),
+        let (price, provider) = (&admitted.offered.price, &sent.offer.provider);
+        let nothing = Bill::nothing();
+        let charge = Charge {
             request_id: asked.request_id,
-            account: caller.account,
+            account_id: caller.account,
             key_id: caller.key.id,
             key_is_limited: caller.key.limits.spend.is_some(),
+            provider_id: provider.id,
+            provider_account_id: provider.account_id,
+            price_id: price.id,
+            model: price.model.clone(),
             endpoint: asked.endpoint,
+            fee: self.fee,
+            usage: nothing.usage,
+            cost: MicroUsd::ZERO,
+            outcome: Outcome::Completed,
+            metered_by: nothing.metered_by,
+            flagged: nothing.flagged,
+            idempotency: claim.as_ref().map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
+            now: Timestamp::now(),
+        };
+        let bill = Bill {
+            relay: Arc::clone(self),
+            charge,
             request: asked.body.clone(),
             offered: admitted.offered,
             offer: sent.offer,

@@ -106,7 +106,7 @@ impl StreamAnswer {
     pub(super) fn new(bill: Bill, start: StreamStart, slot: Slot, record: Option<Record>) -> Self {
         let StreamStart { first: ready, state, mut meter, body } = start;
         meter.bound_output(bill.longest_output());
-        let endpoint = bill.endpoint;
+        let endpoint = bill.charge.endpoint;
         let silence = Silence::default();
         let open = OpenStream { bill, meter, ready, state, body, silence, slot, room: None, record };
         Self { endpoint, stage: Stage::First(Box::new(open)) }
@@ -214,7 +214,7 @@ impl OpenStream {
         if meter.held_bytes() <= SMALL_END || self.state != State::More || meter.is_done() {
             return;
         }
-        let share = || bill.relay.answers.share(bill.account, true).permit();
+        let share = || bill.relay.answers.share(bill.charge.account_id, true).permit();
         let room = self.room.get_or_insert_with(share);
         if room.grow(meter.held_bytes().saturating_sub(room.bytes())).is_err() {
             self.ready = [&*self.ready, &*meter.release_held()].concat().into();
@@ -235,9 +235,9 @@ impl OpenStream {
         drop(body);
         let why = failure.to_string();
         // It did answer: where it is gone altogether, the next one finds nobody.
-        slot.failed(&why, Sign::Failed, failed::print(&bill.request, bill.account), Instant::now());
+        slot.failed(&why, Sign::Failed, failed::print(&bill.request, bill.charge.account_id), Instant::now());
         drop(slot);
-        tracing::warn!(request_id = %bill.request_id, provider = bill.offer.provider.name, why, "a stream failed");
+        tracing::warn!(request_id = %bill.charge.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
             let key = bill.offer.provider.api_key.as_ref().and_then(bill.relay.resolve_key);
             let text = without_key(text, key.as_ref().map(Secret::expose));
@@ -253,7 +253,7 @@ impl Drop for StreamAnswer {
         let open = match std::mem::replace(&mut self.stage, Stage::ENDED) {
             Stage::First(open) => {
                 let bill = &open.bill;
-                tracing::info!(request_id = %bill.request_id, account = %bill.account, outcome = "client_gone", "request");
+                tracing::info!(request_id = %bill.charge.request_id, account = %bill.charge.account_id, outcome = "client_gone", "request");
                 return;
             }
             Stage::Passing(open) => open,

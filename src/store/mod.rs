@@ -18,6 +18,7 @@ pub use reports::{earnings, overview, stats, summary, usage_totals};
 /// What a read or a write runs on; named so that other rooms need not name the SQL library.
 pub use rusqlite::Connection;
 pub use sqlite::backup;
+pub use sqlite::job::{AtDebit, ChargeHold};
 pub use sqlite::open::{Lock, Store};
 pub use sqlite::writer::Writer;
 pub use tables::{

@@ -4,6 +4,7 @@ pub mod open;
 pub mod snapshot;
 pub mod commit_clock;
 pub mod schema;
+pub mod job;
 pub mod writer;
 mod unknown_commit;
 mod ballast;

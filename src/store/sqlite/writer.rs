@@ -1,7 +1,7 @@
 //! The one writer: takes a job, then all that wait, and commits them together.
 //!
-//! A commit costs one fsync (0.2 to 8 ms), whatever is in it; a job alone would pay it alone. Each job
-//! has a savepoint, so that one that fails takes nothing of the others with it. Jobs are answered
+//! A commit costs one fsync (0.2 to 8 ms), whatever is in it; a job alone would pay it alone. If a job fails,
+//! all run again with a savepoint each, so that it takes nothing of the others with it. Jobs are answered
 //! only after the commit: what a caller hears of is in the database.
 
 use std::sync::Arc;
@@ -14,8 +14,11 @@ use tokio::sync::oneshot;
 
 use super::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use super::checkpoint::Checkpointer;
+use super::job::{ChargeHold, Charging, Job, Writing};
 use super::open::open_writable;
 use super::unknown_commit::fail_stop_if_unknown;
+use crate::domain::charge::Charge;
+use crate::store::tables::usage::Settled;
 use crate::store::{Store, StoreError};
 
 /// The most jobs in one commit: more would make the first of them wait without saving a sync.
@@ -24,7 +27,7 @@ const BATCH: usize = 256;
 /// A handle to the writer thread. Cheap to clone; the thread ends when the last one is dropped.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    jobs: Sender<Box<dyn Job>>,
+    jobs: Sender<Job>,
     disk_full: Arc<AtomicBool>,
 }
 
@@ -71,7 +74,21 @@ impl Writer {
         write: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        let job = Box::new(Typed { write, result: None, then });
+        self.send(Job::Write(Box::new(Writing::new(write, then))));
+    }
+
+    /// Queues a charge; `then` has it back on the writer thread, with what came of it, once that is durable. `hold`
+    /// is asked as the debit runs, and dropped before `then` is called.
+    pub fn settle(
+        &self,
+        charge: Charge,
+        hold: impl ChargeHold,
+        then: impl FnOnce(Charge, Result<Settled, StoreError>) + Send + 'static,
+    ) {
+        self.send(Job::Charge(Box::new(Charging::new(charge, hold, then))));
+    }
+
+    fn send(&self, job: Job) {
         if let Err(mpsc::SendError(job)) = self.jobs.send(job) {
             job.answer(Some(StoreError::Closed));
         }
@@ -83,51 +100,9 @@ impl Writer {
     }
 }
 
-/// A write with its result type hidden.
-trait Job: Send {
-    /// Runs it in its savepoint. `Ok(false)`: it failed by itself and is rolled back alone.
-    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError>;
-    /// Tells the caller; `failed` overrides what the job itself found.
-    fn answer(self: Box<Self>, failed: Option<StoreError>);
-}
-
-struct Typed<W, T, A> {
-    write: W,
-    result: Option<Result<T, StoreError>>,
-    then: A,
-}
-
-impl<T, W, A> Job for Typed<W, T, A>
-where
-    T: Send,
-    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
-    A: FnOnce(Result<T, StoreError>) + Send,
-{
-    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
-        let result = (self.write)(conn);
-        if matches!(result, Err(StoreError::Full)) {
-            return Err(StoreError::Full);
-        }
-        let keep = result.is_ok();
-        self.result = Some(result);
-        Ok(keep)
-    }
-
-    fn answer(self: Box<Self>, failed: Option<StoreError>) {
-        let Self { write, result, then } = *self;
-        // What the write holds on to (a request's hold) is let go before its caller hears of it: a client
-        // that asks again at once must find its money available.
-        drop(write);
-        then(match failed {
-            Some(e) => Err(e),
-            None => result.unwrap_or(Err(StoreError::Closed)),
-        });
-    }
-}
-
 struct WriterThread {
     conn: Connection,
-    queue: Receiver<Box<dyn Job>>,
+    queue: Receiver<Job>,
     ballast: Ballast,
     checkpointer: Checkpointer,
 }
@@ -152,7 +127,7 @@ impl WriterThread {
     }
 
     /// The next job; while the disk is full, also looks every second whether there is room again.
-    fn next(&self) -> Option<Box<dyn Job>> {
+    fn next(&self) -> Option<Job> {
         while self.ballast.is_spent() {
             // Also between jobs: writes of admins are let in meanwhile, and might never pause.
             if self.ballast.is_due() {
@@ -169,7 +144,7 @@ impl WriterThread {
     }
 
     /// One transaction for the batch; once more with the ballast freed if the disk is full.
-    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &mut [Job]) -> Result<(), StoreError> {
         match self.try_commit(batch) {
             Err(StoreError::Full) => {
                 self.ballast.free();
@@ -182,8 +157,8 @@ impl WriterThread {
     /// All jobs in one transaction. Nearly always none of them fails; only if one does is everything
     /// rolled back and run again, each in a savepoint of its own, so that it takes nothing of the others
     /// with it. (Savepoints that are not needed cost a tenth of a settlement.)
-    fn try_commit(&self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let in_one = |job: &mut dyn Job| job.run(&self.conn);
+    fn try_commit(&self, batch: &mut [Job]) -> Result<(), StoreError> {
+        let in_one = |job: &mut Job| job.run(&self.conn);
         if self.transaction(batch, in_one)? {
             return Ok(());
         }
@@ -193,13 +168,13 @@ impl WriterThread {
     /// Runs all jobs with `run` and commits, unless one says that it failed: then all is rolled back.
     fn transaction(
         &self,
-        batch: &mut [Box<dyn Job>],
-        run: impl Fn(&mut dyn Job) -> Result<bool, StoreError>,
+        batch: &mut [Job],
+        run: impl Fn(&mut Job) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         self.begin()?;
         let mut all_well = true;
         let ran = batch.iter_mut().try_for_each(|job| {
-            all_well = all_well && run(&mut **job)?;
+            all_well = all_well && run(job)?;
             Ok(())
         });
         let committed = match ran {
@@ -228,7 +203,7 @@ impl WriterThread {
 }
 
 /// Runs a job so that its failure undoes only itself; which is no failure of the transaction.
-fn in_savepoint(conn: &Connection, job: &mut dyn Job) -> Result<bool, StoreError> {
+fn in_savepoint(conn: &Connection, job: &mut Job) -> Result<bool, StoreError> {
     let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]);
     execute("SAVEPOINT job")?;
     if !job.run(conn)? {

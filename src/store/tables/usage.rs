@@ -6,51 +6,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{accounts, csv_text, debts, keys, providers, request_keys};
-use crate::domain::ids::{AccountId, PriceId, ProviderId, RequestId};
+use crate::domain::charge::Charge;
+use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
-use crate::domain::request::Endpoint;
-use crate::domain::settle::{FeeBps, FeeCarry, Split};
+use crate::domain::settle::{FeeCarry, Split};
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{MeteredBy, Outcome, Usage};
+use crate::domain::usage::Outcome;
 use crate::store::StoreError;
-
-/// A metered request, ready to be settled.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    /// The request, and the row's key.
-    pub request_id: RequestId,
-    /// Who pays.
-    pub account_id: AccountId,
-    /// With which key.
-    pub key_id: KeyId,
-    /// The key has a spend limit.
-    pub key_is_limited: bool,
-    /// Who served.
-    pub provider_id: ProviderId,
-    /// Who earns.
-    pub provider_account_id: AccountId,
-    /// The price version captured when the request was admitted.
-    pub price_id: PriceId,
-    /// The public name of the model.
-    pub model: String,
-    /// Where it was sent.
-    pub endpoint: Endpoint,
-    /// The tokens, clamped to the request's bounds.
-    pub usage: Usage,
-    /// What they cost at that price.
-    pub cost: MicroUsd,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Whose count it is.
-    pub metered_by: MeteredBy,
-    /// The provider reported more than the request could have used.
-    pub flagged: bool,
-    /// The hashes of the client's idempotency key and of its request: with them it is charged once.
-    pub idempotency: Option<([u8; 32], [u8; 32])>,
-    /// When it ended.
-    pub now: Timestamp,
-}
 
 /// What a settlement took, and what it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +31,8 @@ pub struct Settled {
 ///
 /// # Errors
 /// SQLite fails, or an account is gone; then nothing is written.
-pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: FeeBps) -> Result<Settled, StoreError> {
+pub fn settle(conn: &Connection, s: &Charge, held_by_others: MicroUsd) -> Result<Settled, StoreError> {
+    let fee = s.fee;
     let payer = accounts::balance(conn, s.account_id)?;
     let carried = if fee.is_zero() { FeeCarry::default() } else { accounts::fee_carry(conn, s.provider_account_id)? };
     let split = Split::of(s.cost, payer.total, held_by_others, fee, carried);
@@ -105,7 +69,7 @@ pub fn settle(conn: &Connection, s: &Settlement, held_by_others: MicroUsd, fee: 
 /// integers only.
 fn earn(
     conn: &Connection,
-    s: &Settlement,
+    s: &Charge,
     account: AccountId,
     amount: MicroUsd,
     carry: Option<FeeCarry>,
@@ -137,7 +101,7 @@ fn earn(
     debts::pay_off(conn, account, withdrawable, debts::ACTOR, s.now).map(drop)
 }
 
-fn insert(conn: &Connection, s: &Settlement, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
+fn insert(conn: &Connection, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
     let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
     conn.prepare_cached(
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::charge::Charge;
 use crate::domain::ids::{PriceId, ProviderId, WithdrawalId};
 use crate::domain::keys::{KeyId, Scopes};
 use crate::domain::price::Price;
@@ -11,7 +12,7 @@ use crate::domain::settle::FeeBps;
 use crate::domain::usage::{MeteredBy, Outcome, Usage};
 use crate::store::keys::{Limits, NewKey, Owner};
 use crate::store::providers::NewProvider;
-use crate::store::usage::{Settlement, settle};
+use crate::store::usage::settle;
 use crate::store::withdrawals::Decision;
 use crate::store::{audit, keys, prices, providers, withdrawals};
 
@@ -78,7 +79,7 @@ impl Books {
     /// A request that costs `cost`, paid by the payer or by the provider itself.
     fn charge(&mut self, cost: u32, by_provider: bool, fee: u16) -> Result<RequestId, StoreError> {
         let (account_id, key) = if by_provider { (self.provider, 1) } else { (self.payer, 0) };
-        let settlement = Settlement {
+        let charge = Charge {
             request_id: RequestId::generate(NOW),
             account_id,
             key_id: self.keys[key],
@@ -88,6 +89,7 @@ impl Books {
             price_id: self.price,
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
+            fee: FeeBps::new(fee).unwrap_or_default(),
             usage: Usage { prompt_tokens: u64::from(cost), cached_tokens: 0, completion_tokens: 0, ..Usage::default() },
             cost: micro(i64::from(cost)),
             outcome: Outcome::Completed,
@@ -96,9 +98,9 @@ impl Books {
             idempotency: None,
             now: NOW,
         };
-        settle(&self.conn, &settlement, MicroUsd::ZERO, FeeBps::new(fee).unwrap_or_default())?;
-        self.rows.push(settlement.request_id);
-        Ok(settlement.request_id)
+        settle(&self.conn, &charge, MicroUsd::ZERO)?;
+        self.rows.push(charge.request_id);
+        Ok(charge.request_id)
     }
 
     /// An account asks for what it has earned, up to `most`.

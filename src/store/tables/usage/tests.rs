@@ -1,8 +1,11 @@
 //! Settled rows read back: which of them, in what order, what they say, and as CSV.
 
 use super::*;
+use crate::domain::ids::{PriceId, ProviderId};
 use crate::domain::keys::Scopes;
-use crate::domain::usage::CacheWrites;
+use crate::domain::request::Endpoint;
+use crate::domain::settle::FeeBps;
+use crate::domain::usage::{CacheWrites, MeteredBy, Usage};
 use crate::store::keys::{Limits, NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::{audit, ledger, refund};
@@ -61,8 +64,8 @@ impl Books {
     }
 
     /// A request of Ada's that costs 1,000 micro-dollars.
-    fn request(&self, n: i64) -> Settlement {
-        Settlement {
+    fn request(&self, n: i64) -> Charge {
+        Charge {
             request_id: row(n),
             account_id: self.ada,
             key_id: key(1),
@@ -72,6 +75,7 @@ impl Books {
             price_id: PriceId::from_i64(1),
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
+            fee: FeeBps::new(1_000).unwrap(),
             usage: Usage { prompt_tokens: 30, cached_tokens: 20, completion_tokens: 10, ..Usage::default() },
             cost: MicroUsd::new(1_000),
             outcome: Outcome::Completed,
@@ -83,8 +87,8 @@ impl Books {
     }
 
     /// Settles it with a fee of a tenth.
-    fn settle(&self, settlement: &Settlement) -> Settled {
-        settle(&self.conn, settlement, MicroUsd::ZERO, FeeBps::new(1_000).unwrap()).unwrap()
+    fn settle(&self, charge: &Charge) -> Settled {
+        settle(&self.conn, charge, MicroUsd::ZERO).unwrap()
     }
 }
 
@@ -98,7 +102,7 @@ fn rows_are_filtered_by_each_field_and_paged_newest_first() {
     for (n, (by, model, outcome)) in (1..).zip(settled) {
         let account_id = if by == 3 { books.bob } else { books.ada };
         let (model, now) = (model.to_owned(), second(n));
-        books.settle(&Settlement { account_id, key_id: key(by), model, outcome, now, ..books.request(n) });
+        books.settle(&Charge { account_id, key_id: key(by), model, outcome, now, ..books.request(n) });
     }
     let all = Filter::default();
     let model = |text: &str| Some(text.to_owned());
@@ -135,7 +139,7 @@ fn rows_are_filtered_by_each_field_and_paged_newest_first() {
 fn two_rows() -> Vec<UsageRow> {
     let books = Books::new();
     books.settle(&books.request(1));
-    let dear = Settlement {
+    let dear = Charge {
         key_id: key(2),
         model: "of \"ours\", large".into(),
         endpoint: Endpoint::Embeddings,
@@ -203,7 +207,7 @@ fn the_balance_that_is_told_is_the_one_that_is_left() {
             4 => books.earner,
             _ => accounts::HOUSE,
         };
-        let settled = books.settle(&Settlement { account_id, key_id: key(by), ..books.request(1) });
+        let settled = books.settle(&Charge { account_id, key_id: key(by), ..books.request(1) });
         assert_eq!((settled.charged.micro(), settled.balance.micro()), (1_000, left));
         assert_eq!(accounts::balance(&books.conn, account_id).unwrap().total, settled.balance);
     }
@@ -219,8 +223,8 @@ fn the_fees_of_small_charges_add_up_to_the_fee_of_their_sum() {
     for n in 1..=188 {
         let cost = MicroUsd::new(39);
         let usage = Usage { prompt_tokens: 600, cached_tokens: 0, completion_tokens: 0, ..Usage::default() };
-        let small = Settlement { price_id: PriceId::from_i64(1), usage, cost, ..books.request(n) };
-        settle(&books.conn, &small, MicroUsd::ZERO, fee).unwrap();
+        let small = Charge { price_id: PriceId::from_i64(1), usage, cost, fee, ..books.request(n) };
+        settle(&books.conn, &small, MicroUsd::ZERO).unwrap();
     }
     let charged = 188 * 39;
     assert_eq!(at_first(accounts::HOUSE) - house, charged * 250 / 10_000, "183.3, rounded down once");
@@ -230,7 +234,7 @@ fn the_fees_of_small_charges_add_up_to_the_fee_of_their_sum() {
     let wrong = "SELECT count(*) FROM usage WHERE charged_micro_usd <> earned_micro_usd + fee_micro_usd";
     assert_eq!(books.conn.query_row(wrong, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     // Without a fee nothing is carried away.
-    settle(&books.conn, &books.request(500), MicroUsd::ZERO, FeeBps::default()).unwrap();
+    settle(&books.conn, &Charge { fee: FeeBps::default(), ..books.request(500) }, MicroUsd::ZERO).unwrap();
     assert_eq!(accounts::fee_carry(&books.conn, books.earner).unwrap().parts(), carried);
     assert_eq!(audited(&books), Vec::<String>::new());
 }
@@ -261,7 +265,7 @@ fn what_an_account_pays_to_itself_is_never_withdrawable() {
         let books = Books::new();
         let account_id = if by == 4 { books.earner } else { accounts::HOUSE };
         let provider_account_id = if owner == "house" { accounts::HOUSE } else { books.earner };
-        books.settle(&Settlement { account_id, key_id: key(by), provider_account_id, ..books.request(1) });
+        books.settle(&Charge { account_id, key_id: key(by), provider_account_id, ..books.request(1) });
         let balance = accounts::balance(&books.conn, account_id).unwrap();
         assert_eq!((balance.total.micro(), balance.withdrawable.micro()), (left, 0), "{by} {owner}");
         let earned = accounts::balance(&books.conn, books.earner).unwrap().withdrawable.micro();
@@ -289,7 +293,7 @@ fn the_limit_the_flag_and_the_idempotency_key_are_written_with_the_charge() {
     for asked in [false, true] {
         let books = Books::new();
         let idempotency = asked.then_some((text, body));
-        books.settle(&Settlement { key_is_limited: asked, flagged: asked, idempotency, ..books.request(1) });
+        books.settle(&Charge { key_is_limited: asked, flagged: asked, idempotency, ..books.request(1) });
         let spent = keys::get(&books.conn, key(1)).unwrap().unwrap().spent(NOW).micro();
         let flagged = providers::find(&books.conn, "p").unwrap().flagged;
         assert_eq!((spent, flagged), if asked { (1_000, 1) } else { (0, 0) });

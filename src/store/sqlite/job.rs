@@ -1,0 +1,158 @@
+//! What waits for the writer: charges, which are data, and other writes, which are code.
+
+use rusqlite::Connection;
+
+use crate::domain::charge::Charge;
+use crate::domain::money::MicroUsd;
+use crate::store::StoreError;
+use crate::store::tables::usage::{self, Settled};
+
+/// What is let go when a charge is durable: the money that its request holds, first of all. It is dropped before
+/// the caller hears of the commit: a client that asks again at once must find its money available.
+pub trait ChargeHold: Send + 'static {
+    /// The debit runs now, in the writer's transaction. It may run again: after a full disk, or another job's
+    /// failure.
+    fn debit(&mut self, charge: &Charge) -> AtDebit;
+}
+
+/// What only whoever keeps the holds knows at the moment of a debit.
+#[derive(Debug, Clone, Copy)]
+pub struct AtDebit {
+    /// What the payer's other requests hold: not for this charge to take.
+    pub held_by_others: MicroUsd,
+    /// The key has a spend limit by now.
+    pub key_is_limited: bool,
+}
+
+/// One job of the writer.
+pub enum Job {
+    /// To be settled.
+    Charge(Box<dyn Settle>),
+    /// To be run.
+    Write(Box<dyn Run>),
+}
+
+impl Job {
+    /// Does it in the open transaction. `Ok(false)`: it failed by itself, and is to be rolled back alone.
+    pub fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+        match self {
+            Self::Charge(job) => {
+                let (charge, held_by_others) = job.due();
+                let settled = usage::settle(conn, charge, held_by_others);
+                job.done(settled)
+            }
+            Self::Write(job) => job.run(conn),
+        }
+    }
+
+    /// Tells the caller; `failed` overrides what the job itself found.
+    pub fn answer(self, failed: Option<StoreError>) {
+        match self {
+            Self::Charge(job) => job.answer(failed),
+            Self::Write(job) => job.answer(failed),
+        }
+    }
+}
+
+/// A charge, with its hold and its caller hidden.
+pub trait Settle: Send {
+    /// The debit runs now: of what, and what it must leave.
+    fn due(&mut self) -> (&Charge, MicroUsd);
+    /// What came of it, as [`Job::run`].
+    fn done(&mut self, settled: Result<Settled, StoreError>) -> Result<bool, StoreError>;
+    /// As [`Job::answer`].
+    fn answer(self: Box<Self>, failed: Option<StoreError>);
+}
+
+/// A write, with its result type hidden.
+pub trait Run: Send {
+    /// As [`Job::run`].
+    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError>;
+    /// As [`Job::answer`].
+    fn answer(self: Box<Self>, failed: Option<StoreError>);
+}
+
+/// A charge that waits.
+pub struct Charging<H, A> {
+    charge: Charge,
+    hold: H,
+    result: Option<Result<Settled, StoreError>>,
+    then: A,
+}
+
+impl<H, A> Charging<H, A> {
+    pub const fn new(charge: Charge, hold: H, then: A) -> Self {
+        Self { charge, hold, result: None, then }
+    }
+}
+
+impl<H, A> Settle for Charging<H, A>
+where
+    H: ChargeHold,
+    A: FnOnce(Charge, Result<Settled, StoreError>) + Send,
+{
+    fn due(&mut self) -> (&Charge, MicroUsd) {
+        let now = self.hold.debit(&self.charge);
+        self.charge.key_is_limited |= now.key_is_limited;
+        (&self.charge, now.held_by_others)
+    }
+
+    fn done(&mut self, settled: Result<Settled, StoreError>) -> Result<bool, StoreError> {
+        keep(&mut self.result, settled)
+    }
+
+    fn answer(self: Box<Self>, failed: Option<StoreError>) {
+        let Self { charge, hold, result, then } = *self;
+        drop(hold);
+        then(charge, outcome(result, failed));
+    }
+}
+
+/// A write that waits.
+pub struct Writing<W, T, A> {
+    write: W,
+    result: Option<Result<T, StoreError>>,
+    then: A,
+}
+
+impl<W, T, A> Writing<W, T, A> {
+    pub const fn new(write: W, then: A) -> Self {
+        Self { write, result: None, then }
+    }
+}
+
+impl<W, T, A> Run for Writing<W, T, A>
+where
+    T: Send,
+    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+        let result = (self.write)(conn);
+        keep(&mut self.result, result)
+    }
+
+    fn answer(self: Box<Self>, failed: Option<StoreError>) {
+        let Self { write, result, then } = *self;
+        // What the write holds on to is let go before its caller hears of it, as a charge's hold is.
+        drop(write);
+        then(outcome(result, failed));
+    }
+}
+
+/// Notes what a job found. A full disk is no job's own failure: it stops the batch.
+fn keep<T>(place: &mut Option<Result<T, StoreError>>, result: Result<T, StoreError>) -> Result<bool, StoreError> {
+    if matches!(result, Err(StoreError::Full)) {
+        return Err(StoreError::Full);
+    }
+    let is_well = result.is_ok();
+    *place = Some(result);
+    Ok(is_well)
+}
+
+fn outcome<T>(result: Option<Result<T, StoreError>>, failed: Option<StoreError>) -> Result<T, StoreError> {
+    match failed {
+        Some(e) => Err(e),
+        None => result.unwrap_or(Err(StoreError::Closed)),
+    }
+}
