@@ -10,14 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Output;
 use super::{Failed, demo, logging};
-use crate::auth::{Token, Verifier};
+use crate::auth::{AdminAccess, Token};
 use crate::demo::Imitate;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
-use crate::http::{self, Door, Settings, World};
+use crate::http::{self, AppState, Settings};
 use crate::relay::{self, ASK_TIMEOUTS, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
@@ -128,11 +128,9 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let (writer, writing) = Writer::start(&store)?;
     let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, rooms(&args)?, resolve_key));
     relay.recounts.set_every(args.recount_every);
-    let verifier = Arc::new(Verifier::new(store.clone())?);
-    let door = Arc::new(Door::new(store.clone()));
-    let setup = first_admin_link(&store, &door, address)?;
-    let world = World { relay: Arc::clone(&relay), verifier, door, settings: Arc::new(settings(&args)) };
-    let server = http::start(world, listener)?;
+    let state = AppState::new(Arc::clone(&relay), settings(&args))?;
+    let setup = first_admin_link(&store, &state.admins, address)?;
+    let server = http::start(state, listener)?;
     announce(address, demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
@@ -199,12 +197,12 @@ fn settings(args: &Args) -> Settings {
 }
 
 /// The link that sets up the first admin, once; none if there is an admin.
-fn first_admin_link(store: &Store, door: &Door, address: SocketAddr) -> Result<Option<String>, Failed> {
+fn first_admin_link(store: &Store, admins: &AdminAccess, address: SocketAddr) -> Result<Option<String>, Failed> {
     if store.read(admins::any)? {
         return Ok(None);
     }
     let token = Token::generate().map_err(|e| Failed::Other(e.to_string()))?;
-    door.setup.allow(&token);
+    admins.setup.allow(&token);
     // A browser cannot open "every address".
     let host =
         if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };

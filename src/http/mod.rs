@@ -28,35 +28,36 @@ use actix_web::{App, HttpRequest};
 use crate::domain::request::Endpoint;
 use crate::upstream::Client;
 use account::redeem;
-pub use admin::session::Door;
 use admin::{audit, overview, session};
 use inference::{models, run};
 use public::{reads, stats};
 use shared::resource::resource;
 use shared::socket::Http1Socket;
 use shared::{edge, log, stall, unknown};
-pub use state::{Settings, World};
+pub use state::{AppState, Settings};
 
 /// Starts the server on `listener`; it runs until its handle stops it. Put together by hand, as actix-web's
 /// `HttpServer` does it, for the sake of the socket (`http::shared::socket`).
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn start(world: World, listener: TcpListener) -> std::io::Result<Server> {
-    let settings = std::sync::Arc::clone(&world.settings);
+pub fn start(state: AppState, listener: TcpListener) -> std::io::Result<Server> {
+    let settings = std::sync::Arc::clone(&state.settings);
     let (guesses, stats) = (Data::new(redeem::Guesses::default()), Data::new(stats::Remembered::default()));
+    let overview = Data::new(overview::Remembered::default());
     let address = listener.local_addr()?;
     let builder =
         Server::build().workers(settings.workers).shutdown_timeout(settings.drain.as_secs()).disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("coordinator", listener, move || {
         // One client per worker, made on its thread.
-        let client = Data::new(Client::new(world.settings.timeouts));
+        let client = Data::new(Client::new(state.settings.timeouts));
         let app = App::new()
-            .app_data(Data::new(world.clone()))
+            .app_data(Data::new(state.clone()))
             .app_data(client)
             .app_data(guesses.clone())
             .app_data(stats.clone())
+            .app_data(overview.clone())
             .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))
             .configure(routes);
@@ -119,8 +120,8 @@ fn prepare_connection(stream: &TcpStream, extensions: &mut Extensions, timeout: 
 
 fn routes(app: &mut ServiceConfig) {
     for endpoint in Endpoint::ALL {
-        let run = move |request: HttpRequest, payload: Payload, world: Data<World>, client: Data<Client>| {
-            run::run(endpoint, request, payload, world, client)
+        let run = move |request: HttpRequest, payload: Payload, state: Data<AppState>, client: Data<Client>| {
+            run::run(endpoint, request, payload, state, client)
         };
         app.service(resource(endpoint.path()).route(web::post().to(run)));
     }

@@ -3,21 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Verifier;
-use crate::http::admin::session::Door;
+use crate::auth::{AdminAccess, Verifier};
 use crate::relay::Relay;
+use crate::store::{Store, StoreError, Writer};
 
-/// The server's world: shared by all workers.
+/// What all workers share.
 #[derive(Debug, Clone)]
-pub struct World {
-    /// The story and what it runs on.
+pub struct AppState {
+    /// The story, and what is in flight.
     pub relay: Arc<Relay>,
+    /// For reading.
+    pub store: Store,
+    /// For writing.
+    pub writer: Writer,
     /// Who presents a key.
     pub verifier: Arc<Verifier>,
     /// Who signs in to the admin page.
-    pub door: Arc<Door>,
+    pub admins: Arc<AdminAccess>,
     /// How requests are read and answered.
     pub settings: Arc<Settings>,
+}
+
+impl AppState {
+    /// Around a relay: reads and writes what it reads and writes.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn new(relay: Arc<Relay>, settings: Settings) -> Result<Self, StoreError> {
+        let (store, writer) = (relay.store.clone(), relay.writer.clone());
+        Ok(Self {
+            verifier: Arc::new(Verifier::new(store.clone())?),
+            admins: Arc::new(AdminAccess::new(store.clone())),
+            settings: Arc::new(settings),
+            relay,
+            store,
+            writer,
+        })
+    }
 }
 
 /// The settings of the HTTP side.

@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use actix_web::{App, Error, test};
 use serde_json::Value;
 
-use crate::auth::{Verifier, hash_key};
+use crate::auth::hash_key;
 use crate::demo::{self, Imitate};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
@@ -21,10 +21,10 @@ use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
+use crate::http::AppState;
 use crate::http::Settings;
-use crate::http::World;
 use crate::http::account::redeem;
-use crate::http::admin::session;
+use crate::http::admin::overview;
 use crate::http::public::stats;
 use crate::http::routes;
 use crate::http::shared::edge;
@@ -38,9 +38,9 @@ use crate::upstream::{Client, Timeouts};
 /// A model of the published table: $0.10 in, $0.78 out.
 pub const MODEL: &str = "qwen3.5-27b-claude-opus-8bit";
 
-/// The world of one test, gone with it.
+/// The state of one test, gone with it.
 pub struct Bench {
-    pub world: World,
+    pub state: AppState,
     _dir: tempfile::TempDir,
 }
 
@@ -77,8 +77,7 @@ impl Bench {
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
         let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20) };
-        let relay = Arc::new(Relay::new(store.clone(), writer, FeeBps::default(), rooms, |key| Some(key.clone())));
-        let verifier = Arc::new(Verifier::new(store.clone()).expect("a verifier"));
+        let relay = Arc::new(Relay::new(store, writer, FeeBps::default(), rooms, |key| Some(key.clone())));
         let second = Duration::from_secs(1);
         let settings = Settings {
             body_limit: 1 << 20,
@@ -91,8 +90,7 @@ impl Bench {
             cors_origins: Vec::new(),
             timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60, event: second * 60 },
         };
-        let door = Arc::new(session::Door::new(store));
-        let bench = Self { world: World { relay, verifier, door, settings: Arc::new(settings) }, _dir: dir };
+        let bench = Self { state: AppState::new(relay, settings).expect("a state"), _dir: dir };
         let (address, server) = demo::start(vec![MODEL.into()], Imitate::default(), None).expect("a demo");
         super::spawn(server);
         let lab = bench.account("lab", 0);
@@ -114,7 +112,7 @@ impl Bench {
 
     /// Writes to the database.
     pub fn write<T>(&self, write: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError>) -> T {
-        self.world.relay.store.write_now(|conn| write(conn, Timestamp::now())).expect("a write")
+        self.state.store.write_now(|conn| write(conn, Timestamp::now())).expect("a write")
     }
 
     /// An account with so much prepaid credit.
@@ -170,17 +168,18 @@ impl Bench {
 
     /// The books agree.
     pub fn audit(&self) {
-        let report = self.world.relay.store.read(audit::audit).expect("an audit");
+        let report = self.state.store.read(audit::audit).expect("an audit");
         assert!(report.ok, "{:?}", report.problems);
     }
 
     /// The routes.
     pub async fn app(&self) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
         let app = App::new()
-            .app_data(Data::new(self.world.clone()))
-            .app_data(Data::new(Client::new(self.world.settings.timeouts)))
+            .app_data(Data::new(self.state.clone()))
+            .app_data(Data::new(Client::new(self.state.settings.timeouts)))
             .app_data(Data::new(redeem::Guesses::default()))
             .app_data(Data::new(stats::Remembered::default()))
+            .app_data(Data::new(overview::Remembered::default()))
             .wrap(from_fn(edge::middleware))
             .wrap(from_fn(log::middleware))
             .configure(routes);

@@ -15,7 +15,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::fields::A_TIME;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::earnings::{self, Earned};
 use crate::store::{Connection, accounts, withdrawals};
 
@@ -71,12 +71,12 @@ pub struct Sum {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Earnings>, ApiError> {
-    let account = auth::caller(&world, &request, Need::Any).await?.account;
+pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<Json<Earnings>, ApiError> {
+    let account = auth::caller(&state, &request, Need::Any).await?.account;
     let query = Query::of(&request)?;
     let since = query.parsed("since", A_TIME, Timestamp::parse)?;
     let until = query.parsed("until", A_TIME, Timestamp::parse)?;
-    let held = world.relay.holds.of_account(account).total;
+    let held = state.relay.holds.of_account(account).total;
     let read = move |conn: &Connection| {
         let withdrawable = withdrawals::available(conn, account, held)?;
         let debt = accounts::debt(conn, account)?;
@@ -84,7 +84,7 @@ pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Earnin
         let reversed = earnings::reversed(conn, account)?;
         Ok((earnings::earned(conn, account, since, until)?, withdrawable, pending, (reversed, debt)))
     };
-    let (rows, withdrawable, pending, (reversed, debt)) = world.relay.store.read_later(read).await?;
+    let (rows, withdrawable, pending, (reversed, debt)) = state.store.read_later(read).await?;
     let all = sums(&rows, |_| (), |_| Sum::default()).pop().unwrap_or_default();
     let by_provider = sums(
         &rows,

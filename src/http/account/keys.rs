@@ -16,7 +16,7 @@ use crate::http::shared::auth::{self, Need};
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 use crate::store::keys::{self, KeyRow, NewKey, Owner};
 use crate::store::{Connection, StoreError, accounts, key_changes};
@@ -47,20 +47,20 @@ pub struct Made {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<Vec<KeyView>>, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
     let read = move |conn: &Connection| key_view::list(conn, account, Timestamp::now());
-    Ok(Json(world.relay.store.read_later(read).await?))
+    Ok(Json(state.store.read_later(read).await?))
 }
 
 /// `POST /v1/keys`
 ///
 /// # Errors
 /// 400 for a field, 401, 403.
-pub async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
-    let bytes = body::read(&world, &request, payload).await?;
-    create_for(&world, account, auth::actor(account), &bytes).await
+pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
+    let bytes = body::read(&state, &request, payload).await?;
+    create_for(&state, account, auth::actor(account), &bytes).await
 }
 
 /// Makes a key for an account, as `body` says.
@@ -68,7 +68,7 @@ pub async fn create(request: HttpRequest, payload: Payload, world: Data<World>) 
 /// # Errors
 /// 400 for a field, 404 for the account.
 pub async fn create_for(
-    world: &World,
+    state: &AppState,
     account: AccountId,
     actor: String,
     body: &[u8],
@@ -82,7 +82,7 @@ pub async fn create_for(
         accounts::get(conn, account)?;
         keys::create(conn, &new, &actor, now)
     };
-    let row = world.relay.writer.write(write).await?;
+    let row = state.writer.write(write).await?;
     Ok(made(HttpResponse::Created(), &key, KeyView::new(row, None, now)))
 }
 
@@ -90,11 +90,11 @@ pub async fn create_for(
 ///
 /// # Errors
 /// 401, 403, 404 also for another account's key.
-pub async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+pub async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
     let id = key_id(&id)?;
-    let row = world.relay.store.read(|conn| key_changes::of_account(conn, account, id))?;
-    view(&world, account, row).await.map(Json)
+    let row = state.store.read(|conn| key_changes::of_account(conn, account, id))?;
+    view(&state, account, row).await.map(Json)
 }
 
 /// `PATCH /v1/keys/{id}`: fields that are left out stay as they are; null takes a limit away.
@@ -104,45 +104,45 @@ pub async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> 
 pub async fn update(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
     let id = key_id(&id)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let now = Timestamp::now();
     let change = key_body::read_change(&bytes, now)?;
     if change.spend.flatten().is_some() {
-        world.relay.store.read(|conn| key_changes::of_account(conn, account, id))?;
-        world.relay.capped.announce(id);
+        state.store.read(|conn| key_changes::of_account(conn, account, id))?;
+        state.relay.capped.announce(id);
     }
     let actor = auth::actor(account);
     let write = move |conn: &Connection| key_changes::update(conn, account, id, &change, &actor, now);
-    let row = world.relay.writer.write(write).await?;
-    view(&world, account, row).await.map(Json)
+    let row = state.writer.write(write).await?;
+    view(&state, account, row).await.map(Json)
 }
 
 /// `DELETE /v1/keys/{id}`: refuses it from now on. Doing it twice is fine.
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn revoke(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
-    let row = revoke_of(&world, account, auth::actor(account), &id).await?;
-    view(&world, account, row).await.map(Json)
+pub async fn revoke(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
+    let row = revoke_of(&state, account, auth::actor(account), &id).await?;
+    view(&state, account, row).await.map(Json)
 }
 
 /// Revokes an account's key.
 ///
 /// # Errors
 /// 404, also for another account's key.
-pub async fn revoke_of(world: &World, account: AccountId, actor: String, id: &str) -> Result<KeyRow, ApiError> {
+pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: &str) -> Result<KeyRow, ApiError> {
     let id = key_id(id)?;
     let write = move |conn: &Connection| {
         key_changes::of_account(conn, account, id)?;
         keys::revoke(conn, id, &actor, Timestamp::now())
     };
-    Ok(world.relay.writer.write(write).await?)
+    Ok(state.writer.write(write).await?)
 }
 
 /// `POST /v1/keys/{id}/rotate`: a new secret; the old one is refused at once. Id, limits and what was spent
@@ -150,16 +150,16 @@ pub async fn revoke_of(world: &World, account: AccountId, actor: String, id: &st
 ///
 /// # Errors
 /// 401, 403, 404, 409 for a revoked key.
-pub async fn rotate(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+pub async fn rotate(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
     let id = key_id(&id)?;
-    world.relay.store.read(|conn| key_changes::of_account(conn, account, id))?;
+    state.store.read(|conn| key_changes::of_account(conn, account, id))?;
     let key = PlainKey::with_id(id).map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
     let actor = auth::actor(account);
     let write = move |conn: &Connection| key_changes::rotate(conn, account, id, &hash, &actor, Timestamp::now());
-    let row = world.relay.writer.write(write).await?;
-    let view = view(&world, account, row).await?;
+    let row = state.writer.write(write).await?;
+    let view = view(&state, account, row).await?;
     Ok(made(HttpResponse::Ok(), &key, view))
 }
 
@@ -183,17 +183,17 @@ pub struct OwnAccount {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn own(request: HttpRequest, world: Data<World>) -> Result<Json<OwnKey>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    let account = world.relay.store.read(|conn| accounts::get(conn, caller.account))?;
-    let held_micro_usd = world.relay.holds.of_key(caller.key.id).total;
-    let view = view(&world, caller.account, caller.key.as_ref().clone()).await?;
+pub async fn own(request: HttpRequest, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    let account = state.store.read(|conn| accounts::get(conn, caller.account))?;
+    let held_micro_usd = state.relay.holds.of_key(caller.key.id).total;
+    let view = view(&state, caller.account, caller.key.as_ref().clone()).await?;
     Ok(Json(OwnKey { view, held_micro_usd, account: OwnAccount { id: account.id, name: account.name } }))
 }
 
-async fn view(world: &World, account: AccountId, row: KeyRow) -> Result<KeyView, ApiError> {
+async fn view(state: &AppState, account: AccountId, row: KeyRow) -> Result<KeyView, ApiError> {
     let read = move |conn: &Connection| key_view::view(conn, account, row, Timestamp::now());
-    Ok(world.relay.store.read_later(read).await?)
+    Ok(state.store.read_later(read).await?)
 }
 
 fn made(mut response: actix_web::HttpResponseBuilder, key: &PlainKey, view: KeyView) -> HttpResponse {

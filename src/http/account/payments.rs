@@ -17,11 +17,10 @@ use crate::http::shared::fields::A_TIME;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
-use crate::relay::Relay;
+use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
 use crate::store::usage::{self, Filter, UsageRow};
-use crate::store::{Connection, StoreError, accounts, ledger};
+use crate::store::{Connection, Store, StoreError, accounts, ledger};
 
 /// `/v1/payments/balance`, `usage`, `usage/summary`, `ledger`.
 pub fn routes(app: &mut ServiceConfig) {
@@ -61,39 +60,39 @@ impl BalanceView {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn balance(request: HttpRequest, world: Data<World>) -> Result<Json<BalanceView>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    let balance = world.relay.store.read(|conn| accounts::balance(conn, caller.account))?;
-    Ok(Json(BalanceView::new(balance, world.relay.holds.of_account(caller.account).total)))
+pub async fn balance(request: HttpRequest, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    let balance = state.store.read(|conn| accounts::balance(conn, caller.account))?;
+    Ok(Json(BalanceView::new(balance, state.relay.holds.of_account(caller.account).total)))
 }
 
 /// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn usage(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    usage_of(&request, &world, caller.account).await
+pub async fn usage(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    usage_of(&request, &state, caller.account).await
 }
 
 /// The usage of an account as its owner sees it.
 ///
 /// # Errors
 /// 400 for a parameter.
-pub async fn usage_of(request: &HttpRequest, world: &World, account: AccountId) -> Result<HttpResponse, ApiError> {
+pub async fn usage_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
     let query = Query::of(request)?;
     let filter = filter(&query)?;
     let limit = query.limit(100)?;
     if paging::wants_csv(request, &query)? {
-        return Ok(usage_csv(world, account, filter));
+        return Ok(usage_csv(state, account, filter));
     }
     // One more than asked for tells whether there is another page.
-    let rows = rows(&world.relay, account, filter, limit + 1).await?;
+    let rows = rows(&state.store, account, filter, limit + 1).await?;
     Ok(paging::json(request, &query, rows, limit, |row| row.request_id.to_string()))
 }
 
-async fn rows(relay: &Relay, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
-    relay.store.read_later(move |conn| usage::list(conn, account, &filter, limit)).await
+async fn rows(store: &Store, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+    store.read_later(move |conn| usage::list(conn, account, &filter, limit)).await
 }
 
 /// `before`, `model`, `key`, `since`, `until`, `outcome`.
@@ -111,14 +110,14 @@ pub fn filter(query: &Query) -> Result<Filter, ApiError> {
     })
 }
 
-fn usage_csv(world: &World, account: AccountId, filter: Filter) -> HttpResponse {
-    let relay = std::sync::Arc::clone(&world.relay);
+fn usage_csv(state: &AppState, account: AccountId, filter: Filter) -> HttpResponse {
+    let store = state.store.clone();
     paging::csv("usage.csv", move |after: Option<RequestId>| {
-        let (relay, filter) = (std::sync::Arc::clone(&relay), filter.clone());
+        let (store, filter) = (store.clone(), filter.clone());
         async move {
             let first = after.is_none();
             let filter = Filter { before: after.or(filter.before), ..filter };
-            let rows = rows(&relay, account, filter, paging::CSV_ROWS).await?;
+            let rows = rows(&store, account, filter, paging::CSV_ROWS).await?;
             Ok((usage::to_csv(&rows, first)?, paging::more(&rows, |row| row.request_id)))
         }
     })
@@ -128,16 +127,16 @@ fn usage_csv(world: &World, account: AccountId, filter: Filter) -> HttpResponse 
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn ledger(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    ledger_of(&request, &world, caller.account).await
+pub async fn ledger(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    ledger_of(&request, &state, caller.account).await
 }
 
 /// The ledger of an account.
 ///
 /// # Errors
 /// 400 for a parameter.
-pub async fn ledger_of(request: &HttpRequest, world: &World, account: AccountId) -> Result<HttpResponse, ApiError> {
+pub async fn ledger_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
     let query = Query::of(request)?;
     let filter = ledger::Filter {
         before: query.parsed("before", "a ledger id", LedgerId::parse)?,
@@ -146,21 +145,21 @@ pub async fn ledger_of(request: &HttpRequest, world: &World, account: AccountId)
     };
     let limit = query.limit(100)?;
     if paging::wants_csv(request, &query)? {
-        return Ok(ledger_csv(world, account, filter));
+        return Ok(ledger_csv(state, account, filter));
     }
-    let rows = world.relay.store.read_later(move |conn| ledger::page(conn, account, filter, limit + 1)).await?;
+    let rows = state.store.read_later(move |conn| ledger::page(conn, account, filter, limit + 1)).await?;
     Ok(paging::json(request, &query, rows, limit, |entry| entry.id.to_string()))
 }
 
-fn ledger_csv(world: &World, account: AccountId, filter: ledger::Filter) -> HttpResponse {
-    let relay = std::sync::Arc::clone(&world.relay);
+fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::Filter) -> HttpResponse {
+    let store = state.store.clone();
     paging::csv("ledger.csv", move |after: Option<LedgerId>| {
-        let relay = std::sync::Arc::clone(&relay);
+        let store = store.clone();
         async move {
             let first = after.is_none();
             let filter = ledger::Filter { before: after.or(filter.before), ..filter };
             let read = move |conn: &Connection| ledger::page(conn, account, filter, paging::CSV_ROWS);
-            let rows = relay.store.read_later(read).await?;
+            let rows = store.read_later(read).await?;
             Ok((ledger::to_csv(&rows, first)?, paging::more(&rows, |entry| entry.id)))
         }
     })
@@ -170,9 +169,9 @@ fn ledger_csv(world: &World, account: AccountId, filter: ledger::Filter) -> Http
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn summary(request: HttpRequest, world: Data<World>) -> Result<Json<Vec<Total>>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    summary_of(&request, &world, caller.account).await
+pub async fn summary(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<Total>>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    summary_of(&request, &state, caller.account).await
 }
 
 /// Totals of an account's usage: by day, unless `group_by` says otherwise.
@@ -181,12 +180,12 @@ pub async fn summary(request: HttpRequest, world: Data<World>) -> Result<Json<Ve
 /// 400 for a parameter.
 pub async fn summary_of(
     request: &HttpRequest,
-    world: &World,
+    state: &AppState,
     account: AccountId,
 ) -> Result<Json<Vec<Total>>, ApiError> {
     let query = Query::of(request)?;
     let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
     let filter = Filter { before: None, ..filter(&query)? };
     let read = move |conn: &Connection| summary::summary(conn, account, &filter, by);
-    Ok(Json(world.relay.store.read_later(read).await?))
+    Ok(Json(state.store.read_later(read).await?))
 }

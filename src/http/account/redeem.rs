@@ -16,7 +16,7 @@ use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency::{self, answer};
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::Connection;
 use crate::store::invites;
 
@@ -79,11 +79,11 @@ pub struct Redeem {
 pub async fn redeem(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     guesses: Data<Guesses>,
 ) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&world, &request, Need::Any).await?.account;
-    let bytes = body::read(&world, &request, payload).await?;
+    let account = auth::caller(&state, &request, Need::Any).await?.account;
+    let bytes = body::read(&state, &request, payload).await?;
     let Redeem { code } = body::parse(&bytes)?;
     if code.trim().is_empty() {
         return Err(ApiError::invalid(Some("code"), "code must not be empty"));
@@ -93,7 +93,7 @@ pub async fn redeem(
         .map_err(|wait| ApiError::rate_limited("too many wrong codes: try again later", wait))?;
     let write =
         move |conn: &Connection, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
-    let redeemed = idempotency::money_write(&request, &world, auth::actor(account), &bytes, write).await;
+    let redeemed = idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await;
     if redeemed.as_ref().map_or_else(|e| e.status() != StatusCode::NOT_FOUND, |_| true) {
         guesses.forgive(account);
     }

@@ -18,7 +18,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::shared::types;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::holds::OpenHold;
 use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
 use crate::store::{Connection, StoreError, accounts};
@@ -89,12 +89,12 @@ pub struct Requested {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
+pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
     let query = Query::of(&request)?;
     let limit = query.limit(100)?;
     let filter = Filter { account: Some(account), ..filter(&query)? };
-    let rows = world.relay.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    let rows = state.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
     let rows: Vec<OwnWithdrawal> = rows.into_iter().map(OwnWithdrawal::from).collect();
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
@@ -116,12 +116,12 @@ pub fn filter(query: &Query) -> Result<Filter, ApiError> {
 ///
 /// # Errors
 /// 400 for a field or for more than can be withdrawn, 401, 403, 422 for a reused idempotency key.
-pub async fn request(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&world, &request, Need::Manage).await?.account;
-    let bytes = body::read(&world, &request, payload).await?;
+pub async fn request(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let account = auth::caller(&state, &request, Need::Manage).await?.account;
+    let bytes = body::read(&state, &request, payload).await?;
     let asked: Body = body::parse(&bytes)?;
     let wanted = Wanted { account, amount: money::amount(&asked.amount_usd)?, note: asked.note.unwrap_or_default() };
-    let mut hold = reserve(&world, account, wanted.amount)?;
+    let mut hold = reserve(&state, account, wanted.amount)?;
     let write = move |conn: &Connection, actor: &str, now| {
         let others = hold.settling();
         let withdrawal = withdrawals::request(conn, &wanted, hold.amount(), others, actor, now)?.into();
@@ -130,15 +130,14 @@ pub async fn request(request: HttpRequest, payload: Payload, world: Data<World>)
             Requested { withdrawal, balance_micro_usd: left.total, withdrawable_micro_usd: left.withdrawable };
         answer(201, &requested)
     };
-    idempotency::money_write(&request, &world, auth::actor(account), &bytes, write).await
+    idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await
 }
 
 /// Holds what the withdrawal can get until it is committed, like a request does: else a request could be
 /// admitted on that money between the writer's look at the holds and its commit.
-fn reserve(world: &World, account: AccountId, amount: MicroUsd) -> Result<OpenHold, StoreError> {
-    let relay = &world.relay;
-    let opened = relay.holds.open(account, None, |held| {
-        let available = relay.store.read(|conn| withdrawals::available(conn, account, held.account.total))?;
+fn reserve(state: &AppState, account: AccountId, amount: MicroUsd) -> Result<OpenHold, StoreError> {
+    let opened = state.relay.holds.open(account, None, |held| {
+        let available = state.store.read(|conn| withdrawals::available(conn, account, held.account.total))?;
         Ok::<_, StoreError>((amount.min(available), ()))
     });
     opened.map(|(hold, ())| hold)

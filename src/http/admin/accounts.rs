@@ -15,7 +15,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::account_search::{self, Change, Search};
 use crate::store::accounts::{self, Account};
 
@@ -79,8 +79,8 @@ pub enum Status {
 }
 
 impl AccountView {
-    fn new(account: Account, world: &World) -> Self {
-        let (balance, held) = (account.balance, world.relay.holds.of_account(account.id).total);
+    fn new(account: Account, state: &AppState) -> Self {
+        let (balance, held) = (account.balance, state.relay.holds.of_account(account.id).total);
         Self {
             id: account.id,
             name: account.name,
@@ -116,8 +116,8 @@ pub fn account_id(text: &str) -> Result<AccountId, ApiError> {
     AccountId::parse(text).ok_or_else(|| ApiError::not_found(format!("no account {text}")))
 }
 
-async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
+async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&state, &request).await?;
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an account id", AccountId::parse)?;
@@ -129,9 +129,9 @@ async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, 
             _ => None,
         })?,
     };
-    let found = world.relay.store.read_later(move |conn| account_search::search(conn, &search, before, limit + 1));
+    let found = state.store.read_later(move |conn| account_search::search(conn, &search, before, limit + 1));
     let (rows, count) = found.await?;
-    let views = rows.into_iter().map(|account| AccountView::new(account, &world)).collect();
+    let views = rows.into_iter().map(|account| AccountView::new(account, &state)).collect();
     let mut response = paging::json(&request, &query, views, limit, |last: &AccountView| last.id.to_string());
     response.headers_mut().insert(
         actix_web::http::header::HeaderName::from_static("x-total-count"),
@@ -140,16 +140,16 @@ async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, 
     Ok(response)
 }
 
-async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let NewAccountBody { name, email } = body::parse(&bytes)?;
     let (shown, now) = (email.clone(), Timestamp::now());
     let write =
         move |conn: &crate::store::Connection| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
-    let made = world.relay.writer.write(write).await;
+    let made = state.writer.write(write).await;
     let made = made.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
-    Ok(HttpResponse::Created().json(AccountView::new(made, &world)))
+    Ok(HttpResponse::Created().json(AccountView::new(made, &state)))
 }
 
 /// Says which of the two fields an error of the store is about.
@@ -158,61 +158,61 @@ fn name_or_email(e: ApiError, email: Option<&str>) -> ApiError {
     e.of_field(if about_email { "email" } else { "name" })
 }
 
-async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<AccountView>, ApiError> {
-    auth::admin(&world, &request).await?;
-    one(&world, account_id(&id)?).await
+async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<AccountView>, ApiError> {
+    auth::admin(&state, &request).await?;
+    one(&state, account_id(&id)?).await
 }
 
 /// An account with what takes a longer read.
-async fn one(world: &World, id: AccountId) -> Result<Json<AccountView>, ApiError> {
-    let read = world.relay.store.read_later(move |conn| {
+async fn one(state: &AppState, id: AccountId) -> Result<Json<AccountView>, ApiError> {
+    let read = state.store.read_later(move |conn| {
         Ok((accounts::get(conn, id)?, account_search::earned(conn, id)?, account_search::last_used(conn, id)?))
     });
     let (account, earned, last_used) = read.await?;
-    let view = AccountView::new(account, world);
+    let view = AccountView::new(account, state);
     Ok(Json(AccountView { earned_micro_usd: Some(earned), last_used_at: Some(last_used), ..view }))
 }
 
 async fn patch(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<Json<AccountView>, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+    let admin = auth::admin(&state, &request).await?;
     let id = account_id(&id)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let AccountPatch { name, email, status } = body::parse(&bytes)?;
     let (shown, now) = (email.clone().flatten(), Timestamp::now());
     let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
     let write = move |conn: &crate::store::Connection| account_search::change(conn, id, &change, &admin.actor, now);
-    let changed = world.relay.writer.write(write).await;
+    let changed = state.writer.write(write).await;
     changed.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
-    one(&world, id).await
+    one(&state, id).await
 }
 
-async fn usage(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&world, &request, &id).await?;
-    payments::usage_of(&request, &world, id).await
+async fn usage(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&state, &request, &id).await?;
+    payments::usage_of(&request, &state, id).await
 }
 
-async fn ledger(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&world, &request, &id).await?;
-    payments::ledger_of(&request, &world, id).await
+async fn ledger(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&state, &request, &id).await?;
+    payments::ledger_of(&request, &state, id).await
 }
 
-async fn summary(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&world, &request, &id).await?;
-    Ok(HttpResponse::Ok().json(payments::summary_of(&request, &world, id).await?.into_inner()))
+async fn summary(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let id = asked_for(&state, &request, &id).await?;
+    Ok(HttpResponse::Ok().json(payments::summary_of(&request, &state, id).await?.into_inner()))
 }
 
 /// The account in the path, which an admin asks for.
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn asked_for(world: &World, request: &HttpRequest, id: &str) -> Result<AccountId, ApiError> {
-    auth::admin(world, request).await?;
+pub async fn asked_for(state: &AppState, request: &HttpRequest, id: &str) -> Result<AccountId, ApiError> {
+    auth::admin(state, request).await?;
     let id = account_id(id)?;
-    world.relay.store.read(|conn| accounts::get(conn, id))?;
+    state.store.read(|conn| accounts::get(conn, id))?;
     Ok(id)
 }

@@ -13,7 +13,7 @@ use crate::http::shared::auth;
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::Connection;
 use crate::store::admins::{self, AdminView};
 
@@ -47,14 +47,14 @@ fn admin_id(text: &str) -> Result<AdminId, ApiError> {
     AdminId::parse(text).ok_or_else(|| ApiError::not_found(format!("no admin {text}")))
 }
 
-async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<Vec<AdminView>>, ApiError> {
-    auth::admin(&world, &request).await?;
-    Ok(Json(world.relay.store.read_later(|conn| admins::list(conn, Timestamp::now())).await?))
+async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<AdminView>>, ApiError> {
+    auth::admin(&state, &request).await?;
+    Ok(Json(state.store.read_later(|conn| admins::list(conn, Timestamp::now())).await?))
 }
 
-async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let NewAdminBody { name, password } = body::parse(&bytes)?;
     let hash = match password {
         Some(password) => Some(session::hash_new_password(password).await?),
@@ -65,33 +65,33 @@ async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> R
         let made = admins::create(conn, &name, hash.as_deref(), &admin.actor, now)?;
         admins::view(conn, made.id, now)
     };
-    let made = world.relay.writer.write(write).await;
+    let made = state.writer.write(write).await;
     Ok(HttpResponse::Created().json(made.map_err(|e| ApiError::from(e).of_field("name"))?))
 }
 
 async fn set_password(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<Json<AdminView>, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+    let admin = auth::admin(&state, &request).await?;
     let id = admin_id(&id)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let AdminPatch { password } = body::parse(&bytes)?;
-    world.relay.store.read(|conn| admins::get(conn, id))?;
+    state.store.read(|conn| admins::get(conn, id))?;
     let (hash, now) = (session::hash_new_password(password).await?, Timestamp::now());
     let write = move |conn: &Connection| {
         admins::set_password(conn, id, &hash, &admin.actor, now)?;
         admins::view(conn, id, now)
     };
-    Ok(Json(world.relay.writer.write(write).await?))
+    Ok(Json(state.writer.write(write).await?))
 }
 
-async fn remove(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
     let id = admin_id(&id)?;
     let write = move |conn: &Connection| admins::remove(conn, id, &admin.actor, Timestamp::now());
-    world.relay.writer.write(write).await?;
+    state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }

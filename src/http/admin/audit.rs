@@ -6,20 +6,25 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
+use crate::http::admin::overview::Remembered;
 use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::audit;
 
 /// `GET /v1/admin/audit`: derives every balance again; takes a while on a large database.
 ///
 /// # Errors
 /// 401, 403; the store cannot be read.
-pub async fn audit(request: HttpRequest, world: Data<World>) -> Result<Json<AuditView>, ApiError> {
-    auth::admin(&world, &request).await?;
-    let report = world.relay.store.read_later(audit::audit).await?;
+pub async fn audit(
+    request: HttpRequest,
+    state: Data<AppState>,
+    remembered: Data<Remembered>,
+) -> Result<Json<AuditView>, ApiError> {
+    auth::admin(&state, &request).await?;
+    let report = state.store.read_later(audit::audit).await?;
     let checked_at = Timestamp::now();
-    world.door.overview.audited(report.ok, checked_at);
+    remembered.audited(report.ok, checked_at);
     Ok(Json(AuditView { report, checked_at }))
 }
 

@@ -13,7 +13,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::{amount, money_write};
 use crate::http::shared::types;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::{accounts, ledger};
 
 /// The body of `POST /v1/admin/credit` and `/v1/admin/debit`: either account or email.
@@ -31,11 +31,11 @@ pub struct CreditBody {
 ///
 /// # Errors
 /// 400 for a field, 401, 403, 404 for the account, 422 for a reused idempotency key.
-pub async fn credit(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+pub async fn credit(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let Wanted { who, amount, note } = wanted(&bytes)?;
-    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
         let account = accounts::find(conn, &who)?;
         let credited = ledger::credit(conn, account.id, amount, &note, actor, now)?;
         answer(200, &credited)
@@ -48,14 +48,14 @@ pub async fn credit(request: HttpRequest, payload: Payload, world: Data<World>) 
 /// # Errors
 /// 400 for a field, or for more than is there and not on hold; 401, 403, 404 for the account, 422 for a reused
 /// idempotency key.
-pub async fn debit(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+pub async fn debit(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let Wanted { who, amount, note } = wanted(&bytes)?;
-    let account = world.relay.store.read(|conn| accounts::find(conn, &who))?.id;
-    let mut hold = world.relay.reserve_debit(account, amount)?;
+    let account = state.store.read(|conn| accounts::find(conn, &who))?.id;
+    let mut hold = state.relay.reserve_debit(account, amount)?;
     let debit = ledger::Debit { account, amount, note };
-    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
         let others = hold.settling();
         answer(200, &ledger::debit(conn, &debit, hold.amount(), others, actor, now)?)
     })

@@ -11,7 +11,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::events::{self, Event};
 
 /// Something that an admin, an account or the server did.
@@ -49,13 +49,13 @@ pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/admin/events").route(web::get().to(list)));
 }
 
-async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
+async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&state, &request).await?;
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an event's id", |text| text.parse().ok())?;
     let text = query.text("q").map(str::to_owned);
-    let read = world.relay.store.read_later(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
+    let read = state.store.read_later(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(EventView::from).collect();
     Ok(paging::json(&request, &query, views, limit, |last: &EventView| last.id.to_string()))
 }

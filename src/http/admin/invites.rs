@@ -19,7 +19,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::shared::types;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::Connection;
 use crate::store::invites::{self, NewInvite};
 
@@ -33,12 +33,12 @@ pub fn routes(app: &mut ServiceConfig) {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
+pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&state, &request).await?;
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an invite id", InviteId::parse)?;
-    let rows = world.relay.store.read_later(move |conn| invites::list(conn, before, limit + 1)).await?;
+    let rows = state.store.read_later(move |conn| invites::list(conn, before, limit + 1)).await?;
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
 
@@ -61,9 +61,9 @@ pub struct Create {
 ///
 /// # Errors
 /// 400 for a field, 401, 403.
-pub async fn create(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let body: Create = body::parse(&bytes)?;
     let most = fields::read("max_redemptions", &body.max_redemptions, "an integer of at least 1", fields::count)?;
     let new = NewInvite {
@@ -78,16 +78,16 @@ pub async fn create(request: HttpRequest, payload: Payload, world: Data<World>) 
     };
     let write =
         move |conn: &Connection, actor: &str, now: Timestamp| answer(201, &invites::create(conn, &new, actor, now)?);
-    money::money_write(&request, &world, admin, &bytes, write).await
+    money::money_write(&request, &state, admin, &bytes, write).await
 }
 
 /// `DELETE /v1/admin/invite-codes/{code}`
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn remove(request: HttpRequest, world: Data<World>, code: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+pub async fn remove(request: HttpRequest, state: Data<AppState>, code: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
     let write = move |conn: &Connection| invites::remove(conn, &code, &admin.actor, Timestamp::now());
-    world.relay.writer.write(write).await?;
+    state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -10,7 +10,7 @@ use crate::http::shared::auth;
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 
 /// The routes of keys.
@@ -19,30 +19,30 @@ pub fn routes(app: &mut ServiceConfig) {
         .service(resource("/v1/admin/accounts/{id}/keys/{key}").route(web::delete().to(revoke)));
 }
 
-async fn list(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<Vec<KeyView>>, ApiError> {
-    let id = asked_for(&world, &request, &id).await?;
-    let read = world.relay.store.read_later(move |conn| key_view::list(conn, id, Timestamp::now()));
+async fn list(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<Vec<KeyView>>, ApiError> {
+    let id = asked_for(&state, &request, &id).await?;
+    let read = state.store.read_later(move |conn| key_view::list(conn, id, Timestamp::now()));
     Ok(Json(read.await?))
 }
 
 async fn create(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+    let admin = auth::admin(&state, &request).await?;
     let id = account_id(&id)?;
-    let bytes = body::read(&world, &request, payload).await?;
-    keys::create_for(&world, id, admin.actor, &bytes).await
+    let bytes = body::read(&state, &request, payload).await?;
+    keys::create_for(&state, id, admin.actor, &bytes).await
 }
 
 async fn revoke(
     request: HttpRequest,
-    world: Data<World>,
+    state: Data<AppState>,
     ids: Path<(String, String)>,
 ) -> Result<Json<KeyView>, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+    let admin = auth::admin(&state, &request).await?;
     let (account, key) = ids.into_inner();
-    Ok(Json(keys::revoke_of(&world, account_id(&account)?, admin.actor, &key).await?.into()))
+    Ok(Json(keys::revoke_of(&state, account_id(&account)?, admin.actor, &key).await?.into()))
 }

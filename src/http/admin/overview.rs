@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::Relay;
 use crate::store::overview::{self, Day, DayTotals};
 use crate::store::recounts::Recount;
@@ -113,23 +113,32 @@ pub struct Attention {
 ///
 /// # Errors
 /// 400 for `days`, 401, 403.
-pub async fn get(request: HttpRequest, world: Data<World>) -> Result<Json<Overview>, ApiError> {
-    auth::admin(&world, &request).await?;
+pub async fn get(
+    request: HttpRequest,
+    state: Data<AppState>,
+    remembered: Data<Remembered>,
+) -> Result<Json<Overview>, ApiError> {
+    auth::admin(&state, &request).await?;
     let in_range = |text: &str| text.parse().ok().filter(|n| (1..=MOST_DAYS).contains(n));
     let days = Query::of(&request)?.parsed("days", "an integer between 1 and 366", in_range)?.unwrap_or(30);
-    Ok(Json(overview(&world.relay, &world.door.overview, days, Timestamp::now()).await?))
+    Ok(Json(overview(&state, &remembered, days, Timestamp::now()).await?))
 }
 
 /// Puts the overview of the last `count` days together.
 ///
 /// # Errors
 /// The store cannot be read.
-async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Timestamp) -> Result<Overview, StoreError> {
+async fn overview(
+    state: &AppState,
+    remembered: &Remembered,
+    count: u32,
+    now: Timestamp,
+) -> Result<Overview, StoreError> {
     let today = overview::day_of(now);
     let first = today - Day::from(count) + 1;
     let (totals, days, rows, (pending, recounts)) = {
         let remembered = remembered.clone();
-        relay
+        state
             .store
             .read_later(move |conn| {
                 let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
@@ -141,11 +150,11 @@ async fn overview(relay: &Relay, remembered: &Remembered, count: u32, now: Times
     Ok(Overview {
         accounts: totals.accounts,
         balance_micro_usd: totals.balance,
-        held_micro_usd: relay.holds.total(),
+        held_micro_usd: state.relay.holds.total(),
         withdrawable_micro_usd: totals.withdrawable,
         today: DayView::of(today, now_today),
         days: days.into_iter().map(|(day, totals)| DayView::of(day, totals)).collect(),
-        providers: providers_view(relay, &rows),
+        providers: providers_view(&state.relay, &rows),
         attention: Attention {
             withdrawals_pending: pending.0,
             withdrawals_pending_micro_usd: pending.1,

@@ -18,7 +18,7 @@ use crate::http::shared::money::money_write;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::prices::{self, NewPrice, Version};
 use crate::store::{Connection, StoreError};
 
@@ -93,28 +93,28 @@ fn in_force(conn: &Connection, model: &str) -> Result<PriceVersion, StoreError> 
     newest.map(PriceVersion::from).ok_or_else(|| StoreError::NotFound(format!("no price for \"{model}\"")))
 }
 
-async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<AdminPricing>, ApiError> {
-    auth::admin(&world, &request).await?;
-    let read = world.relay.store.read_later(|conn| {
+async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<AdminPricing>, ApiError> {
+    auth::admin(&state, &request).await?;
+    let read = state.store.read_later(|conn| {
         prices::list(conn)?.iter().map(|row| in_force(conn, &row.model)).collect::<Result<Vec<_>, _>>()
     });
     Ok(Json(AdminPricing { prices: read.await? }))
 }
 
-async fn history(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
+async fn history(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&state, &request).await?;
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "a price version's id", PriceId::parse)?;
     let model = query.text("model").map(str::to_owned);
-    let read = world.relay.store.read_later(move |conn| prices::history(conn, model.as_deref(), before, limit + 1));
+    let read = state.store.read_later(move |conn| prices::history(conn, model.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(PriceVersion::from).collect();
     Ok(paging::json(&request, &query, views, limit, |last: &PriceVersion| last.id.to_string()))
 }
 
-async fn put(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+async fn put(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let price: PriceBody = body::parse(&bytes)?;
     let new = NewPrice {
         model: price.model,
@@ -130,16 +130,16 @@ async fn put(request: HttpRequest, payload: Payload, world: Data<World>) -> Resu
         max_output: price.max_output_tokens,
         keep: false,
     };
-    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
         prices::set(conn, &new, actor, now)?;
         answer(200, &in_force(conn, &new.model)?)
     })
     .await
 }
 
-async fn remove(request: HttpRequest, world: Data<World>, model: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+async fn remove(request: HttpRequest, state: Data<AppState>, model: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
     let (model, now) = (model.into_inner(), Timestamp::now());
-    world.relay.writer.write(move |conn| prices::remove(conn, &model, &admin.actor, now)).await?;
+    state.writer.write(move |conn| prices::remove(conn, &model, &admin.actor, now)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -18,7 +18,7 @@ use crate::http::shared::auth;
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::PROBE_TIMEOUTS;
 use crate::store::providers::{self, NewProvider, ProviderChange};
 use crate::store::{Connection, StoreError, accounts};
@@ -93,12 +93,12 @@ fn provider_id(text: &str) -> Result<ProviderId, ApiError> {
 
 async fn list(
     request: HttpRequest,
-    world: Data<World>,
+    state: Data<AppState>,
     earnings: Data<Earnings>,
 ) -> Result<Json<Vec<ProviderView>>, ApiError> {
-    auth::admin(&world, &request).await?;
-    let relay = Arc::clone(&world.relay);
-    let read = world.relay.store.read_later(move |conn| {
+    auth::admin(&state, &request).await?;
+    let relay = Arc::clone(&state.relay);
+    let read = state.store.read_later(move |conn| {
         let earned = earnings.read(conn, Timestamp::now())?;
         let view = |row: providers::ProviderRow| {
             let earned = earned.get(&row.id).copied().unwrap_or_default();
@@ -110,9 +110,9 @@ async fn list(
     Ok(Json(read.await?))
 }
 
-async fn one(world: &World, earnings: Data<Earnings>, id: ProviderId) -> Result<ProviderView, ApiError> {
-    let health = health(&world.relay.providers, id);
-    let read = world.relay.store.read_later(move |conn| {
+async fn one(state: &AppState, earnings: Data<Earnings>, id: ProviderId) -> Result<ProviderView, ApiError> {
+    let health = health(&state.relay.providers, id);
+    let read = state.store.read_later(move |conn| {
         let earned = earnings.read(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
         ProviderView::read(conn, providers::find(conn, &id.to_string())?, health.clone(), earned)
     });
@@ -122,17 +122,17 @@ async fn one(world: &World, earnings: Data<Earnings>, id: ProviderId) -> Result<
 async fn create(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     earnings: Data<Earnings>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let new: NewProviderBody = body::parse(&bytes)?;
     let url = base_url(&new.base_url)?;
     let models = models(new.models)?;
     let max_concurrent = at_least_one(new.max_concurrent)?;
     let account = new.account.clone();
-    let account_id = world.relay.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
+    let account_id = state.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
     let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
     let ca_pem = new.ca_pem.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose()?;
     let new = NewProvider {
@@ -148,25 +148,25 @@ async fn create(
     let now = Timestamp::now();
     let actor = admin.actor.clone();
     let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
-    let id = world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    let id = state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
     // A provider that does not answer yet is added all the same.
-    drop(run_probe(&world, id, actor, SHORT_PATIENCE).await);
-    Ok(HttpResponse::Created().json(one(&world, earnings, id).await?))
+    drop(run_probe(&state, id, actor, SHORT_PATIENCE).await);
+    Ok(HttpResponse::Created().json(one(&state, earnings, id).await?))
 }
 
 async fn patch(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     earnings: Data<Earnings>,
     id: Path<String>,
 ) -> Result<Json<ProviderView>, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+    let admin = auth::admin(&state, &request).await?;
     let id = provider_id(&id)?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let patch: ProviderPatch = body::parse(&bytes)?;
     let account_id = match &patch.account {
-        Some(text) => Some(world.relay.store.read(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
+        Some(text) => Some(state.store.read(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
         None => None,
     };
     let change = ProviderChange {
@@ -192,28 +192,28 @@ async fn patch(
             None => providers::find(conn, &id.to_string()).map(drop),
         }
     };
-    world.relay.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
-    Ok(Json(one(&world, earnings, id).await?))
+    state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    Ok(Json(one(&state, earnings, id).await?))
 }
 
-async fn remove(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
     let id = provider_id(&id)?;
     let now = Timestamp::now();
-    world.relay.writer.write(move |conn| providers::remove(conn, &id.to_string(), &admin.actor, now)).await?;
+    state.writer.write(move |conn| providers::remove(conn, &id.to_string(), &admin.actor, now)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn probe(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<ProbeView>, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
+async fn probe(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<ProbeView>, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
     let id = provider_id(&id)?;
-    world.relay.store.read(|conn| providers::find(conn, &id.to_string()))?;
-    Ok(Json(run_probe(&world, id, admin.actor, PATIENCE).await?))
+    state.store.read(|conn| providers::find(conn, &id.to_string()))?;
+    Ok(Json(run_probe(&state, id, admin.actor, PATIENCE).await?))
 }
 
 /// Probes in a task of its own: it is stored even if nobody waits for it any more.
-async fn run_probe(world: &World, id: ProviderId, actor: String, patience: Duration) -> Result<ProbeView, ApiError> {
-    let relay = Arc::clone(&world.relay);
+async fn run_probe(state: &AppState, id: ProviderId, actor: String, patience: Duration) -> Result<ProbeView, ApiError> {
+    let relay = Arc::clone(&state.relay);
     let task = actix_web::rt::spawn(async move { relay.probe(&Client::new(PROBE_TIMEOUTS), id, actor).await });
     match tokio::time::timeout(patience, task).await {
         Ok(Ok(probed)) => Ok(probed?.into()),

@@ -14,7 +14,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::money_write;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::refund;
 
 /// The body of `POST /v1/admin/refund`.
@@ -32,9 +32,9 @@ pub fn routes(app: &mut ServiceConfig) {
     app.service(resource("/v1/admin/refund").route(web::post().to(post)));
 }
 
-async fn post(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+async fn post(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let RefundBody { request_id, reason } = body::parse(&bytes)?;
     let id = RequestId::parse(&request_id)
         .ok_or_else(|| ApiError::invalid(Some("request_id"), "request_id must be a request's id, like req_…"))?;
@@ -42,8 +42,8 @@ async fn post(request: HttpRequest, payload: Payload, world: Data<World>) -> Res
     if reason.chars().count() > 1_000 || reason.contains('\0') {
         return Err(ApiError::invalid(Some("reason"), "a reason is at most 1000 characters"));
     }
-    let holds = Arc::clone(&world.relay.holds);
-    money_write(&request, &world, admin, &bytes, move |conn, actor, now| {
+    let holds = Arc::clone(&state.relay.holds);
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
         // Read here, in the writer's job: what was held when the request came may be settled by now. All that
         // is held counts, also what is just being settled: that errs on the side of who holds it.
         let held = |account| holds.of_account(account).total;

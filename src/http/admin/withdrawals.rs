@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::ids::WithdrawalId;
 use crate::domain::money::MicroUsd;
 use crate::http::account::withdrawals as own;
@@ -18,7 +19,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::shared::types;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::withdrawals::{self, Decision};
 use crate::store::{Connection, StoreError};
 
@@ -50,12 +51,12 @@ pub struct Reject {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&world, &request).await?;
+pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    auth::admin(&state, &request).await?;
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let filter = own::filter(&query)?;
-    let rows = world.relay.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    let rows = state.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
 
@@ -66,14 +67,14 @@ pub async fn list(request: HttpRequest, world: Data<World>) -> Result<HttpRespon
 pub async fn paid(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let body: Paid = parse_or_default(&bytes)?;
     let sent = body.amount_usd.as_deref().map(money::amount).transpose()?;
-    decide(&request, &world, admin, &id, &bytes, Decision::Paid(body.reference), sent).await
+    decide(&request, &state, admin, &id, &bytes, Decision::Paid(body.reference), sent).await
 }
 
 /// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
@@ -83,13 +84,13 @@ pub async fn paid(
 pub async fn reject(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&world, &request).await?;
-    let bytes = body::read(&world, &request, payload).await?;
+    let admin = auth::admin(&state, &request).await?;
+    let bytes = body::read(&state, &request, payload).await?;
     let body: Reject = parse_or_default(&bytes)?;
-    decide(&request, &world, admin, &id, &bytes, Decision::Rejected(body.reason), None).await
+    decide(&request, &state, admin, &id, &bytes, Decision::Rejected(body.reason), None).await
 }
 
 fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
@@ -98,8 +99,8 @@ fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> 
 
 async fn decide(
     request: &HttpRequest,
-    world: &World,
-    admin: auth::Admin,
+    state: &AppState,
+    admin: Admin,
     id: &str,
     body: &Bytes,
     decision: Decision,
@@ -113,5 +114,5 @@ async fn decide(
         }
         answer(200, &withdrawals::decide(conn, id, &decision, actor, now)?)
     };
-    money::money_write(request, world, admin, body, write).await
+    money::money_write(request, state, admin, body, write).await
 }

@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::http::public::reads::PriceView;
 use crate::http::shared::auth::{self, Need};
 use crate::http::shared::error::ApiError;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::{Caller, Refusal};
 use crate::store::endpoints;
 use crate::store::prices::{self, PriceRow};
@@ -61,8 +61,8 @@ impl ModelView {
 }
 
 /// The models that have a price, an enabled provider, and are allowed for the key.
-fn served(world: &World, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
-    let (rows, served) = world.relay.store.read(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
+fn served(state: &AppState, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
+    let (rows, served) = state.store.read(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
     let allowed = caller.key.limits.allowed_models.as_ref();
     let may_see = |row: &&PriceRow| allowed.is_none_or(|models| models.contains(&row.model));
     let view = |row: &PriceRow| Some(ModelView::new(row, served.get(&row.model)?));
@@ -73,9 +73,9 @@ fn served(world: &World, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<ModelList>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Inference).await?;
-    let data = served(&world, &caller)?;
+pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<ModelList>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Inference).await?;
+    let data = served(&state, &caller)?;
     let id = |model: Option<&ModelView>| model.map(|m| m.id.clone());
     let (first_id, last_id) = (id(data.first()), id(data.last()));
     Ok(Json(ModelList { object: "list", data, has_more: false, first_id, last_id }))
@@ -85,8 +85,8 @@ pub async fn list(request: HttpRequest, world: Data<World>) -> Result<Json<Model
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn get(request: HttpRequest, world: Data<World>, id: Path<String>) -> Result<Json<ModelView>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Inference).await?;
-    let found = served(&world, &caller)?.into_iter().find(|model| model.id == *id);
+pub async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<ModelView>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Inference).await?;
+    let found = served(&state, &caller)?.into_iter().find(|model| model.id == *id);
     found.map(Json).ok_or_else(|| Refusal::ModelNotFound(id.into_inner()).into())
 }

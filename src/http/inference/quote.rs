@@ -12,7 +12,7 @@ use crate::http::shared::auth::{self, Need};
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 
 /// `/v1/payments/quote`
 pub fn routes(app: &mut ServiceConfig) {
@@ -53,12 +53,12 @@ pub struct QuoteView {
 ///
 /// # Errors
 /// 400 for a field, 401, 403, 404 for the model.
-pub async fn quote(request: HttpRequest, payload: Payload, world: Data<World>) -> Result<Json<QuoteView>, ApiError> {
-    let caller = auth::caller(&world, &request, Need::Any).await?;
-    let bytes = body::read_prompt(&world, &request, payload, || world.relay.await_free_body(&caller)).await?;
+pub async fn quote(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<Json<QuoteView>, ApiError> {
+    let caller = auth::caller(&state, &request, Need::Any).await?;
+    let bytes = body::read_prompt(&state, &request, payload, || state.relay.await_free_body(&caller)).await?;
     let (endpoint, text) = without_endpoint(&bytes)?;
     let asked = InferenceRequest::read(endpoint, text.as_bytes())?;
-    let quote = world.relay.quote(&caller, &asked, text.clone().into()).await?;
+    let quote = state.relay.quote(&caller, &asked, text.clone().into()).await?;
     let runs_as_asked = quote.output_if_run == Some(quote.bounds.completion_tokens);
     Ok(Json(QuoteView {
         model: asked.model,

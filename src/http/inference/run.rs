@@ -19,7 +19,7 @@ use crate::http::shared::error::{self, ApiError, Envelope};
 use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use crate::http::shared::stall::{self, Sign};
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, TokenCount};
 use crate::upstream::Client;
 
@@ -41,12 +41,12 @@ pub async fn run(
     endpoint: Endpoint,
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     client: Data<Client>,
 ) -> HttpResponse {
     let arrived = log::arrived(&request);
     let guard = GoneGuard::new(&request);
-    let answered = answer(endpoint, &request, payload, &world, &client, arrived, guard).await;
+    let answered = answer(endpoint, &request, payload, &state, &client, arrived, guard).await;
     answered.unwrap_or_else(|e| e.response(Envelope::of_path(endpoint.path()), Some(arrived.id)))
 }
 
@@ -54,16 +54,16 @@ async fn answer(
     endpoint: Endpoint,
     request: &HttpRequest,
     payload: Payload,
-    world: &Data<World>,
+    state: &Data<AppState>,
     client: &Data<Client>,
     arrived: Arrived,
     guard: GoneGuard,
 ) -> Result<HttpResponse, ApiError> {
     let read = async {
         check_query(request)?;
-        let caller = auth::caller(world, request, Need::Inference).await?;
-        let standing = world.relay.count_request(&caller)?;
-        let body = body::read_prompt(world, request, payload, || world.relay.await_body(&caller)).await?;
+        let caller = auth::caller(state, request, Need::Inference).await?;
+        let standing = state.relay.count_request(&caller)?;
+        let body = body::read_prompt(state, request, payload, || state.relay.await_body(&caller)).await?;
         let idempotency = idempotency::inference_key(request, &body)?;
         Ok((caller, Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) }))
     };
@@ -75,22 +75,22 @@ async fn answer(
         }
     };
     let (text, standing, limited) = (asked.body.clone(), asked.standing, Arc::clone(&asked.limited));
-    let (relay, client) = (Arc::clone(&world.relay), client.clone());
+    let (relay, client) = (Arc::clone(&state.relay), client.clone());
     let mut story: Story = Box::pin(async move { relay.run(&client, &caller, asked).await });
-    let answered = match tokio::time::timeout(world.settings.sign_of_life, &mut story).await {
+    let answered = match tokio::time::timeout(state.settings.sign_of_life, &mut story).await {
         Ok(answered) => answered,
         Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
             let late = Late { guard, text };
             let mut head = HttpResponse::Ok();
             terms_headers(&mut head, limited.get().copied().unwrap_or(false), standing);
-            return Ok(begin_late(head, endpoint, request, world, arrived.id, Progress::Waiting(story, late)));
+            return Ok(begin_late(head, endpoint, request, state, arrived.id, Progress::Waiting(story, late)));
         }
         Err(_) => story.await,
     };
     guard.answered();
     let answered = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
     let again = matches!(answered.answer, Answer::Again(_));
-    let mut response = respond(answered, arrived.id, request, world);
+    let mut response = respond(answered, arrived.id, request, state);
     if !again {
         response.extensions_mut().insert(LoggedElsewhere);
     }
@@ -127,11 +127,11 @@ fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrive
 pub async fn count_tokens(
     request: HttpRequest,
     payload: Payload,
-    world: Data<World>,
+    state: Data<AppState>,
     client: Data<Client>,
 ) -> HttpResponse {
     let arrived = log::arrived(&request);
-    let counted = counted(&request, payload, &world, &client, arrived).await;
+    let counted = counted(&request, payload, &state, &client, arrived).await;
     let answer = counted.map(|counted| {
         let mut response = HttpResponse::Ok();
         header(&mut response, "x-counted-by", if counted.by_provider { "provider" } else { "estimate" });
@@ -143,19 +143,19 @@ pub async fn count_tokens(
 async fn counted(
     request: &HttpRequest,
     payload: Payload,
-    world: &World,
+    state: &AppState,
     client: &Client,
     arrived: Arrived,
 ) -> Result<TokenCount, ApiError> {
     check_query(request)?;
-    let caller = auth::caller(world, request, Need::Inference).await?;
-    let _place = world.relay.begin_count(&caller)?;
-    let body = body::read_prompt(world, request, payload, || world.relay.await_free_body(&caller)).await?;
+    let caller = auth::caller(state, request, Need::Inference).await?;
+    let _place = state.relay.begin_count(&caller)?;
+    let body = body::read_prompt(state, request, payload, || state.relay.await_free_body(&caller)).await?;
     let asked = asked(Endpoint::Messages, request, body, arrived);
-    Ok(world.relay.count_tokens(client, &caller, &asked).await?)
+    Ok(state.relay.count_tokens(client, &caller, &asked).await?)
 }
 
-fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, world: &World) -> HttpResponse {
+fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, state: &AppState) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     terms_headers(&mut response, answered.limited, answered.standing);
     match answered.answer {
@@ -182,8 +182,8 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, wor
             response.content_type(media_type).body(saved.body.clone())
         }
         Answer::Stream(answer) => {
-            let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), world) };
-            stream_response(response, answer.endpoint(), request, world, request_id, Progress::Begun(answer), sign)
+            let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), state) };
+            stream_response(response, answer.endpoint(), request, state, request_id, Progress::Begun(answer), sign)
         }
     }
 }
@@ -203,12 +203,12 @@ fn begin_late(
     head: HttpResponseBuilder,
     endpoint: Endpoint,
     request: &HttpRequest,
-    world: &World,
+    state: &AppState,
     request_id: RequestId,
     progress: Progress,
 ) -> HttpResponse {
-    let sign = Sign { at_once: true, ..sign_of(endpoint, world) };
-    let mut response = stream_response(head, endpoint, request, world, request_id, progress, sign);
+    let sign = Sign { at_once: true, ..sign_of(endpoint, state) };
+    let mut response = stream_response(head, endpoint, request, state, request_id, progress, sign);
     response.extensions_mut().insert(LoggedElsewhere);
     response
 }
@@ -217,7 +217,7 @@ fn stream_response(
     mut response: HttpResponseBuilder,
     endpoint: Endpoint,
     request: &HttpRequest,
-    world: &World,
+    state: &AppState,
     request_id: RequestId,
     progress: Progress,
     sign: Sign,
@@ -225,17 +225,17 @@ fn stream_response(
     response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
     // nginx in front would otherwise hold events back until its buffer is full.
     header(&mut response, "x-accel-buffering", "no");
-    let events = stall::watch(events(progress, endpoint, request_id), request, world.settings.write_timeout, sign);
+    let events = stall::watch(events(progress, endpoint, request_id), request, state.settings.write_timeout, sign);
     response.content_type("text/event-stream").streaming(events)
 }
 
 /// What a stream of the dialect says while it waits.
-fn sign_of(endpoint: Endpoint, world: &World) -> Sign {
+fn sign_of(endpoint: Endpoint, state: &AppState) -> Sign {
     let text = match Envelope::of_path(endpoint.path()) {
         Envelope::Anthropic => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
         Envelope::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
     };
-    Sign { every: world.settings.sign_of_life, text, at_once: false }
+    Sign { every: state.settings.sign_of_life, text, at_once: false }
 }
 
 fn terms_headers(response: &mut HttpResponseBuilder, limited: bool, standing: Option<Standing>) {

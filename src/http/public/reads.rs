@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::price_text;
 use crate::http::shared::error::ApiError;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::prices::{self, PriceRow};
 
 /// A price as everybody sees it: micro-USD per 1,000,000 tokens.
@@ -54,8 +54,8 @@ pub struct Pricing {
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn pricing(world: Data<World>) -> Result<Json<Pricing>, ApiError> {
-    let rows = world.relay.store.read(prices::list)?;
+pub async fn pricing(state: Data<AppState>) -> Result<Json<Pricing>, ApiError> {
+    let rows = state.store.read(prices::list)?;
     Ok(Json(Pricing { prices: rows.iter().map(PriceView::from).collect() }))
 }
 
@@ -68,21 +68,16 @@ pub async fn health() -> HttpResponse {
 ///
 /// # Errors
 /// 503 while draining, with a full disk, or with a database that cannot be written.
-pub async fn ready(world: Data<World>) -> Result<HttpResponse, ApiError> {
+pub async fn ready(state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let soon = std::time::Duration::from_secs(5);
-    if world.relay.is_draining() {
+    if state.relay.is_draining() {
         return Err(ApiError::unavailable("the server is shutting down", soon));
     }
-    if world.relay.writer.disk_is_full() {
+    if state.writer.disk_is_full() {
         return Err(ApiError::unavailable("the disk is full", soon));
     }
     // A commit of nothing goes through the writer: it answers only if it can still begin a transaction.
-    world
-        .relay
-        .writer
-        .write(|_| Ok(()))
-        .await
-        .map_err(|_| ApiError::unavailable("the database cannot be written", soon))?;
+    state.writer.write(|_| Ok(())).await.map_err(|_| ApiError::unavailable("the database cannot be written", soon))?;
     Ok(HttpResponse::Ok().json(serde_json::json!({"status": "ready"})))
 }
 

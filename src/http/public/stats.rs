@@ -11,7 +11,7 @@ use crate::domain::ids::RequestId;
 use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::Relay;
 use crate::store::stats::{self, Totals};
 use crate::store::{Connection, StoreError, endpoints, providers};
@@ -70,7 +70,7 @@ const ALL_SETTLED: i64 = 6 * 60 * 60;
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn get(world: Data<World>, remembered: Data<Remembered>) -> Result<Json<Stats>, ApiError> {
+pub async fn get(state: Data<AppState>, remembered: Data<Remembered>) -> Result<Json<Stats>, ApiError> {
     let began = Instant::now();
     let memory = {
         let mut memory = remembered.lock();
@@ -80,9 +80,9 @@ pub async fn get(world: Data<World>, remembered: Data<Remembered>) -> Result<Jso
         memory.due = began.checked_add(LOOKING);
         *memory
     };
-    let relay = Arc::clone(&world.relay);
+    let relay = Arc::clone(&state.relay);
     let read = move |conn: &Connection| look(conn, &relay, memory.old, Timestamp::now());
-    let (stats, old) = world.relay.store.read_later(read).await?;
+    let (stats, old) = state.store.read_later(read).await?;
     let due = Instant::now().checked_add(FRESH.max(began.elapsed() * 20));
     *remembered.lock() = Memory { last: Some(stats), due, old };
     Ok(Json(stats))

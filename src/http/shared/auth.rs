@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
+use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
+use crate::auth::{self, Admin};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::PlainKey;
 use crate::domain::time::Timestamp;
-use crate::http::admin::session;
-use crate::http::shared::browser;
+use crate::http::shared::browser::{self, From};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::log;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::Caller;
-use crate::store::admins;
 use crate::store::keys::{KeyRow, Owner};
 
 /// What a key must be allowed to do.
@@ -32,8 +32,8 @@ pub enum Need {
 ///
 /// # Errors
 /// 401 for a key that is not in force, 403 for the wrong scope or a suspended account.
-pub async fn caller(world: &World, request: &HttpRequest, need: Need) -> Result<Caller, ApiError> {
-    let key = key(world, request).await?;
+pub async fn caller(state: &AppState, request: &HttpRequest, need: Need) -> Result<Caller, ApiError> {
+    let key = key(state, request).await?;
     let Owner::Account(account) = key.owner else {
         return Err(ApiError::forbidden("an admin key works only below /v1/admin"));
     };
@@ -52,28 +52,34 @@ pub async fn caller(world: &World, request: &HttpRequest, need: Need) -> Result<
     Ok(Caller { account, key })
 }
 
-/// An admin who may do everything below `/v1/admin`.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// `admin:NAME`, for the events.
-    pub actor: String,
-}
-
 /// The admin whose key or session the request carries. A key goes first: who sends one means it.
 ///
 /// # Errors
 /// 401 for a key that is not in force or a session that is over, 403 for an account's key or a page of
 /// another origin.
-pub async fn admin(world: &World, request: &HttpRequest) -> Result<Admin, ApiError> {
-    if !has_key(request.headers()) && browser::session_token(request.headers()).is_some() {
-        return session::admin(world, request);
+pub async fn admin(state: &AppState, request: &HttpRequest) -> Result<Admin, ApiError> {
+    if !has_key(request.headers())
+        && let Some(token) = browser::session_token(request.headers())
+    {
+        return signed_in(state, request, token);
     }
-    let key = key(world, request).await?;
+    let key = key(state, request).await?;
     let Owner::Admin(id) = key.owner else {
         return Err(ApiError::forbidden("this needs an admin key"));
     };
-    let name = world.relay.store.read(|conn| admins::get(conn, id))?.name;
-    Ok(Admin { actor: format!("admin:{name}") })
+    Ok(Admin::of_key(&state.store, id)?)
+}
+
+/// The admin whose session the request carries, if a page of ours sent it.
+fn signed_in(state: &AppState, request: &HttpRequest, token: &str) -> Result<Admin, ApiError> {
+    let session = auth::session(&state.store, &state.writer, token)?.ok_or_else(ApiError::session_expired)?;
+    let from = browser::sent_from(request.headers());
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // A page's own writes always say where they come from.
+    if from == From::Elsewhere || (from == From::Unknown && !is_read) {
+        return Err(ApiError::cross_site());
+    }
+    Ok(Admin::of_session(&session))
 }
 
 /// Who did something with an account's key, for the ledger and the events.
@@ -81,9 +87,9 @@ pub fn actor(account: AccountId) -> String {
     format!("account:{account}")
 }
 
-async fn key(world: &World, request: &HttpRequest) -> Result<Arc<KeyRow>, ApiError> {
+async fn key(state: &AppState, request: &HttpRequest) -> Result<Arc<KeyRow>, ApiError> {
     let text = credential(request)?;
-    Ok(world.verifier.verify(text, Timestamp::now()).await?)
+    Ok(state.verifier.verify(text, Timestamp::now()).await?)
 }
 
 /// The text of the key: `Authorization: Bearer …` or `x-api-key: …`. Agents send a stored login of another service
@@ -122,9 +128,18 @@ fn bearer(value: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::auth::Token;
+    use crate::domain::byte_budget::ByteBudget;
+    use crate::domain::settle::FeeBps;
+    use crate::http::Settings;
+    use crate::relay::{Relay, Rooms};
+    use crate::store::{Store, StoreError, Writer, admins, sessions};
+    use crate::upstream::Timeouts;
 
     #[test]
     fn one_credential_is_read_from_two_headers() {
@@ -167,5 +182,68 @@ mod tests {
                 (found, _) => panic!("{headers:?}: {found:?}"),
             }
         }
+    }
+
+    type Headers = &'static [(&'static str, &'static str)];
+
+    fn state(store: &Store) -> Result<AppState, StoreError> {
+        let second = Duration::from_secs(1);
+        let rooms = Rooms { bodies: ByteBudget::new(1 << 20), answers: ByteBudget::new(1 << 20) };
+        let relay =
+            Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), rooms, |key| Some(key.clone()));
+        let settings = Settings {
+            body_limit: 1_000,
+            body_timeout: second,
+            write_timeout: second,
+            sign_of_life: second * 10,
+            keep_alive: second,
+            drain: second,
+            workers: 1,
+            cors_origins: Vec::new(),
+            timeouts: Timeouts { connect: second, first_byte: second, idle: second, event: second },
+        };
+        AppState::new(Arc::new(relay), settings)
+    }
+
+    #[test]
+    fn a_session_is_for_this_origins_pages_until_it_ends() -> Result<(), StoreError> {
+        let Ok(dir) = tempfile::tempdir() else { panic!("no directory") };
+        let store = Store::open(dir.path())?;
+        let Ok(token) = Token::generate() else { panic!("no entropy") };
+        let (hash, now) = (token.hash(), Timestamp::now());
+        store.write_now(|conn| {
+            let admin = admins::create(conn, "ada", None, "test", now)?;
+            sessions::begin(conn, &hash, &admin, "127.0.0.1", now)
+        })?;
+        let state = state(&store)?;
+        let status = |method: Method, cookie: &str, from: Headers| {
+            let mut request = TestRequest::default().method(method).insert_header(("host", "127.0.0.1:8080"));
+            for header in from {
+                request = request.insert_header(*header);
+            }
+            let request = request.insert_header(("cookie", format!("coordinator={cookie}"))).to_http_request();
+            let token = browser::session_token(request.headers()).unwrap_or_default();
+            signed_in(&state, &request, token).map_or_else(|e| e.status().as_u16(), |_| 200)
+        };
+        const OWN: (&str, &str) = ("origin", "http://127.0.0.1:8080");
+        const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");
+        let good = token.expose();
+        let rows: [(Method, &str, Headers, u16); 9] = [
+            (Method::GET, good, &[], 200),
+            (Method::GET, good, &[SAME], 200),
+            (Method::GET, good, &[("sec-fetch-site", "cross-site")], 403),
+            (Method::GET, "0123", &[], 401),
+            (Method::POST, good, &[OWN, SAME], 200),
+            (Method::POST, good, &[OWN], 200),
+            (Method::POST, good, &[], 403),
+            (Method::POST, good, &[("origin", "http://127.0.0.1:8081"), ("sec-fetch-site", "same-site")], 403),
+            (Method::DELETE, good, &[("origin", "null")], 403),
+        ];
+        for (method, cookie, from, expected) in rows {
+            assert_eq!(status(method.clone(), cookie, from), expected, "{method} {from:?}");
+        }
+        store.write_now(|conn| sessions::end(conn, &hash))?;
+        assert_eq!(status(Method::GET, good, &[]), 401);
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::byte_budget::{ByteBudget, BytePermit, OverBudget};
 use crate::domain::inflate::{Coding, InflateError, Inflater};
 use crate::http::shared::error::ApiError;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::{Refusal, Upload};
 
 /// The most that is read of a stranger's body.
@@ -37,16 +37,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// 413 above a mebibyte, also once inflated, 415 for an unknown coding, 408 if it comes too slowly, 400 if the client
 /// breaks off, 503 where too many bytes are in flight.
-pub async fn read(world: &World, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
-    Reading::begin(SETTINGS, world, request, payload)?.whole().await
+pub async fn read(state: &AppState, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+    Reading::begin(SETTINGS, state, request, payload)?.whole().await
 }
 
 /// Reads a body from somebody who has shown no credential yet: a name and a password are never long.
 ///
 /// # Errors
 /// As [`read`].
-pub async fn read_small(world: &World, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
-    Reading::begin(SMALL, world, request, payload)?.whole().await
+pub async fn read_small(state: &AppState, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
+    Reading::begin(SMALL, state, request, payload)?.whole().await
 }
 
 /// Reads the body of an inference request. What is not there yet is waited for only after `wait` said that its
@@ -55,12 +55,12 @@ pub async fn read_small(world: &World, request: &HttpRequest, payload: Payload) 
 /// # Errors
 /// As [`read`], but 413 above the limit of the settings; what `wait` returns.
 pub async fn read_prompt<'a>(
-    world: &World,
+    state: &AppState,
     request: &HttpRequest,
     payload: Payload,
     wait: impl FnOnce() -> Result<Upload<'a>, Refusal>,
 ) -> Result<Bytes, ApiError> {
-    let mut reading = Reading::begin(world.settings.body_limit, world, request, payload)?;
+    let mut reading = Reading::begin(state.settings.body_limit, state, request, payload)?;
     // To inflate a body is work, so that is waited for too.
     if !reading.take_what_is_there()? || !reading.codings.is_empty() {
         let upload = wait()?;
@@ -88,8 +88,8 @@ struct Reading {
 }
 
 impl Reading {
-    fn begin(limit: usize, world: &World, request: &HttpRequest, payload: Payload) -> Result<Self, ApiError> {
-        let limit = limit.min(world.settings.body_limit);
+    fn begin(limit: usize, state: &AppState, request: &HttpRequest, payload: Payload) -> Result<Self, ApiError> {
+        let limit = limit.min(state.settings.body_limit);
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|n| n > limit) {
             return Err(ApiError::too_large(limit));
@@ -97,14 +97,14 @@ impl Reading {
         let values = request.headers().get_all(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
         let codings = Coding::all_of(&values.collect::<Vec<_>>().join(","));
         let codings = codings.map_err(|name| ApiError::unknown_coding(&name))?;
-        let budget = Arc::clone(world.relay.body_budget());
+        let budget = Arc::clone(state.relay.body_budget());
         Ok(Self {
             payload,
             limit,
             codings,
             announced,
             began: Instant::now(),
-            patience: world.settings.body_timeout,
+            patience: state.settings.body_timeout,
             permit: budget.permit(),
             budget,
             first: Bytes::new(),

@@ -16,7 +16,7 @@ use crate::http::shared::cors::{self, Verdict};
 use crate::http::shared::error::{ApiError, Envelope};
 use crate::http::shared::log;
 use crate::http::shared::unread::Kept;
-use crate::http::state::World;
+use crate::http::state::AppState;
 
 /// The request was a HEAD; the routes see a GET.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +74,8 @@ pub async fn middleware(
 }
 
 fn verdict(request: &ServiceRequest) -> Verdict {
-    let world = request.app_data::<Data<World>>();
-    world.map_or(Verdict::Silent, |world| cors::judge(&world.settings.cors_origins, request.headers()))
+    let state = request.app_data::<Data<AppState>>();
+    state.map_or(Verdict::Silent, |state| cors::judge(&state.settings.cors_origins, request.headers()))
 }
 
 fn answer(request: &ServiceRequest, e: &ApiError) -> HttpResponse {

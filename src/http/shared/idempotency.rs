@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::relay::Idempotency;
 use crate::store::idempotency::{self, Answer};
 use crate::store::{Connection, StoreError};
@@ -26,14 +26,14 @@ pub fn answer(status: u16, body: &impl serde::Serialize) -> Result<Answer, Store
 /// 400 for a bad key, 422 for one that was used with another request, what `write` returns.
 pub async fn money_write(
     request: &HttpRequest,
-    world: &World,
+    state: &AppState,
     actor: String,
     body: &Bytes,
     mut write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
     let key = idempotency_key(request, &actor, body)?;
     let now = Timestamp::now();
-    let done = world.relay.writer.write(move |conn| match &key {
+    let done = state.writer.write(move |conn| match &key {
         Some(key) => match idempotency::once(conn, key, now, || write(conn, &actor, now)) {
             Err(StoreError::Conflict(text)) if text == idempotency::REUSED => Ok(None),
             other => other.map(Some),

@@ -4,12 +4,12 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::value::RawValue;
 
+use crate::auth::Admin;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth::Admin;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency;
-use crate::http::state::World;
+use crate::http::state::AppState;
 use crate::store::idempotency::Answer;
 use crate::store::{Connection, StoreError};
 
@@ -33,12 +33,12 @@ pub fn amount(raw: &RawValue) -> Result<MicroUsd, ApiError> {
 /// As [`idempotency::money_write`].
 pub async fn money_write(
     request: &HttpRequest,
-    world: &World,
+    state: &AppState,
     admin: Admin,
     body: &Bytes,
     write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
-    idempotency::money_write(request, world, admin.actor, body, write).await
+    idempotency::money_write(request, state, admin.actor, body, write).await
 }
 
 #[cfg(test)]
