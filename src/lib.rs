@@ -13,6 +13,7 @@
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family |
 //! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
+//! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; `meter` may use it |
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic, what a request asks for |
 //!
 //! What holds everywhere, and what breaks if it does not:
@@ -35,6 +36,7 @@
 //! - **An unknown commit ends the process.** Nobody is told yes or no that might be wrong.
 
 pub mod domain;
+pub mod dialect;
 pub mod meter;
 pub mod store;
 pub mod upstream;

@@ -9,6 +9,7 @@ const LONGEST: usize = 500;
 /// the top one, where everything is wired.
 const FLOORS: &[&[&str]] = &[
     &["domain"],
+    &["dialect"],
     &["meter", "upstream", "store"],
     &["auth", "relay"],
     &["http", "demo"],

@@ -1,0 +1,8 @@
+//! What clients and servers say to each other: dialects, and one in the words of another. Pure: no I/O, no clock, no
+//! async.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`translate`] | a client's dialect on a server that speaks chat alone |
+
+pub mod translate;

@@ -1,0 +1,265 @@
+//! A chat stream in the client's dialect, event by event.
+
+use super::chunk::{self, Choice, Chunk, Delta, Function};
+use super::counts::Counts;
+use super::events::{Finish, Writer};
+use super::in_messages::InMessages;
+use super::in_responses::InResponses;
+use super::order::{Order, Target};
+use super::think::Thoughts;
+use crate::dialect::translate::context::{ClientDialect, Context};
+use crate::dialect::translate::raw::{decoded, escaped};
+use crate::dialect::translate::sse::{Events, Seen};
+use crate::dialect::translate::{Answering, Broken};
+
+/// What the last events say again is kept up to here, in bytes; a longer answer breaks off. The Messages dialect says
+/// nothing again.
+const MOST_KEPT: usize = 16 << 20;
+
+/// A chat stream as it passes, in the client's dialect.
+///
+/// The end comes with [`Self::end`], not with the last chunk: what is told there is the usage, which may come last.
+#[derive(Debug)]
+pub struct StreamTranslator {
+    events: Events,
+    answer: Answer,
+}
+
+/// An answer as it comes, whole or in pieces.
+#[derive(Debug)]
+pub(super) struct Answer {
+    writer: Writer,
+    order: Order,
+    /// Reasoning stands in the content.
+    thoughts: Option<Thoughts>,
+    /// Begins the ids of calls that have none.
+    call_id: String,
+    stops: Vec<String>,
+    finish: Option<Finish>,
+    counts: Counts,
+    started: bool,
+    ended: bool,
+}
+
+impl StreamTranslator {
+    /// A translator of one stream.
+    pub fn new(context: &Context, answering: &Answering<'_>) -> Self {
+        Self { events: Events::default(), answer: Answer::new(context, answering, false) }
+    }
+
+    /// Takes the next bytes of the chat stream, cut anywhere, and appends to `out` what the client gets for them.
+    ///
+    /// # Errors
+    /// The stream cannot be read on: what is in `out` may go to the client, and [`Self::fail`] ends it.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+        let answer = &mut self.answer;
+        self.events.push(bytes, |seen| match seen {
+            Seen::Comment => {
+                out.extend_from_slice(b": keep-alive\n\n");
+                Ok(())
+            }
+            Seen::Event(b"error", _) => Err(Broken::new("the server reported an error")),
+            Seen::Event(_, b"[DONE]") => Ok(()),
+            Seen::Event(_, data) => {
+                let data = std::str::from_utf8(data).map_err(|_| Broken::new("an event is not UTF-8"))?;
+                answer.event(data, out)
+            }
+        })
+    }
+
+    /// Gives up an event of which not all came: nothing follows it, or the end of another stream does.
+    pub fn forget_partial(&mut self) {
+        self.events.forget();
+    }
+
+    /// The stream is over: the last events, with the usage.
+    ///
+    /// # Errors
+    /// What was still to be said cannot be; [`Self::fail`] ends the stream.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.answer.end(out)
+    }
+
+    /// The stream broke off: the dialect's last event says so. `code` and `message` are for the client.
+    pub fn fail(&mut self, code: &str, message: &str, out: &mut Vec<u8>) {
+        self.answer.fail(code, message, out);
+    }
+
+    /// What is kept of the answer to be said again at the end, in bytes. The translator itself takes some hundred more.
+    pub fn kept(&self) -> usize {
+        self.events.kept() + self.answer.kept()
+    }
+}
+
+impl Answer {
+    pub fn new(context: &Context, answering: &Answering<'_>, is_whole: bool) -> Self {
+        let id = escaped(answering.id);
+        let writer = match context.dialect {
+            ClientDialect::Responses => Writer::Responses(InResponses::new(&id, answering.model, context)),
+            ClientDialect::Messages => Writer::Messages(InMessages::new(&id, answering.model, is_whole)),
+        };
+        Self {
+            writer,
+            order: Order::default(),
+            thoughts: answering.think_tags.then(Thoughts::default),
+            call_id: format!("call_{id}"),
+            stops: context.stops.clone(),
+            finish: None,
+            counts: Counts::default(),
+            started: false,
+            ended: false,
+        }
+    }
+
+    /// Reads a chunk, or a whole answer.
+    pub fn event(&mut self, data: &str, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_| Broken::new("an event is no chat chunk"))?;
+        if chunk.error.is_some() {
+            return Err(Broken::new("the server reported an error"));
+        }
+        if !self.started {
+            self.started = true;
+            self.writer.start(chunk::number(chunk.created).unwrap_or(0), out);
+        }
+        for choice in chunk.choices.iter().flatten() {
+            if chunk::number(choice.index).unwrap_or(0) == 0 {
+                self.choice(choice, out)?;
+            }
+        }
+        if let Some(usage) = chunk.usage {
+            let counts = Counts::read(usage.get());
+            // Some servers say zeros before the end.
+            if counts != Counts::default() {
+                self.counts = counts;
+            }
+        }
+        if self.kept() > MOST_KEPT { Err(Broken::new("the answer is too long")) } else { Ok(()) }
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
+            self.delta(delta, choice.message.is_some(), out)?;
+        }
+        let finish = match chunk::written(choice.finish_reason) {
+            "" => return Ok(()),
+            "length" | "max_tokens" => Finish::Length,
+            "tool_calls" | "function_call" => Finish::Calls,
+            "content_filter" => Finish::Filter,
+            _ => match decoded(chunk::written(choice.stop_reason)) {
+                Some(text) if self.stops.iter().any(|stop| *stop == text) => Finish::StoppedBy(text.into_owned()),
+                _ => Finish::Stop,
+            },
+        };
+        self.finish = Some(finish);
+        Ok(())
+    }
+
+    fn delta(&mut self, delta: &Delta<'_>, is_whole: bool, out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.put(Target::Reasoning, delta.thought(), out)?;
+        for (is_thought, text) in delta.said() {
+            match (&mut self.thoughts, is_thought) {
+                (_, true) => self.put(Target::Reasoning, text, out)?,
+                (None, false) => self.put(Target::Text, text, out)?,
+                (Some(thoughts), false) => {
+                    for (is_thought, text) in thoughts.read(text) {
+                        self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out)?;
+                    }
+                }
+            }
+        }
+        self.put(Target::Refusal, chunk::written(delta.refusal), out)?;
+        for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
+            // The calls of a whole answer have no numbers.
+            let place = is_whole.then(|| u64::try_from(place).unwrap_or(u64::MAX));
+            let number = place.or_else(|| chunk::number(call.index));
+            self.call(number, chunk::written(call.id), &call.function.unwrap_or_default(), out)?;
+        }
+        if let Some(function) = &delta.function_call {
+            self.call(Some(0), "", function, out)?;
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        number: Option<u64>,
+        id: &str,
+        function: &Function<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let name = chunk::written(function.name);
+        let at = match self.order.known(number, id, name) {
+            Some(at) => at,
+            None if name.is_empty() => return Err(Broken::new("a call has no name")),
+            None => {
+                let made = || format!("{}_{}", self.call_id, self.order.calls());
+                let id = if id.is_empty() { made() } else { id.to_owned() };
+                let name = decoded(name).ok_or_else(|| Broken::new("a call has no valid name"))?;
+                self.order.begin(number, id, name.into_owned())?
+            }
+        };
+        match function.arguments.map(|raw| raw.get()) {
+            // Not a text, but what it would hold (Ollama's own form).
+            Some(raw) if raw.starts_with('{') => self.put(Target::Call(at), &escaped(raw), out),
+            _ => self.put(Target::Call(at), chunk::written(function.arguments), out),
+        }
+    }
+
+    fn put(&mut self, target: Target, text: &str, out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.order.put(target, text, &mut self.writer, out)
+    }
+
+    /// All has come, and the blocks are closed.
+    fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if let Some((is_thought, text)) = self.thoughts.as_mut().map(Thoughts::rest) {
+            self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out)?;
+        }
+        self.order.end(&mut self.writer, out)
+    }
+
+    /// A server may say that it merely stopped where it called.
+    fn finish(&self) -> Finish {
+        match &self.finish {
+            None | Some(Finish::Stop) if self.order.calls() > 0 => Finish::Calls,
+            finish => finish.clone().unwrap_or_default(),
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        if !self.started {
+            self.started = true;
+            self.writer.start(0, out);
+        }
+        let closed = self.close(out);
+        if closed.is_err() {
+            self.ended = false;
+            return closed;
+        }
+        self.writer.finish(&self.finish(), &self.counts, out);
+        Ok(())
+    }
+
+    fn fail(&mut self, code: &str, message: &str, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if !self.started {
+            self.started = true;
+            self.writer.start(0, out);
+        }
+        self.writer.fail(code, message, out);
+    }
+
+    /// The whole answer as one object.
+    pub fn whole(&mut self) -> Result<String, Broken> {
+        self.close(&mut Vec::new())?;
+        Ok(self.writer.whole(&self.finish(), &self.counts))
+    }
+
+    fn kept(&self) -> usize {
+        self.order.kept() + self.writer.kept()
+    }
+}
