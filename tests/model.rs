@@ -25,7 +25,7 @@ use coordinator::store::idempotency::{self, Answer};
 use coordinator::store::providers::NewProvider;
 use coordinator::store::usage as rows;
 use coordinator::store::withdrawals::{self, Decision, Wanted};
-use coordinator::store::{Store, StoreError, Writer, accounts, audit, keys, ledger, providers, refund};
+use coordinator::store::{Read, Store, StoreError, Tx, Writer, accounts, audit, keys, ledger, providers, refund};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -86,7 +86,7 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), StoreError> {
+fn settle(conn: &Tx, bill: &Bill) -> Result<(), StoreError> {
     let count = |n: i64| u64::try_from(n).unwrap_or_default();
     let cost = if bill.failed { 0 } else { (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000 };
     let provider = providers::find(conn, &format!("of-{}", bill.provider))?;
@@ -115,13 +115,23 @@ fn settle(conn: &coordinator::store::Connection, bill: &Bill) -> Result<(), Stor
     if settled.balance == stored { Ok(()) } else { Err(StoreError::Invalid(format!("told {settled:?} of {stored}"))) }
 }
 
-/// The id of the n-th row of a table.
-fn nth(conn: &coordinator::store::Connection, table: &str, n: usize) -> Result<i64, StoreError> {
-    let sql = format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {n}");
-    Ok(conn.query_row(&sql, [], |row| row.get(0))?)
+/// The n-th of all withdrawals, oldest first.
+fn nth_withdrawal(conn: &Read, n: usize) -> Result<WithdrawalId, StoreError> {
+    let all = withdrawals::list(conn, &withdrawals::Filter::default(), u32::MAX)?;
+    all.iter().rev().nth(n).map(|w| w.id).ok_or_else(|| StoreError::NotFound(format!("no withdrawal {n}")))
 }
 
-fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), StoreError> {
+/// The n-th of all usage rows, oldest first.
+fn nth_request(conn: &Read, n: usize) -> Result<RequestId, StoreError> {
+    let mut all = Vec::new();
+    for account in accounts::list(conn, u32::MAX)? {
+        all.extend(rows::list(conn, account.id, &rows::Filter::default(), u32::MAX)?.iter().map(|row| row.request_id));
+    }
+    all.sort();
+    all.get(n).copied().ok_or_else(|| StoreError::NotFound(format!("no request {n}")))
+}
+
+fn on_store(conn: &Tx, step: &Step) -> Result<(), StoreError> {
     let credit = |account: i64, amount: i64| {
         ledger::credit(conn, AccountId::from_i64(account), MicroUsd::new(amount), "", "model", now())
     };
@@ -154,12 +164,12 @@ fn on_store(conn: &coordinator::store::Connection, step: &Step) -> Result<(), St
             withdrawals::request(conn, &wanted, amount, MicroUsd::ZERO, "model", now()).map(drop)
         }
         Step::Decide { which, paid } => {
-            let id = WithdrawalId::from_i64(nth(conn, "withdrawals", *which)?);
+            let id = nth_withdrawal(conn, *which)?;
             let decision = if *paid { Decision::Paid(None) } else { Decision::Rejected(None) };
             withdrawals::decide(conn, id, &decision, "model", now()).map(drop)
         }
         Step::Refund { which, held } => {
-            let id = RequestId::from_i64(nth(conn, "usage", *which)?);
+            let id = nth_request(conn, *which)?;
             refund::refund(conn, id, "", |_| MicroUsd::new(*held), "model", now()).map(drop)
         }
         Step::Fail(bill) => {
@@ -278,7 +288,7 @@ impl Drop for World {
     }
 }
 
-fn open_account(conn: &coordinator::store::Connection, n: u32) -> Result<(i64, i64), StoreError> {
+fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
     let id = accounts::create(conn, &format!("account-{n}"), None, "model", now())?.id;
     let key = keys::NewKey {
         id: KeyId::from_i64(i64::from(n) + 1),

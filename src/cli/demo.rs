@@ -7,7 +7,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::keys::Limits;
 use crate::store::providers::{self, NewProvider};
-use crate::store::{Connection, Store, StoreError, accounts, ledger, prices};
+use crate::store::{Store, StoreError, Tx, accounts, ledger, prices};
 
 use super::{ACTOR, Failed, keys};
 
@@ -44,7 +44,7 @@ pub fn start(store: &Store, imitate: Imitate) -> Result<Demo, Failed> {
     Ok(Demo { key, model, handle })
 }
 
-fn prepare(conn: &Connection, url: &str, api_key: Secret, models: &[String]) -> Result<(), StoreError> {
+fn prepare(conn: &Tx, url: &str, api_key: Secret, models: &[String]) -> Result<(), StoreError> {
     let now = Timestamp::now();
     if is_missing(accounts::find(conn, ACCOUNT))? {
         let account = accounts::create(conn, ACCOUNT, None, ACTOR, now)?;

@@ -1,7 +1,7 @@
 //! `coordinator provider …`
 
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, ProbeRow};
 use crate::store::providers::{self, NewProvider, ProviderRow};
 use crate::store::recounts::{self, Recount};
-use crate::store::{Connection, Store, StoreError, accounts};
+use crate::store::{Read, Store, StoreError, accounts};
 use crate::upstream;
 
 #[derive(Debug, Subcommand)]
@@ -113,7 +113,7 @@ struct Model {
     upstream_model: String,
 }
 
-fn view(conn: &Connection, row: ProviderRow) -> Result<View, StoreError> {
+fn view(conn: &Read, row: ProviderRow) -> Result<View, StoreError> {
     let models = providers::models(conn, row.id)?;
     let probe = endpoints::last_probe(conn, row.id)?;
     Ok(View {

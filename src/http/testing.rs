@@ -32,7 +32,7 @@ use crate::http::shared::log;
 use crate::relay::{Relay, Rooms};
 use crate::store::keys::{self, Limits, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
-use crate::store::{Connection, Store, StoreError, Writer, accounts, admins, audit, ledger, prices};
+use crate::store::{Store, StoreError, Tx, Writer, accounts, admins, audit, ledger, prices};
 use crate::upstream::{Client, Timeouts};
 
 /// A model of the published table: $0.10 in, $0.78 out.
@@ -111,7 +111,7 @@ impl Bench {
     }
 
     /// Writes to the database.
-    pub fn write<T>(&self, write: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError>) -> T {
+    pub fn write<T>(&self, write: impl FnOnce(&Tx, Timestamp) -> Result<T, StoreError>) -> T {
         self.state.store.write_now(|conn| write(conn, Timestamp::now())).expect("a write")
     }
 

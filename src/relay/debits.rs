@@ -9,7 +9,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::debit_requests::{self, DebitAnswer, DebitRequest};
-use crate::store::{Connection, StoreError, accounts, ledger};
+use crate::store::{StoreError, Tx, accounts, ledger};
 
 /// How often the server looks whether the command line asks for a debit.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -48,7 +48,7 @@ impl Relay {
     async fn answer_debit(&self, request: DebitRequest) -> Result<(), StoreError> {
         let DebitRequest { id, debit, actor } = request;
         let mut hold = self.reserve_debit(debit.account, debit.amount)?;
-        let write = move |conn: &Connection| {
+        let write = move |conn: &Tx| {
             let others = hold.settling();
             let done = ledger::debit(conn, &debit, hold.amount(), others, &actor, Timestamp::now())?;
             let done = serde_json::value::to_raw_value(&done).map_err(|e| StoreError::Invalid(e.to_string()))?;

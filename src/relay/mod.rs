@@ -37,7 +37,7 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Outcome, Usage};
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError, Writer, request_keys};
+use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
 use admit::Admitted;
 use arrival::{Arrivals, Shares};
@@ -252,7 +252,7 @@ impl Relay {
         let Some(key) = key else { return Ok(None) };
         let claimed = self.replays.claim(caller.account, key)?;
         if let Claimed::New(_) = &claimed {
-            let find = |conn: &_| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
+            let find = |conn: &Read| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
             match self.store.read_one(find)? {
                 Some(before) if before.body_hash != key.body_hash => return Err(Refusal::KeyReused),
                 Some(before) => {

@@ -9,15 +9,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
-
-use super::StoreError;
 use super::accounts;
 use super::keys::{self, KeyRow};
 use super::prices::{self, PriceRow};
 use super::providers::{self, Offer};
 use super::sqlite::commit_clock::{Index, State};
 use super::sqlite::snapshot::in_snapshot;
+use super::{Read, StoreError};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::request::Endpoint;
@@ -36,7 +34,7 @@ pub struct Reader {
 /// What was read in one state of the database, and the connection to read more.
 #[derive(Debug)]
 pub struct Memory {
-    conn: Connection,
+    conn: Read,
     /// In which what follows was read.
     state: Option<State>,
     keys: HashMap<KeyId, Arc<KeyRow>>,
@@ -55,8 +53,8 @@ pub struct Offered {
 }
 
 impl Reader {
-    pub(super) fn new(conn: Connection) -> Result<Self, StoreError> {
-        let index = Index::of(&conn)?;
+    pub(super) fn new(conn: Read) -> Result<Self, StoreError> {
+        let index = Index::of(conn.engine())?;
         let (keys, balances, offered) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self { index, memory: Mutex::new(Memory { conn, state: None, keys, balances, offered }) })
     }
@@ -68,7 +66,7 @@ impl Reader {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if now.is_none() || now != memory.state {
             // Perhaps another has found the change already, or a later one.
-            let now = Some(self.index.state(&memory.conn)?);
+            let now = Some(self.index.state(memory.conn.engine())?);
             if now != memory.state {
                 memory.state = now;
                 memory.keys.clear();

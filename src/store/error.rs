@@ -36,10 +36,21 @@ pub enum StoreError {
     Io(String),
     /// Anything else SQLite says.
     #[error("database: {0}")]
-    Sql(rusqlite::Error),
+    Sql(EngineError),
     /// No connection could be had from the pool.
     #[error("database: {0}")]
-    Pool(#[from] r2d2::Error),
+    Pool(EngineError),
+}
+
+/// What the engine says, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EngineError(Box<dyn std::error::Error + Send + Sync>);
+
+impl From<r2d2::Error> for StoreError {
+    fn from(e: r2d2::Error) -> Self {
+        Self::Pool(EngineError(Box::new(e)))
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -47,7 +58,7 @@ impl From<rusqlite::Error> for StoreError {
         match e.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseBusy) => Self::Busy,
-            _ => Self::Sql(e),
+            _ => Self::Sql(EngineError(Box::new(e))),
         }
     }
 }

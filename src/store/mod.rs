@@ -1,6 +1,6 @@
 //! The only room with SQL: one writer thread, pools of readers, one file per table family.
 //!
-//! Functions here take a `&Connection`; where it comes from decides what they may do. Reads run on a
+//! Functions that read take a [`Read`], those that write a [`Tx`]. Reads run on a
 //! pooled connection that is `query_only`; what every request looks at is remembered by one that all workers
 //! share ([`Store::look`]). Writes run inside a `BEGIN IMMEDIATE` transaction: of the
 //! writer thread in the server ([`Writer`]), or of [`Store::write_now`] on the command line.
@@ -13,10 +13,9 @@ mod reports;
 pub mod audit;
 
 pub use admission_cache::{Memory, Offered};
-pub use error::StoreError;
+pub use error::{EngineError, StoreError};
 pub use reports::{earnings, overview, stats, summary, usage_totals};
-/// What a read or a write runs on; named so that other rooms need not name the SQL library.
-pub use rusqlite::Connection;
+pub use sqlite::access::{Read, Tx};
 pub use sqlite::backup;
 pub use sqlite::job::{AtDebit, ChargeHold};
 pub use sqlite::open::{Lock, Store};

@@ -17,7 +17,7 @@ use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::earnings::{self, Earned};
-use crate::store::{Connection, accounts, withdrawals};
+use crate::store::{Read, accounts, withdrawals};
 
 /// `/v1/provider/account-earnings`
 pub fn routes(app: &mut ServiceConfig) {
@@ -77,7 +77,7 @@ pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<Json<Ear
     let since = query.parsed("since", A_TIME, Timestamp::parse)?;
     let until = query.parsed("until", A_TIME, Timestamp::parse)?;
     let held = state.relay.holds.of_account(account).total;
-    let read = move |conn: &Connection| {
+    let read = move |conn: &Read| {
         let withdrawable = withdrawals::available(conn, account, held)?;
         let debt = accounts::debt(conn, account)?;
         let (_, pending) = withdrawals::pending(conn, Some(account))?;

@@ -19,7 +19,7 @@ use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 use crate::store::keys::{self, KeyRow, NewKey, Owner};
-use crate::store::{Connection, StoreError, accounts, key_changes};
+use crate::store::{Read, StoreError, Tx, accounts, key_changes};
 
 /// `/v1/keys…`, `/v1/key`.
 pub fn routes(app: &mut ServiceConfig) {
@@ -49,7 +49,7 @@ pub struct Made {
 /// 401, 403.
 pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
     let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let read = move |conn: &Connection| key_view::list(conn, account, Timestamp::now());
+    let read = move |conn: &Read| key_view::list(conn, account, Timestamp::now());
     Ok(Json(state.store.read_later(read).await?))
 }
 
@@ -78,7 +78,7 @@ pub async fn create_for(
     let key = PlainKey::generate().map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
     let new = NewKey { id: key.id(), hash, owner: Owner::Account(account), name, scopes, limits };
-    let write = move |conn: &Connection| {
+    let write = move |conn: &Tx| {
         accounts::get(conn, account)?;
         keys::create(conn, &new, &actor, now)
     };
@@ -117,7 +117,7 @@ pub async fn update(
         state.relay.capped.announce(id);
     }
     let actor = auth::actor(account);
-    let write = move |conn: &Connection| key_changes::update(conn, account, id, &change, &actor, now);
+    let write = move |conn: &Tx| key_changes::update(conn, account, id, &change, &actor, now);
     let row = state.writer.write(write).await?;
     view(&state, account, row).await.map(Json)
 }
@@ -138,7 +138,7 @@ pub async fn revoke(request: HttpRequest, state: Data<AppState>, id: Path<String
 /// 404, also for another account's key.
 pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: &str) -> Result<KeyRow, ApiError> {
     let id = key_id(id)?;
-    let write = move |conn: &Connection| {
+    let write = move |conn: &Tx| {
         key_changes::of_account(conn, account, id)?;
         keys::revoke(conn, id, &actor, Timestamp::now())
     };
@@ -157,7 +157,7 @@ pub async fn rotate(request: HttpRequest, state: Data<AppState>, id: Path<String
     let key = PlainKey::with_id(id).map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
     let actor = auth::actor(account);
-    let write = move |conn: &Connection| key_changes::rotate(conn, account, id, &hash, &actor, Timestamp::now());
+    let write = move |conn: &Tx| key_changes::rotate(conn, account, id, &hash, &actor, Timestamp::now());
     let row = state.writer.write(write).await?;
     let view = view(&state, account, row).await?;
     Ok(made(HttpResponse::Ok(), &key, view))
@@ -192,7 +192,7 @@ pub async fn own(request: HttpRequest, state: Data<AppState>) -> Result<Json<Own
 }
 
 async fn view(state: &AppState, account: AccountId, row: KeyRow) -> Result<KeyView, ApiError> {
-    let read = move |conn: &Connection| key_view::view(conn, account, row, Timestamp::now());
+    let read = move |conn: &Read| key_view::view(conn, account, row, Timestamp::now());
     Ok(state.store.read_later(read).await?)
 }
 

@@ -20,7 +20,7 @@ use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
 use crate::store::usage::{self, Filter, UsageRow};
-use crate::store::{Connection, Store, StoreError, accounts, ledger};
+use crate::store::{Read, Store, StoreError, accounts, ledger};
 
 /// `/v1/payments/balance`, `usage`, `usage/summary`, `ledger`.
 pub fn routes(app: &mut ServiceConfig) {
@@ -158,7 +158,7 @@ fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::Filter) -> H
         async move {
             let first = after.is_none();
             let filter = ledger::Filter { before: after.or(filter.before), ..filter };
-            let read = move |conn: &Connection| ledger::page(conn, account, filter, paging::CSV_ROWS);
+            let read = move |conn: &Read| ledger::page(conn, account, filter, paging::CSV_ROWS);
             let rows = store.read_later(read).await?;
             Ok((ledger::to_csv(&rows, first)?, paging::more(&rows, |entry| entry.id)))
         }
@@ -186,6 +186,6 @@ pub async fn summary_of(
     let query = Query::of(request)?;
     let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
     let filter = Filter { before: None, ..filter(&query)? };
-    let read = move |conn: &Connection| summary::summary(conn, account, &filter, by);
+    let read = move |conn: &Read| summary::summary(conn, account, &filter, by);
     Ok(Json(state.store.read_later(read).await?))
 }

@@ -17,7 +17,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency::{self, answer};
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
-use crate::store::Connection;
+use crate::store::Tx;
 use crate::store::invites;
 
 /// `/v1/invite/redeem`. It needs [`Guesses`], one for all workers.
@@ -91,8 +91,7 @@ pub async fn redeem(
     guesses
         .count(account, Instant::now())
         .map_err(|wait| ApiError::rate_limited("too many wrong codes: try again later", wait))?;
-    let write =
-        move |conn: &Connection, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
+    let write = move |conn: &Tx, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
     let redeemed = idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await;
     if redeemed.as_ref().map_or_else(|e| e.status() != StatusCode::NOT_FOUND, |_| true) {
         guesses.forgive(account);

@@ -21,7 +21,7 @@ use crate::http::shared::types;
 use crate::http::state::AppState;
 use crate::relay::holds::OpenHold;
 use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
-use crate::store::{Connection, StoreError, accounts};
+use crate::store::{StoreError, Tx, accounts};
 
 /// `/v1/payments/withdrawals`
 pub fn routes(app: &mut ServiceConfig) {
@@ -122,7 +122,7 @@ pub async fn request(request: HttpRequest, payload: Payload, state: Data<AppStat
     let asked: Body = body::parse(&bytes)?;
     let wanted = Wanted { account, amount: money::amount(&asked.amount_usd)?, note: asked.note.unwrap_or_default() };
     let mut hold = reserve(&state, account, wanted.amount)?;
-    let write = move |conn: &Connection, actor: &str, now| {
+    let write = move |conn: &Tx, actor: &str, now| {
         let others = hold.settling();
         let withdrawal = withdrawals::request(conn, &wanted, hold.amount(), others, actor, now)?.into();
         let left = accounts::balance(conn, wanted.account)?;

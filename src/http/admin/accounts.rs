@@ -16,6 +16,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
+use crate::store::Tx;
 use crate::store::account_search::{self, Change, Search};
 use crate::store::accounts::{self, Account};
 
@@ -145,8 +146,7 @@ async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -
     let bytes = body::read(&state, &request, payload).await?;
     let NewAccountBody { name, email } = body::parse(&bytes)?;
     let (shown, now) = (email.clone(), Timestamp::now());
-    let write =
-        move |conn: &crate::store::Connection| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
+    let write = move |conn: &Tx| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
     let made = state.writer.write(write).await;
     let made = made.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
     Ok(HttpResponse::Created().json(AccountView::new(made, &state)))
@@ -185,7 +185,7 @@ async fn patch(
     let AccountPatch { name, email, status } = body::parse(&bytes)?;
     let (shown, now) = (email.clone().flatten(), Timestamp::now());
     let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
-    let write = move |conn: &crate::store::Connection| account_search::change(conn, id, &change, &admin.actor, now);
+    let write = move |conn: &Tx| account_search::change(conn, id, &change, &admin.actor, now);
     let changed = state.writer.write(write).await;
     changed.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
     one(&state, id).await

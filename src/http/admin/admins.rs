@@ -14,7 +14,7 @@ use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
-use crate::store::Connection;
+use crate::store::Tx;
 use crate::store::admins::{self, AdminView};
 
 /// The body of `POST /v1/admin/admins`.
@@ -61,7 +61,7 @@ async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -
         None => None,
     };
     let now = Timestamp::now();
-    let write = move |conn: &Connection| {
+    let write = move |conn: &Tx| {
         let made = admins::create(conn, &name, hash.as_deref(), &admin.actor, now)?;
         admins::view(conn, made.id, now)
     };
@@ -81,7 +81,7 @@ async fn set_password(
     let AdminPatch { password } = body::parse(&bytes)?;
     state.store.read(|conn| admins::get(conn, id))?;
     let (hash, now) = (session::hash_new_password(password).await?, Timestamp::now());
-    let write = move |conn: &Connection| {
+    let write = move |conn: &Tx| {
         admins::set_password(conn, id, &hash, &admin.actor, now)?;
         admins::view(conn, id, now)
     };
@@ -91,7 +91,7 @@ async fn set_password(
 async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let admin = auth::admin(&state, &request).await?;
     let id = admin_id(&id)?;
-    let write = move |conn: &Connection| admins::remove(conn, id, &admin.actor, Timestamp::now());
+    let write = move |conn: &Tx| admins::remove(conn, id, &admin.actor, Timestamp::now());
     state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }

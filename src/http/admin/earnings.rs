@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::domain::ids::{ProviderId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::{Connection, StoreError, usage_totals};
+use crate::store::{Read, StoreError, usage_totals};
 
 type Sums = HashMap<ProviderId, MicroUsd>;
 
@@ -22,7 +22,7 @@ impl Earnings {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn read(&self, conn: &Connection, now: Timestamp) -> Result<Sums, StoreError> {
+    pub fn read(&self, conn: &Read, now: Timestamp) -> Result<Sums, StoreError> {
         let settled = RequestId::first_at(now.plus_seconds(-SETTLED_AFTER));
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (from, mut sums) = known.unwrap_or((RequestId::from_i64(0), Sums::new()));

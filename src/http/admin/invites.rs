@@ -20,7 +20,7 @@ use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
-use crate::store::Connection;
+use crate::store::Tx;
 use crate::store::invites::{self, NewInvite};
 
 /// `/v1/admin/invite-codes…`
@@ -76,8 +76,7 @@ pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState
         expires_at: fields::read("expires_at", &body.expires_at, A_TIME, fields::time)?.flatten(),
         note: body.note.unwrap_or_default(),
     };
-    let write =
-        move |conn: &Connection, actor: &str, now: Timestamp| answer(201, &invites::create(conn, &new, actor, now)?);
+    let write = move |conn: &Tx, actor: &str, now: Timestamp| answer(201, &invites::create(conn, &new, actor, now)?);
     money::money_write(&request, &state, admin, &bytes, write).await
 }
 
@@ -87,7 +86,7 @@ pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState
 /// 401, 403, 404.
 pub async fn remove(request: HttpRequest, state: Data<AppState>, code: Path<String>) -> Result<HttpResponse, ApiError> {
     let admin = auth::admin(&state, &request).await?;
-    let write = move |conn: &Connection| invites::remove(conn, &code, &admin.actor, Timestamp::now());
+    let write = move |conn: &Tx| invites::remove(conn, &code, &admin.actor, Timestamp::now());
     state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())
 }

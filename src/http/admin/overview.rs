@@ -18,7 +18,7 @@ use crate::http::state::AppState;
 use crate::relay::Relay;
 use crate::store::overview::{self, Day, DayTotals};
 use crate::store::recounts::Recount;
-use crate::store::{StoreError, providers, recounts, withdrawals};
+use crate::store::{Read, StoreError, providers, recounts, withdrawals};
 
 /// The most days of a chart.
 const MOST_DAYS: u32 = 366;
@@ -168,12 +168,7 @@ async fn overview(
 
 /// The days from `first` to `today`. Yesterday and today are always read: a request that began before
 /// midnight may settle after it. Days before are read once.
-fn days(
-    conn: &crate::store::Connection,
-    remembered: &Remembered,
-    first: Day,
-    today: Day,
-) -> Result<BTreeMap<Day, DayTotals>, StoreError> {
+fn days(conn: &Read, remembered: &Remembered, first: Day, today: Day) -> Result<BTreeMap<Day, DayTotals>, StoreError> {
     let yesterday = today - 1;
     let mut known = remembered.past();
     let from = (first..yesterday).find(|day| !known.contains_key(day)).unwrap_or(yesterday).min(yesterday);

@@ -20,7 +20,7 @@ use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::prices::{self, NewPrice, Version};
-use crate::store::{Connection, StoreError};
+use crate::store::{Read, StoreError};
 
 /// A version of a model's price.
 #[derive(Debug, Serialize, ToSchema)]
@@ -88,7 +88,7 @@ pub fn routes(app: &mut ServiceConfig) {
 }
 
 /// The version of a model that is in force.
-fn in_force(conn: &Connection, model: &str) -> Result<PriceVersion, StoreError> {
+fn in_force(conn: &Read, model: &str) -> Result<PriceVersion, StoreError> {
     let newest = prices::history(conn, Some(model), None, 1)?.into_iter().next();
     newest.map(PriceVersion::from).ok_or_else(|| StoreError::NotFound(format!("no price for \"{model}\"")))
 }

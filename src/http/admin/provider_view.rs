@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};
 use crate::store::recounts::{self, Recount};
-use crate::store::{Connection, StoreError, accounts};
+use crate::store::{Read, StoreError, accounts};
 use crate::upstream::Health;
 
 /// A provider: what was set, how it does, what it earned. Its key is not in it.
@@ -97,7 +97,7 @@ impl ProviderView {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn read(conn: &Connection, row: ProviderRow, health: Health, earned: MicroUsd) -> Result<Self, StoreError> {
+    pub fn read(conn: &Read, row: ProviderRow, health: Health, earned: MicroUsd) -> Result<Self, StoreError> {
         let probe = endpoints::last_probe(conn, row.id)?.map(ProbeView::from);
         let answered = health.served + health.failed > 0;
         let state = match &probe {

@@ -21,7 +21,7 @@ use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::relay::PROBE_TIMEOUTS;
 use crate::store::providers::{self, NewProvider, ProviderChange};
-use crate::store::{Connection, StoreError, accounts};
+use crate::store::{StoreError, Tx, accounts};
 use crate::upstream::{Client, check_base_url, check_ca_pem};
 
 /// A model: the public name, and what the provider calls it if that is another name.
@@ -147,7 +147,7 @@ async fn create(
     };
     let now = Timestamp::now();
     let actor = admin.actor.clone();
-    let write = move |conn: &Connection| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
+    let write = move |conn: &Tx| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
     let id = state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
     // A provider that does not answer yet is added all the same.
     drop(run_probe(&state, id, actor, SHORT_PATIENCE).await);
@@ -183,7 +183,7 @@ async fn patch(
         models: patch.models.map(models).transpose()?,
     };
     let (enabled, now) = (patch.enabled, Timestamp::now());
-    let write = move |conn: &Connection| {
+    let write = move |conn: &Tx| {
         if !change.is_empty() {
             providers::change(conn, id, &change, &admin.actor, now)?;
         }

@@ -18,7 +18,7 @@ use crate::http::shared::browser::{self, From};
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
 use crate::store::sessions::{self, LIFETIME, Session};
-use crate::store::{StoreError, admins};
+use crate::store::{StoreError, Tx, admins};
 
 /// Shorter passwords are refused.
 const SHORTEST_PASSWORD: usize = 12;
@@ -132,7 +132,7 @@ async fn begin(
     state: &AppState,
     request: &HttpRequest,
     status: StatusCode,
-    mut who: impl FnMut(&crate::store::Connection, Timestamp) -> Result<admins::Admin, StoreError> + Send + 'static,
+    mut who: impl FnMut(&Tx, Timestamp) -> Result<admins::Admin, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
     let token = Token::generate().map_err(|e| {
         tracing::error!(error = %e, "no session token");

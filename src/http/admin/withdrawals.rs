@@ -21,7 +21,7 @@ use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
 use crate::store::withdrawals::{self, Decision};
-use crate::store::{Connection, StoreError};
+use crate::store::{StoreError, Tx};
 
 /// `/v1/admin/withdrawals…`
 pub fn routes(app: &mut ServiceConfig) {
@@ -107,7 +107,7 @@ async fn decide(
     sent: Option<MicroUsd>,
 ) -> Result<HttpResponse, ApiError> {
     let id = WithdrawalId::parse(id).ok_or_else(|| ApiError::not_found("there is no such withdrawal"))?;
-    let write = move |conn: &Connection, actor: &str, now| {
+    let write = move |conn: &Tx, actor: &str, now| {
         let amount = withdrawals::get(conn, id)?.amount_micro_usd;
         if sent.is_some_and(|sent| sent != amount) {
             return Err(StoreError::Conflict(format!("{id} is of {amount} now")));

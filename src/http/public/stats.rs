@@ -14,7 +14,7 @@ use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::relay::Relay;
 use crate::store::stats::{self, Totals};
-use crate::store::{Connection, StoreError, endpoints, providers};
+use crate::store::{Read, StoreError, endpoints, providers};
 
 /// `/v1/stats`
 pub fn routes(app: &mut ServiceConfig) {
@@ -81,7 +81,7 @@ pub async fn get(state: Data<AppState>, remembered: Data<Remembered>) -> Result<
         *memory
     };
     let relay = Arc::clone(&state.relay);
-    let read = move |conn: &Connection| look(conn, &relay, memory.old, Timestamp::now());
+    let read = move |conn: &Read| look(conn, &relay, memory.old, Timestamp::now());
     let (stats, old) = state.store.read_later(read).await?;
     let due = Instant::now().checked_add(FRESH.max(began.elapsed() * 20));
     *remembered.lock() = Memory { last: Some(stats), due, old };
@@ -95,7 +95,7 @@ impl Remembered {
 }
 
 /// Reads only the rows of the last hours, once the older ones were added up.
-fn look(conn: &Connection, relay: &Relay, old: Old, now: Timestamp) -> Result<(Stats, Old), StoreError> {
+fn look(conn: &Read, relay: &Relay, old: Old, now: Timestamp) -> Result<(Stats, Old), StoreError> {
     let before = RequestId::first_at(now.plus_seconds(-ALL_SETTLED)).max(old.before);
     let old = Old { before, totals: old.totals.plus(stats::totals(conn, old.before, before)?) };
     let all = old.totals.plus(stats::totals(conn, before, RequestId::from_i64(i64::MAX))?);

@@ -9,7 +9,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
 use crate::relay::Idempotency;
 use crate::store::idempotency::{self, Answer};
-use crate::store::{Connection, StoreError};
+use crate::store::{StoreError, Tx};
 
 /// The answer to a money write, to be stored with it.
 ///
@@ -29,7 +29,7 @@ pub async fn money_write(
     state: &AppState,
     actor: String,
     body: &Bytes,
-    mut write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
+    mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
     let key = idempotency_key(request, &actor, body)?;
     let now = Timestamp::now();

@@ -11,7 +11,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency;
 use crate::http::state::AppState;
 use crate::store::idempotency::Answer;
-use crate::store::{Connection, StoreError};
+use crate::store::{StoreError, Tx};
 
 /// An amount in USD, as a string or a number: read from its text, never through a float.
 ///
@@ -36,7 +36,7 @@ pub async fn money_write(
     state: &AppState,
     admin: Admin,
     body: &Bytes,
-    write: impl FnMut(&Connection, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
+    write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
     idempotency::money_write(request, state, admin.actor, body, write).await
 }

@@ -8,6 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::relay::bill::Bill;
 use crate::relay::counting::prompt_tokens;
+use crate::store::Tx;
 use crate::store::recounts::{self, Part};
 
 /// Longer requests are not counted, in bytes: they would be kept in memory for it.
@@ -74,7 +75,7 @@ impl Bill {
             let counted = prompt_tokens(endpoint, &request, u64::MAX).tokens;
             let parts = [(Part::Prompt, prompt, counted), (Part::Completion, output, completion())];
             drop(request);
-            let write = move |conn: &crate::store::Connection| {
+            let write = move |conn: &Tx| {
                 let now = Timestamp::now();
                 parts.iter().try_for_each(|part| recounts::add(conn, provider, &model, *part, now))
             };

@@ -2,7 +2,7 @@
 
 mod movements;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +10,8 @@ use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId}
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::usage::{CacheWrites, Usage};
-use crate::store::StoreError;
+use crate::store::sqlite::snapshot::in_snapshot;
+use crate::store::{Read, StoreError};
 
 /// What the audit found.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -102,9 +103,11 @@ const RULES: &[Rule] = &[
 ///
 /// # Errors
 /// SQLite fails. What differs is no error but in the report.
-pub fn audit(conn: &Connection) -> Result<Report, StoreError> {
-    // One snapshot, unless the caller has one already.
-    let _snapshot = if conn.is_autocommit() { Some(conn.unchecked_transaction()?) } else { None };
+pub fn audit(conn: &Read) -> Result<Report, StoreError> {
+    in_snapshot(conn, derive)
+}
+
+fn derive(conn: &Read) -> Result<Report, StoreError> {
     let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
     let mut problems = Vec::new();
     for rule in RULES.iter().chain(movements::RULES) {
@@ -124,7 +127,7 @@ pub fn audit(conn: &Connection) -> Result<Report, StoreError> {
 }
 
 impl Rule {
-    fn check(&self, conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+    fn check(&self, conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
         let mut statement = conn.prepare(self.sql)?;
         let mut rows = statement.query([MOST_PROBLEMS])?;
         while let Some(row) = rows.next()? {
@@ -152,7 +155,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
 
 /// Σ top-ups + adjustments − withdrawals = Σ balances. A refund moves money between accounts, so its
 /// entries sum to zero and are part of the same sum.
-fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+fn conservation(conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let sum = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     let balances = sum("SELECT coalesce(sum(balance_micro_usd), 0) FROM accounts")?;
     let entered = sum("SELECT coalesce(sum(amount_micro_usd), 0) FROM ledger")?;
@@ -172,7 +175,7 @@ fn conservation(conn: &Connection, problems: &mut Vec<String>) -> Result<(), Sto
 }
 
 /// Every cost against the price version it was billed at, by the same arithmetic as the settlement.
-fn costs(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+fn costs(conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let mut statement = conn.prepare(
         "SELECT usage.id, prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, input_price, output_price, \
          cache_read_price, cache_write_price, cache_write_1h_price, cache_write_tokens, cache_write_1h_tokens FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error'",
@@ -206,7 +209,7 @@ fn costs(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError
     Ok(())
 }
 
-fn foreign_keys(conn: &Connection, problems: &mut Vec<String>) -> Result<(), StoreError> {
+fn foreign_keys(conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

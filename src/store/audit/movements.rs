@@ -112,12 +112,12 @@ mod tests {
     use crate::domain::settle::Balance;
     use crate::domain::time::Timestamp;
     use crate::store::withdrawals::{Decision, Wanted};
-    use crate::store::{Connection, Store, StoreError, accounts, audit, invites, ledger, withdrawals};
+    use crate::store::{Store, StoreError, Tx, accounts, audit, invites, ledger, withdrawals};
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
 
     /// An account with a gift of $5, and withdrawals of 3 (pending), 2 (paid) and 1 (rejected) micro-USD.
-    fn books(conn: &Connection) -> Result<AccountId, StoreError> {
+    fn books(conn: &Tx) -> Result<AccountId, StoreError> {
         let account_id = accounts::create(conn, "lab", None, "test", NOW)?.id;
         let code = invites::NewInvite {
             code: "GIFT".into(),
@@ -144,7 +144,7 @@ mod tests {
         Ok(account_id)
     }
 
-    fn problems(conn: &Connection, fault: &str) -> Result<String, StoreError> {
+    fn problems(conn: &Tx, fault: &str) -> Result<String, StoreError> {
         conn.execute_batch("SAVEPOINT fault")?;
         conn.execute_batch(fault)?;
         let report = audit::audit(conn)?;

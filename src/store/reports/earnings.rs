@@ -1,6 +1,6 @@
 //! What an account earned as a provider.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -8,7 +8,7 @@ use super::summary::day_text;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError};
 
 /// What one of its providers earned with one model on one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -37,7 +37,7 @@ pub struct Earned {
 /// # Errors
 /// SQLite fails.
 pub fn earned(
-    conn: &Connection,
+    conn: &Read,
     account: AccountId,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -69,7 +69,7 @@ pub fn earned(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn reversed(conn: &Connection, account: AccountId) -> Result<MicroUsd, StoreError> {
+pub fn reversed(conn: &Read, account: AccountId) -> Result<MicroUsd, StoreError> {
     let sql =
         "SELECT coalesce(-sum(amount_micro_usd), 0) FROM ledger WHERE account_id = ?1 AND kind = 'refund_reversal'";
     Ok(conn.prepare_cached(sql)?.query_row([account.to_i64()], |row| row.get(0).map(MicroUsd::new))?)

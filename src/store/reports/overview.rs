@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError};
 
 /// A day in milliseconds.
 const DAY: i64 = 24 * 60 * 60 * 1_000;
@@ -57,7 +57,7 @@ pub struct DayTotals {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn totals(conn: &Connection) -> Result<Totals, StoreError> {
+pub fn totals(conn: &Read) -> Result<Totals, StoreError> {
     let sql = "SELECT count(*), coalesce(sum(balance_micro_usd), 0), coalesce(sum(withdrawable_micro_usd), 0) \
                FROM accounts";
     Ok(conn.prepare_cached(sql)?.query_row([], |row| {
@@ -74,7 +74,7 @@ pub fn totals(conn: &Connection) -> Result<Totals, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn days(conn: &Connection, first: Day, end: Day) -> Result<Vec<(Day, DayTotals)>, StoreError> {
+pub fn days(conn: &Read, first: Day, end: Day) -> Result<Vec<(Day, DayTotals)>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT (id >> 20) / 86400000 AS day, count(*), sum(charged_micro_usd), sum(fee_micro_usd), \
          sum(metered_by = 'estimate'), sum(outcome = 'provider_error') \
@@ -109,6 +109,7 @@ pub fn days(conn: &Connection, first: Day, end: Day) -> Result<Vec<(Day, DayTota
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Tx;
 
     #[test]
     fn a_day_begins_at_midnight_utc() {
@@ -120,9 +121,8 @@ mod tests {
 
     #[test]
     fn days_are_counted_by_when_requests_arrived() -> Result<(), StoreError> {
-        let mut conn = Connection::open_in_memory()?;
-        crate::store::sqlite::schema::upgrade(&mut conn)?;
-        conn.pragma_update(None, "foreign_keys", "OFF")?;
+        let conn = Tx::in_memory();
+        conn.execute_batch("PRAGMA foreign_keys = OFF")?;
         let add = |time: Timestamp, n: i64, charged: i64, outcome: &str, by: &str| {
             conn.execute(
                 "INSERT INTO usage VALUES (?1, 5, 6, 7, 8, 1, 'm', '/v1/embeddings', 1, 0, 0, ?2, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, 0, 0)",

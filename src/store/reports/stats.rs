@@ -1,9 +1,7 @@
 //! Totals over all accounts.
 
-use rusqlite::Connection;
-
 use crate::domain::ids::RequestId;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError};
 
 /// Sums over usage rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +29,7 @@ impl Totals {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn totals(conn: &Connection, from: RequestId, to: RequestId) -> Result<Totals, StoreError> {
+pub fn totals(conn: &Read, from: RequestId, to: RequestId) -> Result<Totals, StoreError> {
     let sql = "SELECT count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM usage \
          WHERE id >= ?1 AND id < ?2";
     Ok(conn.prepare_cached(sql)?.query_row([from.to_i64(), to.to_i64()], |row| {
@@ -44,7 +42,7 @@ pub fn totals(conn: &Connection, from: RequestId, to: RequestId) -> Result<Total
 /// # Errors
 /// SQLite fails.
 pub fn last_outputs(
-    conn: &Connection,
+    conn: &Read,
     account: crate::domain::ids::AccountId,
     model: &str,
     most: u32,

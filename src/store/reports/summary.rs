@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,8 +10,8 @@ use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
 use crate::store::usage::Filter;
+use crate::store::{Read, StoreError};
 
 /// What the rows are put together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +97,7 @@ pub struct Total {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn summary(conn: &Connection, account: AccountId, filter: &Filter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
+pub fn summary(conn: &Read, account: AccountId, filter: &Filter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
     let (condition, values) = filter.condition(account);
     let (group, order) = by.sql();
     let refunded = refunded(conn, account, (&condition, &values), group)?;
@@ -134,7 +133,7 @@ pub fn summary(conn: &Connection, account: AccountId, filter: &Filter, by: Group
 
 /// What was given back of each group's rows. By the refunds, of which there are few, not by the rows.
 fn refunded(
-    conn: &Connection,
+    conn: &Read,
     account: AccountId,
     (condition, values): (&str, &[Value]),
     group: &str,

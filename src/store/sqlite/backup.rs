@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
+use super::access::Read;
 use super::open::open_writable;
 use crate::store::audit::{self, Report};
 use crate::store::{Store, StoreError};
@@ -60,7 +61,7 @@ fn verify(file: &Path) -> Result<Report, StoreError> {
     if integrity != "ok" {
         return Err(StoreError::Invalid(format!("the copy is damaged: {integrity}")));
     }
-    let report = audit::audit(&conn)?;
+    let report = audit::audit(&Read::new(conn))?;
     if report.ok {
         Ok(report)
     } else {

@@ -1,7 +1,6 @@
 //! What waits for the writer: charges, which are data, and other writes, which are code.
 
-use rusqlite::Connection;
-
+use super::access::Tx;
 use crate::domain::charge::Charge;
 use crate::domain::money::MicroUsd;
 use crate::store::StoreError;
@@ -34,7 +33,7 @@ pub enum Job {
 
 impl Job {
     /// Does it in the open transaction. `Ok(false)`: it failed by itself, and is to be rolled back alone.
-    pub fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+    pub fn run(&mut self, conn: &Tx) -> Result<bool, StoreError> {
         match self {
             Self::Charge(job) => {
                 let (charge, held_by_others) = job.due();
@@ -67,7 +66,7 @@ pub trait Settle: Send {
 /// A write, with its result type hidden.
 pub trait Run: Send {
     /// As [`Job::run`].
-    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError>;
+    fn run(&mut self, conn: &Tx) -> Result<bool, StoreError>;
     /// As [`Job::answer`].
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
@@ -124,10 +123,10 @@ impl<W, T, A> Writing<W, T, A> {
 impl<W, T, A> Run for Writing<W, T, A>
 where
     T: Send,
-    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
+    W: FnMut(&Tx) -> Result<T, StoreError> + Send,
     A: FnOnce(Result<T, StoreError>) + Send,
 {
-    fn run(&mut self, conn: &Connection) -> Result<bool, StoreError> {
+    fn run(&mut self, conn: &Tx) -> Result<bool, StoreError> {
         let result = (self.write)(conn);
         keep(&mut self.result, result)
     }

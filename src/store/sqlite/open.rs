@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 
+use super::access::{Read, Tx};
 use super::schema;
 use super::snapshot::in_snapshot;
 use crate::store::StoreError;
@@ -31,8 +32,8 @@ const REPORTS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
-    readers: r2d2::Pool<SqliteConnectionManager>,
-    reports: r2d2::Pool<SqliteConnectionManager>,
+    readers: r2d2::Pool<Readers>,
+    reports: r2d2::Pool<Readers>,
     /// For what every request looks at.
     reader: Arc<Reader>,
 }
@@ -55,7 +56,7 @@ impl Store {
         schema::upgrade(&mut conn)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let pool = |size| {
-            let manager = SqliteConnectionManager::file(&path).with_flags(flags).with_init(prepare_reader);
+            let manager = Readers(SqliteConnectionManager::file(&path).with_flags(flags).with_init(prepare_reader));
             r2d2::Pool::builder()
                 .max_size(size)
                 .min_idle(Some(0))
@@ -66,7 +67,7 @@ impl Store {
         };
         let mut conn = Connection::open_with_flags(&path, flags)?;
         prepare_reader(&mut conn)?;
-        let reader = Arc::new(Reader::new(conn)?);
+        let reader = Arc::new(Reader::new(Read::new(conn))?);
         Ok(Self { dir: dir.to_owned(), readers: pool(READERS)?, reports: pool(REPORTS)?, reader })
     }
 
@@ -98,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// What `read` returns, or no connection within ten seconds.
-    pub fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn read<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
         in_snapshot(&*self.readers.get()?, read)
     }
 
@@ -106,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_one<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn read_one<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
         read(&*self.readers.get()?)
     }
 
@@ -125,7 +126,7 @@ impl Store {
     /// As [`Self::read`].
     pub async fn read_later<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&Read) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reports = self.reports.clone();
         tokio::task::spawn_blocking(move || in_snapshot(&*reports.get()?, read))
@@ -138,12 +139,34 @@ impl Store {
     ///
     /// # Errors
     /// What `write` returns (then nothing is written), or SQLite fails.
-    pub fn write_now<T>(&self, write: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut conn = open_writable(&self.path())?;
-        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn write_now<T>(&self, write: impl FnOnce(&Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let tx = Tx::new(open_writable(&self.path())?);
+        tx.execute("BEGIN IMMEDIATE", [])?;
+        // Without a commit the connection ends, and all that was written with it.
         let result = write(&tx)?;
-        tx.commit()?;
+        tx.execute("COMMIT", [])?;
         Ok(result)
+    }
+}
+
+/// Makes the connections of a pool.
+#[derive(Debug)]
+struct Readers(SqliteConnectionManager);
+
+impl r2d2::ManageConnection for Readers {
+    type Connection = Read;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> Result<Read, rusqlite::Error> {
+        self.0.connect().map(Read::new)
+    }
+
+    fn is_valid(&self, conn: &mut Read) -> Result<(), rusqlite::Error> {
+        conn.prepare_cached("SELECT 1")?.query_row([], |_| Ok(()))
+    }
+
+    fn has_broken(&self, _: &mut Read) -> bool {
+        false
     }
 }
 

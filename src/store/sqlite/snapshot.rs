@@ -1,17 +1,16 @@
 //! Several statements that see one state of the database.
 
-use rusqlite::Connection;
-
+use super::access::Read;
 use crate::store::StoreError;
 
-/// Runs `read` on one snapshot.
+/// Runs `read` on one snapshot: the one that `conn` has open, or one of its own.
 ///
 /// # Errors
 /// What `read` returns, or SQLite fails.
-pub fn in_snapshot<T>(
-    conn: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+pub fn in_snapshot<T>(conn: &Read, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    if !conn.engine().is_autocommit() {
+        return read(conn);
+    }
     // Prepared once a connection: parsing these two took longer than the read between them.
     conn.prepare_cached("BEGIN")?.execute([])?;
     let snapshot = EndSnapshot(conn);
@@ -21,7 +20,7 @@ pub fn in_snapshot<T>(
 }
 
 /// Ends a read's snapshot, also when the read panics: a connection goes back to the pool as it came.
-struct EndSnapshot<'a>(&'a Connection);
+struct EndSnapshot<'a>(&'a Read);
 
 impl Drop for EndSnapshot<'_> {
     fn drop(&mut self) {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::access::Tx;
 use super::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use super::checkpoint::Checkpointer;
 use super::job::{ChargeHold, Charging, Job, Writing};
@@ -38,12 +38,12 @@ impl Writer {
     /// # Errors
     /// The database or the thread cannot be opened.
     pub fn start(store: &Store) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let conn = open_writable(&store.path())?;
+        let conn = Tx::new(open_writable(&store.path())?);
         let (jobs, queue) = mpsc::channel();
         let disk_full = Arc::new(AtomicBool::new(false));
         let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
         ballast.fill();
-        let checkpointer = Checkpointer::start(store, &conn)?;
+        let checkpointer = Checkpointer::start(store, conn.engine())?;
         let mut thread = WriterThread { conn, queue, ballast, checkpointer };
         let handle = std::thread::Builder::new()
             .name("writer".into())
@@ -60,7 +60,7 @@ impl Writer {
     /// What `write` returns; or [`StoreError::Full`], nothing written; or the writer is gone.
     pub async fn write<T: Send + 'static>(
         &self,
-        write: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.submit(write, move |result| drop(answer.send(result)));
@@ -71,7 +71,7 @@ impl Writer {
     /// that cannot wait, like a `drop`.
     pub fn submit<T: Send + 'static>(
         &self,
-        write: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
         self.send(Job::Write(Box::new(Writing::new(write, then))));
@@ -101,7 +101,7 @@ impl Writer {
 }
 
 struct WriterThread {
-    conn: Connection,
+    conn: Tx,
     queue: Receiver<Job>,
     ballast: Ballast,
     checkpointer: Checkpointer,
@@ -122,7 +122,7 @@ impl WriterThread {
                     other => StoreError::Io(other.to_string()),
                 }));
             }
-            self.checkpointer.committed(&self.conn);
+            self.checkpointer.committed(self.conn.engine());
         }
     }
 
@@ -181,7 +181,7 @@ impl WriterThread {
             Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
             other => other,
         };
-        if !self.conn.is_autocommit() {
+        if !self.conn.engine().is_autocommit() {
             self.execute("ROLLBACK")?;
         }
         committed.map(|()| all_well)
@@ -198,13 +198,13 @@ impl WriterThread {
     }
 
     fn execute(&self, sql: &str) -> rusqlite::Result<()> {
-        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+        self.conn.execute(sql, []).map(drop)
     }
 }
 
 /// Runs a job so that its failure undoes only itself; which is no failure of the transaction.
-fn in_savepoint(conn: &Connection, job: &mut Job) -> Result<bool, StoreError> {
-    let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]);
+fn in_savepoint(conn: &Tx, job: &mut Job) -> Result<bool, StoreError> {
+    let execute = |sql: &str| conn.execute(sql, []);
     execute("SAVEPOINT job")?;
     if !job.run(conn)? {
         execute("ROLLBACK TO job")?;

@@ -1,13 +1,13 @@
 //! Accounts as an admin finds and changes them.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::accounts::{Account, COLUMNS, check_email, check_name, find_by_name_or_email, from_row, get, set_suspended};
 use super::events;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// Which accounts an admin looks for.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct Search {
 /// # Errors
 /// SQLite fails.
 pub fn search(
-    conn: &Connection,
+    conn: &Read,
     search: &Search,
     before: Option<AccountId>,
     limit: u32,
@@ -77,13 +77,7 @@ pub struct Change {
 ///
 /// # Errors
 /// As [`super::accounts::create`]; [`StoreError::NotFound`].
-pub fn change(
-    conn: &Connection,
-    id: AccountId,
-    change: &Change,
-    actor: &str,
-    now: Timestamp,
-) -> Result<Account, StoreError> {
+pub fn change(conn: &Tx, id: AccountId, change: &Change, actor: &str, now: Timestamp) -> Result<Account, StoreError> {
     let account = get(conn, id)?;
     let name = change.name.as_ref().unwrap_or(&account.name);
     let email = change.email.as_ref().unwrap_or(&account.email);
@@ -117,7 +111,7 @@ pub fn change(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn earned(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> {
+pub fn earned(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
     let sql = "SELECT coalesce(sum(earned_micro_usd), 0) FROM usage WHERE provider_account_id = ?1";
     Ok(MicroUsd::new(conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0))?))
 }
@@ -126,7 +120,7 @@ pub fn earned(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> 
 ///
 /// # Errors
 /// SQLite fails.
-pub fn last_used(conn: &Connection, id: AccountId) -> Result<Option<Timestamp>, StoreError> {
+pub fn last_used(conn: &Read, id: AccountId) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT created_at FROM usage WHERE account_id = ?1 ORDER BY id DESC LIMIT 1";
     let at = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
     Ok(at.map(Timestamp::from_millis))

@@ -1,6 +1,6 @@
 //! Accounts: who owns money.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::events;
@@ -8,7 +8,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::{Balance, FeeCarry};
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// The account that gets the fee, and bears what a refund cannot take back.
 pub const HOUSE: AccountId = AccountId::from_i64(1);
@@ -53,13 +53,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a bad name or email, [`StoreError::Conflict`] if either is taken.
-pub fn create(
-    conn: &Connection,
-    name: &str,
-    email: Option<&str>,
-    actor: &str,
-    now: Timestamp,
-) -> Result<Account, StoreError> {
+pub fn create(conn: &Tx, name: &str, email: Option<&str>, actor: &str, now: Timestamp) -> Result<Account, StoreError> {
     check_name(name)?;
     if let Some(email) = email {
         check_email(email)?;
@@ -88,7 +82,7 @@ pub fn create(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn ensure_house(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
+pub fn ensure_house(conn: &Tx, now: Timestamp) -> Result<(), StoreError> {
     // Somebody may be called `house` already; nobody can have the second name, which is the house's id.
     conn.prepare_cached(
         "INSERT OR IGNORE INTO accounts (id, name, created_at) \
@@ -122,7 +116,7 @@ pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn get(conn: &Connection, id: AccountId) -> Result<Account, StoreError> {
+pub fn get(conn: &Read, id: AccountId) -> Result<Account, StoreError> {
     conn.prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1"))?
         .query_row([id.to_i64()], from_row)
         .optional()?
@@ -133,14 +127,14 @@ pub fn get(conn: &Connection, id: AccountId) -> Result<Account, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find(conn: &Connection, text: &str) -> Result<Account, StoreError> {
+pub fn find(conn: &Read, text: &str) -> Result<Account, StoreError> {
     if let Some(id) = AccountId::parse(text) {
         return get(conn, id);
     }
     find_by_name_or_email(conn, text)?.ok_or_else(|| StoreError::NotFound(format!("no account \"{text}\"")))
 }
 
-pub(super) fn find_by_name_or_email(conn: &Connection, text: &str) -> Result<Option<Account>, StoreError> {
+pub(super) fn find_by_name_or_email(conn: &Read, text: &str) -> Result<Option<Account>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM accounts WHERE name = ?1 OR email = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([text], from_row).optional()?)
 }
@@ -149,7 +143,7 @@ pub(super) fn find_by_name_or_email(conn: &Connection, text: &str) -> Result<Opt
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn balance(conn: &Connection, id: AccountId) -> Result<Balance, StoreError> {
+pub fn balance(conn: &Read, id: AccountId) -> Result<Balance, StoreError> {
     conn.prepare_cached("SELECT balance_micro_usd, withdrawable_micro_usd FROM accounts WHERE id = ?1")?
         .query_row([id.to_i64()], |row| {
             Ok(Balance { total: MicroUsd::new(row.get(0)?), withdrawable: MicroUsd::new(row.get(1)?) })
@@ -162,14 +156,14 @@ pub fn balance(conn: &Connection, id: AccountId) -> Result<Balance, StoreError> 
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn debt(conn: &Connection, id: AccountId) -> Result<MicroUsd, StoreError> {
+pub fn debt(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
     let sql = "SELECT debt_micro_usd FROM accounts WHERE id = ?1";
     let debt = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0).map(MicroUsd::new)).optional()?;
     debt.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
 }
 
 /// What the fee on an account's earnings carries from before.
-pub(super) fn fee_carry(conn: &Connection, id: AccountId) -> Result<FeeCarry, StoreError> {
+pub(super) fn fee_carry(conn: &Read, id: AccountId) -> Result<FeeCarry, StoreError> {
     let sql = "SELECT fee_carry FROM accounts WHERE id = ?1";
     let parts: Option<u16> = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
     let parts = parts.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
@@ -177,7 +171,7 @@ pub(super) fn fee_carry(conn: &Connection, id: AccountId) -> Result<FeeCarry, St
 }
 
 /// Stores a balance that the settlement arithmetic worked out.
-pub(super) fn set_balance(conn: &Connection, id: AccountId, balance: Balance) -> Result<(), StoreError> {
+pub(super) fn set_balance(conn: &Tx, id: AccountId, balance: Balance) -> Result<(), StoreError> {
     let changed = conn
         .prepare_cached("UPDATE accounts SET balance_micro_usd = ?2, withdrawable_micro_usd = ?3 WHERE id = ?1")?
         .execute([id.to_i64(), balance.total.micro(), balance.withdrawable.micro()])?;
@@ -188,7 +182,7 @@ pub(super) fn set_balance(conn: &Connection, id: AccountId, balance: Balance) ->
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, limit: u32) -> Result<Vec<Account>, StoreError> {
+pub fn list(conn: &Read, limit: u32) -> Result<Vec<Account>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM accounts ORDER BY name LIMIT ?1");
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map([limit], from_row)?;
@@ -200,7 +194,7 @@ pub fn list(conn: &Connection, limit: u32) -> Result<Vec<Account>, StoreError> {
 /// # Errors
 /// [`StoreError::NotFound`].
 pub fn set_suspended(
-    conn: &Connection,
+    conn: &Tx,
     id: AccountId,
     suspended: bool,
     actor: &str,

@@ -1,13 +1,13 @@
 //! Admins: who may add credit.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::events;
 use crate::domain::ids::AdminId;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// An admin. Its password hash stays in the store.
 #[derive(Debug, Clone, Serialize)]
@@ -25,7 +25,7 @@ pub struct Admin {
 /// # Errors
 /// [`StoreError::Invalid`] for a bad name, [`StoreError::Conflict`] if it is taken.
 pub fn create(
-    conn: &Connection,
+    conn: &Tx,
     name: &str,
     password_hash: Option<&str>,
     actor: &str,
@@ -72,7 +72,7 @@ pub struct AdminView {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, now: Timestamp) -> Result<Vec<AdminView>, StoreError> {
+pub fn list(conn: &Read, now: Timestamp) -> Result<Vec<AdminView>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, name, password_hash IS NOT NULL, \
          (SELECT count(*) FROM keys WHERE admin_id = a.id AND revoked_at IS NULL), \
@@ -96,7 +96,7 @@ pub fn list(conn: &Connection, now: Timestamp) -> Result<Vec<AdminView>, StoreEr
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn view(conn: &Connection, id: AdminId, now: Timestamp) -> Result<AdminView, StoreError> {
+pub fn view(conn: &Read, id: AdminId, now: Timestamp) -> Result<AdminView, StoreError> {
     let found = list(conn, now)?.into_iter().find(|admin| admin.id == id);
     found.ok_or_else(|| StoreError::NotFound(format!("no admin {id}")))
 }
@@ -106,7 +106,7 @@ pub fn view(conn: &Connection, id: AdminId, now: Timestamp) -> Result<AdminView,
 /// # Errors
 /// [`StoreError::NotFound`].
 pub fn set_password(
-    conn: &Connection,
+    conn: &Tx,
     id: AdminId,
     password_hash: &str,
     actor: &str,
@@ -128,7 +128,7 @@ pub fn set_password(
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::Conflict`] for the last one.
-pub fn remove(conn: &Connection, id: AdminId, actor: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn remove(conn: &Tx, id: AdminId, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     let name = get(conn, id)?.name;
     let others = "SELECT EXISTS (SELECT 1 FROM admins WHERE id <> ?1)";
     if !conn.query_row(others, [id.to_i64()], |row| row.get::<_, bool>(0))? {
@@ -141,7 +141,7 @@ pub fn remove(conn: &Connection, id: AdminId, actor: &str, now: Timestamp) -> Re
     events::record(conn, actor, "admin.remove", &id.to_string(), &detail, now)
 }
 
-fn end_sessions(conn: &Connection, id: AdminId) -> Result<usize, StoreError> {
+fn end_sessions(conn: &Tx, id: AdminId) -> Result<usize, StoreError> {
     Ok(conn.prepare_cached("DELETE FROM sessions WHERE admin_id = ?1")?.execute([id.to_i64()])?)
 }
 
@@ -149,7 +149,7 @@ fn end_sessions(conn: &Connection, id: AdminId) -> Result<usize, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find_any(conn: &Connection, text: &str) -> Result<Admin, StoreError> {
+pub fn find_any(conn: &Read, text: &str) -> Result<Admin, StoreError> {
     match AdminId::parse(text) {
         // Nothing keeps an admin from being called like an id.
         Some(id) => get(conn, id).or_else(|_| find(conn, text)),
@@ -161,7 +161,7 @@ pub fn find_any(conn: &Connection, text: &str) -> Result<Admin, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find(conn: &Connection, name: &str) -> Result<Admin, StoreError> {
+pub fn find(conn: &Read, name: &str) -> Result<Admin, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE name = ?1";
     let found = conn.prepare_cached(sql)?.query_row([name], from_row).optional()?;
     found.ok_or_else(|| StoreError::NotFound(format!("no admin \"{name}\"")))
@@ -171,7 +171,7 @@ pub fn find(conn: &Connection, name: &str) -> Result<Admin, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn get(conn: &Connection, id: AdminId) -> Result<Admin, StoreError> {
+pub fn get(conn: &Read, id: AdminId) -> Result<Admin, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE id = ?1";
     let found = conn.prepare_cached(sql)?.query_row([id.to_i64()], from_row).optional()?;
     found.ok_or_else(|| StoreError::NotFound(format!("no admin {id}")))
@@ -185,7 +185,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Admin> {
 ///
 /// # Errors
 /// SQLite fails. A name that nobody has is `None`.
-pub fn with_password(conn: &Connection, name: &str) -> Result<Option<(Admin, Option<String>)>, StoreError> {
+pub fn with_password(conn: &Read, name: &str) -> Result<Option<(Admin, Option<String>)>, StoreError> {
     let hash = conn
         .prepare_cached("SELECT password_hash FROM admins WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
@@ -197,7 +197,7 @@ pub fn with_password(conn: &Connection, name: &str) -> Result<Option<(Admin, Opt
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if there is an admin already; what [`create`] returns.
-pub fn create_first(conn: &Connection, name: &str, password_hash: &str, now: Timestamp) -> Result<Admin, StoreError> {
+pub fn create_first(conn: &Tx, name: &str, password_hash: &str, now: Timestamp) -> Result<Admin, StoreError> {
     if any(conn)? {
         return Err(StoreError::Conflict("there is an admin already".into()));
     }
@@ -208,7 +208,7 @@ pub fn create_first(conn: &Connection, name: &str, password_hash: &str, now: Tim
 ///
 /// # Errors
 /// SQLite fails.
-pub fn any(conn: &Connection) -> Result<bool, StoreError> {
+pub fn any(conn: &Read) -> Result<bool, StoreError> {
     Ok(conn.query_row("SELECT EXISTS (SELECT 1 FROM admins)", [], |row| row.get(0))?)
 }
 
@@ -217,15 +217,14 @@ mod tests {
     use super::*;
     use crate::domain::keys::{KeyId, Scopes};
     use crate::store::keys::{self, Limits, NewKey, Owner};
-    use crate::store::{sessions, sqlite::schema};
+    use crate::store::sessions;
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
 
     /// Ada and Bob, each with a session and a key.
-    fn two() -> Result<(Connection, [Admin; 2]), StoreError> {
-        let mut conn = Connection::open_in_memory()?;
-        schema::upgrade(&mut conn)?;
-        conn.pragma_update(None, "foreign_keys", true)?;
+    fn two() -> Result<(Tx, [Admin; 2]), StoreError> {
+        let conn = Tx::in_memory();
+        conn.execute_batch("PRAGMA foreign_keys = ON")?;
         let admins = [create(&conn, "ada", Some("old"), "test", NOW)?, create(&conn, "bob", None, "test", NOW)?];
         for (n, admin) in (1..).zip(&admins) {
             sessions::begin(&conn, &[n; 32], admin, "127.0.0.1", NOW)?;
@@ -237,7 +236,7 @@ mod tests {
     }
 
     /// Whether the session, and the key, of the n-th admin work.
-    fn works(conn: &Connection, n: u8) -> Result<(bool, bool), StoreError> {
+    fn works(conn: &Read, n: u8) -> Result<(bool, bool), StoreError> {
         let key = keys::get(conn, KeyId::from_i64(i64::from(n)))?;
         Ok((sessions::get(conn, &[n; 32], NOW)?.is_some(), key.is_some_and(|key| key.revoked_at.is_none())))
     }

@@ -1,7 +1,7 @@
 //! Debits that the command line asks a running server for. The command writes a row and waits for its answer; the
 //! server, which knows what requests hold, does the debit and answers in one transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -9,7 +9,7 @@ use super::ledger::Debit;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// Requests that nobody answered for so long are not done any more, in seconds: who asked has given up.
 const STALE_AFTER: i64 = 30;
@@ -39,7 +39,7 @@ pub enum DebitAnswer {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn ask(conn: &Connection, debit: &Debit, actor: &str, now: Timestamp) -> Result<i64, StoreError> {
+pub fn ask(conn: &Tx, debit: &Debit, actor: &str, now: Timestamp) -> Result<i64, StoreError> {
     conn.prepare_cached("DELETE FROM debit_requests WHERE created_at < ?1")?
         .execute([now.plus_seconds(-STALE_AFTER).millis()])?;
     conn.prepare_cached(
@@ -53,7 +53,7 @@ pub fn ask(conn: &Connection, debit: &Debit, actor: &str, now: Timestamp) -> Res
 ///
 /// # Errors
 /// SQLite fails.
-pub fn next(conn: &Connection, now: Timestamp) -> Result<Option<DebitRequest>, StoreError> {
+pub fn next(conn: &Read, now: Timestamp) -> Result<Option<DebitRequest>, StoreError> {
     let sql = "SELECT id, account_id, amount_micro_usd, note, actor FROM debit_requests \
                WHERE answer IS NULL AND created_at >= ?1 ORDER BY id LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| {
@@ -69,7 +69,7 @@ pub fn next(conn: &Connection, now: Timestamp) -> Result<Option<DebitRequest>, S
 ///
 /// # Errors
 /// [`StoreError::NotFound`] if who asked has given up, or it was answered: then the debit must not be done.
-pub fn answer(conn: &Connection, id: i64, answer: &DebitAnswer) -> Result<(), StoreError> {
+pub fn answer(conn: &Tx, id: i64, answer: &DebitAnswer) -> Result<(), StoreError> {
     let text = serde_json::to_string(answer).map_err(|e| StoreError::Invalid(e.to_string()))?;
     let sql = "UPDATE debit_requests SET answer = ?2 WHERE id = ?1 AND answer IS NULL";
     let changed = conn.prepare_cached(sql)?.execute(params![id, text])?;
@@ -80,7 +80,7 @@ pub fn answer(conn: &Connection, id: i64, answer: &DebitAnswer) -> Result<(), St
 ///
 /// # Errors
 /// SQLite fails.
-pub fn is_answered(conn: &Connection, id: i64) -> Result<bool, StoreError> {
+pub fn is_answered(conn: &Read, id: i64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM debit_requests WHERE id = ?1 AND answer IS NOT NULL)";
     Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
 }
@@ -89,7 +89,7 @@ pub fn is_answered(conn: &Connection, id: i64) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn take(conn: &Connection, id: i64) -> Result<Option<DebitAnswer>, StoreError> {
+pub fn take(conn: &Tx, id: i64) -> Result<Option<DebitAnswer>, StoreError> {
     let sql = "DELETE FROM debit_requests WHERE id = ?1 RETURNING answer";
     let text: Option<String> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?.flatten();
     let read = |text: String| serde_json::from_str(&text).map_err(|e| StoreError::Invalid(e.to_string()));

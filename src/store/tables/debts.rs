@@ -1,15 +1,13 @@
 //! Debts: earnings that were refunded when they had been spent or paid out already. The house paid the payer
 //! back; whatever the account earns next pays the house off.
 
-use rusqlite::Connection;
-
 use super::accounts;
 use super::ledger::{self, Movement};
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 
 /// Who pays off, in the ledger, when nobody asked for it.
 pub(super) const ACTOR: &str = "coordinator";
@@ -17,7 +15,7 @@ pub(super) const ACTOR: &str = "coordinator";
 /// Pays off what an account owes, out of `most` of withdrawable money that it has just got, so none of it is
 /// promised to requests. Returns how much that was.
 pub(super) fn pay_off(
-    conn: &Connection,
+    conn: &Tx,
     account_id: AccountId,
     most: MicroUsd,
     actor: &str,

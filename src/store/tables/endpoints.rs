@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::events;
 use crate::domain::ids::ProviderId;
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// What one endpoint did with one model, asked for a stream or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct ProbeRow {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow, actor: &str) -> Result<(), StoreError> {
+pub fn store(conn: &Tx, provider: ProviderId, probe: &ProbeRow, actor: &str) -> Result<(), StoreError> {
     let id = provider.to_i64();
     conn.prepare_cached(
         "INSERT INTO provider_probes (provider_id, reached, latency_ms, error, probed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
@@ -90,7 +90,7 @@ pub fn store(conn: &Connection, provider: ProviderId, probe: &ProbeRow, actor: &
 }
 
 /// Forgets what is known: the provider moved, or offers other models.
-pub(super) fn forget(conn: &Connection, provider: ProviderId) -> Result<(), StoreError> {
+pub(super) fn forget(conn: &Tx, provider: ProviderId) -> Result<(), StoreError> {
     for table in ["provider_endpoints", "provider_probes"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE provider_id = ?1"))?.execute([provider.to_i64()])?;
     }
@@ -101,7 +101,7 @@ pub(super) fn forget(conn: &Connection, provider: ProviderId) -> Result<(), Stor
 ///
 /// # Errors
 /// SQLite fails.
-pub fn last_probe(conn: &Connection, provider: ProviderId) -> Result<Option<ProbeRow>, StoreError> {
+pub fn last_probe(conn: &Read, provider: ProviderId) -> Result<Option<ProbeRow>, StoreError> {
     let probe = conn
         .prepare_cached("SELECT reached, latency_ms, error, probed_at FROM provider_probes WHERE provider_id = ?1")?
         .query_row([provider.to_i64()], |row| {
@@ -141,7 +141,7 @@ pub fn last_probe(conn: &Connection, provider: ProviderId) -> Result<Option<Prob
 ///
 /// # Errors
 /// SQLite fails.
-pub fn served(conn: &Connection) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError> {
+pub fn served(conn: &Read) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT provider_id, model, endpoint, max(serves) FROM provider_endpoints \
          GROUP BY provider_id, model, endpoint HAVING max(serves) = 1 OR max(coalesce(serves, 1)) = 0",

@@ -1,10 +1,10 @@
 //! Who did what, when: append-only.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Serialize;
 
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// Something that an admin, an account or the server did.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ pub struct Event {
 /// # Errors
 /// SQLite fails.
 pub fn record(
-    conn: &Connection,
+    conn: &Tx,
     actor: &str,
     action: &str,
     subject: &str,
@@ -44,7 +44,7 @@ pub fn record(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<Event>, StoreError> {
+pub fn list(conn: &Read, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<Event>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, actor, action, subject, detail, created_at FROM events WHERE id < ?1 \
          AND (?3 IS NULL OR instr(lower(actor || ' ' || action || ' ' || subject || ' ' || detail), lower(?3))) \

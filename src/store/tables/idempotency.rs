@@ -2,10 +2,10 @@
 //! crash between the two cannot happen.
 
 use ring::digest;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 
 /// How long an answer is kept, in seconds: a day.
 const KEPT: i64 = 24 * 60 * 60;
@@ -51,7 +51,7 @@ pub struct Answer {
 /// # Errors
 /// [`StoreError::Conflict`] if the key was used with another body; what `write` returns.
 pub fn once(
-    conn: &Connection,
+    conn: &Tx,
     key: &Key,
     now: Timestamp,
     write: impl FnOnce() -> Result<Answer, StoreError>,
@@ -74,7 +74,7 @@ pub fn once(
     Ok(answer)
 }
 
-fn forget_old(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
+fn forget_old(conn: &Tx, now: Timestamp) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM idempotency WHERE created_at < ?1")?
         .execute([now.plus_seconds(-KEPT).millis()])?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Invite codes: credit for whoever has one, once an account.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -10,7 +10,7 @@ use super::{accounts, events};
 use crate::domain::ids::{AccountId, InviteId, LedgerId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// A code, as admins see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -76,7 +76,7 @@ pub struct NewInvite {
 ///
 /// # Errors
 /// [`StoreError::InvalidField`] for an amount or a number of zero, a time that is past, or a long note.
-pub fn create(conn: &Connection, new: &NewInvite, actor: &str, now: Timestamp) -> Result<Invite, StoreError> {
+pub fn create(conn: &Tx, new: &NewInvite, actor: &str, now: Timestamp) -> Result<Invite, StoreError> {
     let invalid = |field, message: &str| Err(StoreError::InvalidField { field, message: message.to_owned() });
     if new.amount <= MicroUsd::ZERO {
         return invalid("amount_usd", "the amount must be more than zero");
@@ -118,7 +118,7 @@ pub fn create(conn: &Connection, new: &NewInvite, actor: &str, now: Timestamp) -
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, before: Option<InviteId>, limit: u32) -> Result<Vec<Invite>, StoreError> {
+pub fn list(conn: &Read, before: Option<InviteId>, limit: u32) -> Result<Vec<Invite>, StoreError> {
     let sql =
         format!("SELECT {COLUMNS} FROM invite_codes WHERE removed_at IS NULL AND id < ?1 ORDER BY id DESC LIMIT ?2");
     let mut statement = conn.prepare_cached(&sql)?;
@@ -130,7 +130,7 @@ pub fn list(conn: &Connection, before: Option<InviteId>, limit: u32) -> Result<V
 ///
 /// # Errors
 /// [`StoreError::NotFound`], also for one that was removed.
-pub fn by_code(conn: &Connection, code: &str) -> Result<Invite, StoreError> {
+pub fn by_code(conn: &Read, code: &str) -> Result<Invite, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM invite_codes WHERE code = ?1 AND removed_at IS NULL");
     conn.prepare_cached(&sql)?
         .query_row([code.trim().to_ascii_uppercase()], from_row)
@@ -142,7 +142,7 @@ pub fn by_code(conn: &Connection, code: &str) -> Result<Invite, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn remove(conn: &Connection, code: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn remove(conn: &Tx, code: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     let id = by_code(conn, code)?.id;
     conn.prepare_cached("UPDATE invite_codes SET removed_at = ?2 WHERE id = ?1")?
         .execute([id.to_i64(), now.millis()])?;
@@ -170,7 +170,7 @@ pub struct Redeemed {
 /// [`StoreError::NotFound`] for an unknown code; [`StoreError::Conflict`] for one that this account has
 /// redeemed, that others have used up, or that has expired.
 pub fn redeem(
-    conn: &Connection,
+    conn: &Tx,
     account_id: AccountId,
     code: &str,
     actor: &str,

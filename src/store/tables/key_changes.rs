@@ -1,6 +1,6 @@
 //! Changing keys: new settings, a new secret.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde_json::json;
 
 use super::events;
@@ -9,7 +9,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::keys::{KeyId, LimitReset, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// What is to change. `None` leaves as it is; an inner `None` takes a limit away.
 #[derive(Debug, Clone, Default)]
@@ -36,13 +36,13 @@ pub struct Change {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn of_account(conn: &Connection, account: AccountId, id: KeyId) -> Result<KeyRow, StoreError> {
+pub fn of_account(conn: &Read, account: AccountId, id: KeyId) -> Result<KeyRow, StoreError> {
     keys::get(conn, id)?
         .filter(|key| key.owner == Owner::Account(account))
         .ok_or_else(|| StoreError::NotFound(format!("no key {id}")))
 }
 
-fn in_force(conn: &Connection, account: AccountId, id: KeyId) -> Result<KeyRow, StoreError> {
+fn in_force(conn: &Read, account: AccountId, id: KeyId) -> Result<KeyRow, StoreError> {
     let key = of_account(conn, account, id)?;
     if key.revoked_at.is_some() {
         return Err(StoreError::Conflict(format!("{id} is revoked")));
@@ -56,7 +56,7 @@ fn in_force(conn: &Connection, account: AccountId, id: KeyId) -> Result<KeyRow, 
 /// [`StoreError::NotFound`], [`StoreError::Conflict`] if it is revoked, [`StoreError::InvalidField`] for a
 /// bad name.
 pub fn update(
-    conn: &Connection,
+    conn: &Tx,
     account: AccountId,
     id: KeyId,
     change: &Change,
@@ -106,7 +106,7 @@ pub fn update(
 }
 
 /// Sets the key's window to what its usage rows say was charged since `began`.
-fn recount(conn: &Connection, account: AccountId, id: KeyId, began: Timestamp) -> Result<(), StoreError> {
+fn recount(conn: &Tx, account: AccountId, id: KeyId, began: Timestamp) -> Result<(), StoreError> {
     conn.prepare_cached(
         "UPDATE keys SET window_started_at = ?3, window_spent_micro_usd = (SELECT coalesce(sum(charged_micro_usd), 0) \
          FROM usage WHERE account_id = ?2 AND key_id = ?1 AND created_at >= ?3) WHERE id = ?1",
@@ -121,7 +121,7 @@ fn recount(conn: &Connection, account: AccountId, id: KeyId, began: Timestamp) -
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::Conflict`] if it is revoked.
 pub fn rotate(
-    conn: &Connection,
+    conn: &Tx,
     account: AccountId,
     id: KeyId,
     hash: &str,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError};
 
 /// A key as its owner sees it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -100,7 +100,7 @@ impl From<KeyRow> for KeyView {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, account: AccountId, now: Timestamp) -> Result<Vec<KeyView>, StoreError> {
+pub fn list(conn: &Read, account: AccountId, now: Timestamp) -> Result<Vec<KeyView>, StoreError> {
     let used = used(conn, account, None)?;
     let rows = keys::list(conn, account)?.into_iter();
     Ok(rows
@@ -115,12 +115,12 @@ pub fn list(conn: &Connection, account: AccountId, now: Timestamp) -> Result<Vec
 ///
 /// # Errors
 /// SQLite fails.
-pub fn view(conn: &Connection, account: AccountId, key: KeyRow, now: Timestamp) -> Result<KeyView, StoreError> {
+pub fn view(conn: &Read, account: AccountId, key: KeyRow, now: Timestamp) -> Result<KeyView, StoreError> {
     let used = used(conn, account, Some(key.id))?.remove(&key.id);
     Ok(KeyView::new(key, used, now))
 }
 
-fn used(conn: &Connection, account: AccountId, key: Option<KeyId>) -> Result<HashMap<KeyId, Used>, StoreError> {
+fn used(conn: &Read, account: AccountId, key: Option<KeyId>) -> Result<HashMap<KeyId, Used>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key_id, sum(charged_micro_usd), max(created_at) FROM usage \
          WHERE account_id = ?1 AND (?2 IS NULL OR key_id = ?2) GROUP BY key_id",

@@ -1,13 +1,13 @@
 //! API keys: credentials of accounts and of admins.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::events;
 use crate::domain::ids::{AccountId, AdminId};
 use crate::domain::keys::{KeyId, LimitReset, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 pub use super::key_view::KeyView;
 
@@ -134,7 +134,7 @@ pub struct NewKey {
 ///
 /// # Errors
 /// [`StoreError::InvalidField`] for a name that is too long; SQLite fails.
-pub fn create(conn: &Connection, key: &NewKey, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
+pub fn create(conn: &Tx, key: &NewKey, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
     check_name(&key.name)?;
     let (account, admin) = match key.owner {
         Owner::Account(id) => (Some(id.to_i64()), None),
@@ -184,7 +184,7 @@ pub(super) fn models_text(limits: &Limits) -> Option<String> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn get(conn: &Connection, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
+pub fn get(conn: &Read, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM keys k LEFT JOIN accounts a ON a.id = k.account_id WHERE k.id = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([id.to_i64()], from_row).optional()?)
 }
@@ -193,7 +193,7 @@ pub fn get(conn: &Connection, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, account: AccountId) -> Result<Vec<KeyRow>, StoreError> {
+pub fn list(conn: &Read, account: AccountId) -> Result<Vec<KeyRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM keys k JOIN accounts a ON a.id = k.account_id WHERE k.account_id = ?1 \
          ORDER BY k.created_at DESC, k.id"
@@ -207,7 +207,7 @@ pub fn list(conn: &Connection, account: AccountId) -> Result<Vec<KeyRow>, StoreE
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn revoke(conn: &Connection, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
+pub fn revoke(conn: &Tx, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
     let missing = || StoreError::NotFound(format!("no key {id}"));
     let key = get(conn, id)?.ok_or_else(missing)?;
     if key.revoked_at.is_none() {
@@ -221,7 +221,7 @@ pub fn revoke(conn: &Connection, id: KeyId, actor: &str, now: Timestamp) -> Resu
 ///
 /// # Errors
 /// SQLite fails.
-pub fn set_tag(conn: &Connection, id: KeyId, phc: &str, with_tag: &str) -> Result<(), StoreError> {
+pub fn set_tag(conn: &Tx, id: KeyId, phc: &str, with_tag: &str) -> Result<(), StoreError> {
     let sql = "UPDATE keys SET hash = ?3 WHERE id = ?1 AND hash = ?2";
     conn.prepare_cached(sql)?.execute(params![id.to_i64(), phc, with_tag])?;
     Ok(())
@@ -229,7 +229,7 @@ pub fn set_tag(conn: &Connection, id: KeyId, phc: &str, with_tag: &str) -> Resul
 
 /// Adds a charge to the key's window as the key's row now has it: the limit may have been changed while
 /// the request ran. A window that is over begins anew.
-pub(super) fn add_spent(conn: &Connection, id: KeyId, charged: MicroUsd, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn add_spent(conn: &Tx, id: KeyId, charged: MicroUsd, now: Timestamp) -> Result<(), StoreError> {
     let reset: Option<String> = conn
         .prepare_cached("SELECT limit_reset FROM keys WHERE id = ?1")?
         .query_row([id.to_i64()], |row| row.get(0))

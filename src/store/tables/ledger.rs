@@ -1,6 +1,6 @@
 //! The ledger: every movement of money that is not a usage charge.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -9,7 +9,7 @@ use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// A ledger entry. Amounts are signed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -58,17 +58,12 @@ pub(in crate::store) struct Movement<'a> {
 }
 
 /// Moves an account from one balance to another, and says why.
-pub(in crate::store) fn write(conn: &Connection, m: &Movement<'_>, now: Timestamp) -> Result<LedgerId, StoreError> {
+pub(in crate::store) fn write(conn: &Tx, m: &Movement<'_>, now: Timestamp) -> Result<LedgerId, StoreError> {
     write_owing(conn, m, MicroUsd::ZERO, now)
 }
 
 /// The same, and what the account owes changes by `debt`, which is negative where it pays something off.
-pub(super) fn write_owing(
-    conn: &Connection,
-    m: &Movement<'_>,
-    debt: MicroUsd,
-    now: Timestamp,
-) -> Result<LedgerId, StoreError> {
+pub(super) fn write_owing(conn: &Tx, m: &Movement<'_>, debt: MicroUsd, now: Timestamp) -> Result<LedgerId, StoreError> {
     let difference = |after: MicroUsd, before| {
         after.checked_sub(before).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))
     };
@@ -120,7 +115,7 @@ pub struct Credited {
 /// # Errors
 /// [`StoreError::Invalid`] for an amount of zero or one that does not fit the balance, or a long note.
 pub fn credit(
-    conn: &Connection,
+    conn: &Tx,
     account: AccountId,
     amount: MicroUsd,
     note: &str,
@@ -169,7 +164,7 @@ pub struct Debited {
 /// # Errors
 /// [`StoreError::InvalidField`] for an amount of zero or more than is there and not held, or a long note.
 pub fn debit(
-    conn: &Connection,
+    conn: &Tx,
     debit: &Debit,
     reserved: MicroUsd,
     held_by_others: MicroUsd,
@@ -207,12 +202,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(
-    conn: &Connection,
-    account: AccountId,
-    before: Option<LedgerId>,
-    limit: u32,
-) -> Result<Vec<Entry>, StoreError> {
+pub fn list(conn: &Read, account: AccountId, before: Option<LedgerId>, limit: u32) -> Result<Vec<Entry>, StoreError> {
     page(conn, account, Filter { before, ..Filter::default() }, limit)
 }
 
@@ -220,7 +210,7 @@ pub fn list(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn page(conn: &Connection, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<Entry>, StoreError> {
+pub fn page(conn: &Read, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id, \
          actor, note, created_at FROM ledger WHERE account_id = ?1 AND id < ?2 AND created_at >= ?3 AND created_at < ?4 \
@@ -273,7 +263,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn last_id(conn: &Connection) -> Result<LedgerId, StoreError> {
+pub fn last_id(conn: &Read) -> Result<LedgerId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM ledger", [], |row| row.get(0))?;
     Ok(LedgerId::from_i64(last.unwrap_or(0)))
 }

@@ -1,13 +1,13 @@
 //! Prices: one version in force per model, older ones kept for the rows billed at them.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::events;
 use crate::domain::ids::PriceId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::{HIGHEST_PRICE, Price};
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// A version of a model's price, with what else the coordinator knows of the model.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn in_force(conn: &Connection, model: &str) -> Result<Option<PriceRow>, StoreError> {
+pub fn in_force(conn: &Read, model: &str) -> Result<Option<PriceRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM prices p WHERE p.model = ?1 AND p.retired_at IS NULL");
     Ok(conn.prepare_cached(&sql)?.query_row([model], from_row).optional()?)
 }
@@ -71,7 +71,7 @@ pub fn in_force(conn: &Connection, model: &str) -> Result<Option<PriceRow>, Stor
 ///
 /// # Errors
 /// SQLite fails.
-pub fn any_free(conn: &Connection) -> Result<bool, StoreError> {
+pub fn any_free(conn: &Read) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM prices WHERE retired_at IS NULL \
          AND input_price = 0 AND output_price = 0 AND coalesce(cache_read_price, 0) = 0)";
     Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
@@ -81,7 +81,7 @@ pub fn any_free(conn: &Connection) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection) -> Result<Vec<PriceRow>, StoreError> {
+pub fn list(conn: &Read) -> Result<Vec<PriceRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM prices p WHERE p.retired_at IS NULL \
          ORDER BY (SELECT min(first.id) FROM prices first WHERE first.model = p.model)"
@@ -107,7 +107,7 @@ pub struct Version {
 /// # Errors
 /// SQLite fails.
 pub fn history(
-    conn: &Connection,
+    conn: &Read,
     model: Option<&str>,
     before: Option<PriceId>,
     limit: u32,
@@ -147,7 +147,7 @@ pub struct NewPrice {
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a bad name, price or length.
-pub fn set(conn: &Connection, new: &NewPrice, actor: &str, now: Timestamp) -> Result<PriceRow, StoreError> {
+pub fn set(conn: &Tx, new: &NewPrice, actor: &str, now: Timestamp) -> Result<PriceRow, StoreError> {
     check(new)?;
     let before = in_force(conn, &new.model)?;
     retire(conn, &new.model, now)?;
@@ -205,7 +205,7 @@ fn check(new: &NewPrice) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn retire(conn: &Connection, model: &str, now: Timestamp) -> Result<bool, StoreError> {
+fn retire(conn: &Tx, model: &str, now: Timestamp) -> Result<bool, StoreError> {
     let retired = conn
         .prepare_cached("UPDATE prices SET retired_at = ?2 WHERE model = ?1 AND retired_at IS NULL")?
         .execute(params![model, now.millis()])?;
@@ -216,7 +216,7 @@ fn retire(conn: &Connection, model: &str, now: Timestamp) -> Result<bool, StoreE
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn remove(conn: &Connection, model: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn remove(conn: &Tx, model: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     if !retire(conn, model, now)? {
         return Err(StoreError::NotFound(format!("no price for \"{model}\"")));
     }

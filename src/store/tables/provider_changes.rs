@@ -1,6 +1,6 @@
 //! Changing a provider: where it is, what it offers, whether it gets requests.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use super::providers::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
 use super::{accounts, endpoints, events};
@@ -8,7 +8,7 @@ use crate::domain::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 
 /// What is to change of a provider; `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +50,7 @@ impl ProviderChange {
 /// # Errors
 /// As [`super::providers::create`]; [`StoreError::NotFound`].
 pub fn change(
-    conn: &Connection,
+    conn: &Tx,
     id: ProviderId,
     change: &ProviderChange,
     actor: &str,
@@ -106,7 +106,7 @@ pub fn change(
 /// # Errors
 /// As [`set_models`].
 pub fn move_to(
-    conn: &Connection,
+    conn: &Tx,
     id: ProviderId,
     url: &str,
     api_key: &Secret,
@@ -125,7 +125,7 @@ pub fn move_to(
 /// # Errors
 /// [`StoreError::NotFound`].
 pub fn set_disabled(
-    conn: &Connection,
+    conn: &Tx,
     name: &str,
     disabled: bool,
     actor: &str,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{accounts, endpoints, events};
 use crate::domain::hosted::Allow;
@@ -11,7 +11,7 @@ use crate::domain::output_fields::OutputFields;
 use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 pub use super::provider_changes::{ProviderChange, change, move_to, set_disabled};
 
@@ -78,7 +78,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
+pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields \
          FROM provider_models m \
@@ -99,7 +99,7 @@ pub fn offers(conn: &Connection, model: &str, endpoint: Endpoint, stream: bool) 
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection) -> Result<Vec<ProviderRow>, StoreError> {
+pub fn list(conn: &Read) -> Result<Vec<ProviderRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.removed_at IS NULL ORDER BY p.name");
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map([], from_row)?;
@@ -110,7 +110,7 @@ pub fn list(conn: &Connection) -> Result<Vec<ProviderRow>, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn models(conn: &Connection, id: ProviderId) -> Result<Vec<(String, String)>, StoreError> {
+pub fn models(conn: &Read, id: ProviderId) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT model, upstream_model FROM provider_models WHERE provider_id = ?1 ORDER BY model")?;
     let rows = statement.query_map([id.to_i64()], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -121,7 +121,7 @@ pub fn models(conn: &Connection, id: ProviderId) -> Result<Vec<(String, String)>
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find(conn: &Connection, text: &str) -> Result<ProviderRow, StoreError> {
+pub fn find(conn: &Read, text: &str) -> Result<ProviderRow, StoreError> {
     let (column, value) = match ProviderId::parse(text) {
         Some(id) => ("id", rusqlite::types::Value::Integer(id.to_i64())),
         None => ("name", rusqlite::types::Value::Text(text.to_owned())),
@@ -158,7 +158,7 @@ pub struct NewProvider {
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
-pub fn create(conn: &Connection, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
+pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
     check_name(name)?;
     if let Some(key) = &new.api_key {
@@ -221,7 +221,7 @@ pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Invalid`] for a name that is empty, too long or given twice.
-pub fn set_models(conn: &Connection, id: ProviderId, models: &[(String, String)]) -> Result<(), StoreError> {
+pub fn set_models(conn: &Tx, id: ProviderId, models: &[(String, String)]) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id.to_i64()])?;
     endpoints::forget(conn, id)?;
     for (model, upstream) in models {
@@ -249,7 +249,7 @@ pub(super) fn taken(name: &str) -> StoreError {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn remove(conn: &Connection, name: &str, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
+pub fn remove(conn: &Tx, name: &str, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let provider = find(conn, name)?;
     let id = provider.id.to_i64();
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id])?;
@@ -261,7 +261,7 @@ pub fn remove(conn: &Connection, name: &str, actor: &str, now: Timestamp) -> Res
 }
 
 /// Counts a report of usage above what the request could have used.
-pub(super) fn flag(conn: &Connection, id: ProviderId) -> Result<(), StoreError> {
+pub(super) fn flag(conn: &Tx, id: ProviderId) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE providers SET flagged = flagged + 1 WHERE id = ?1")?.execute([id.to_i64()])?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! A meter for the meters: what providers report, compared with our own count of the same answers.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::ProviderId;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// Which tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ const LARGEST: u64 = 1_000_000;
 /// # Errors
 /// SQLite fails.
 pub fn add(
-    conn: &Connection,
+    conn: &Tx,
     provider: ProviderId,
     model: &str,
     (part, reported, counted): (Part, u64, u64),
@@ -86,7 +86,7 @@ pub fn add(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection) -> Result<Vec<Recount>, StoreError> {
+pub fn list(conn: &Read) -> Result<Vec<Recount>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT r.provider_id, r.model, r.part, r.answers, r.ratio_sum, r.ratio_square_sum FROM recounts r \
          JOIN providers p ON p.id = r.provider_id WHERE p.removed_at IS NULL ORDER BY r.model, r.part DESC, r.provider_id",
@@ -111,7 +111,7 @@ pub fn list(conn: &Connection) -> Result<Vec<Recount>, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn of_provider(conn: &Connection, provider: ProviderId) -> Result<Vec<Recount>, StoreError> {
+pub fn of_provider(conn: &Read, provider: ProviderId) -> Result<Vec<Recount>, StoreError> {
     Ok(list(conn)?.into_iter().filter(|one| one.provider_id == provider).collect())
 }
 
@@ -145,9 +145,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
 
-    fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(include_str!("../../../schema.sql")).unwrap();
+    fn database() -> Tx {
+        let conn = Tx::in_memory();
         conn.execute_batch(
             "INSERT INTO accounts (id, name, created_at) VALUES (5, 'owner', 0);
              INSERT INTO providers (id, name, account_id, url, created_at) VALUES (1, 'a', 5, 'u', 0), (2, 'b', 5, 'u', 0)",
@@ -156,7 +155,7 @@ mod tests {
         conn
     }
 
-    fn note(conn: &Connection, provider: i64, part: Part, reported: u64, counted: u64) {
+    fn note(conn: &Tx, provider: i64, part: Part, reported: u64, counted: u64) {
         add(conn, ProviderId::from_i64(provider), "m", (part, reported, counted), NOW).unwrap();
     }
 

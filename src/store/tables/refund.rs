@@ -2,7 +2,7 @@
 //! out of what is withdrawable, then out of its pending withdrawals; what has left the account it owes, and pays
 //! off with what it earns next (`store::debts`). The house gives back its fee, and advances what is owed.
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,7 +12,7 @@ use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// A charge that was given back.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -59,7 +59,7 @@ struct Recovered {
 
 /// Who refunds, and why.
 struct Refunding<'a> {
-    conn: &'a Connection,
+    conn: &'a Tx,
     request: RequestId,
     actor: &'a str,
     now: Timestamp,
@@ -74,7 +74,7 @@ struct Refunding<'a> {
 /// [`StoreError::NotFound`] for an unknown request, [`StoreError::Conflict`] if it was refunded or nothing was
 /// charged.
 pub fn refund(
-    conn: &Connection,
+    conn: &Tx,
     request: RequestId,
     reason: &str,
     promised: impl Fn(AccountId) -> MicroUsd,
@@ -122,17 +122,17 @@ pub fn refund(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn refunded_at(conn: &Connection, request: RequestId) -> Result<Option<Timestamp>, StoreError> {
+pub fn refunded_at(conn: &Read, request: RequestId) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT created_at FROM ledger WHERE request_id = ?1 AND kind = 'refund'";
     let at = conn.prepare_cached(sql)?.query_row([request.to_i64()], |row| row.get(0)).optional()?;
     Ok(at.map(Timestamp::from_millis))
 }
 
-fn is_refunded(conn: &Connection, request: RequestId) -> Result<bool, StoreError> {
+fn is_refunded(conn: &Read, request: RequestId) -> Result<bool, StoreError> {
     Ok(refunded_at(conn, request)?.is_some())
 }
 
-fn charge(conn: &Connection, request: RequestId) -> Result<Charge, StoreError> {
+fn charge(conn: &Read, request: RequestId) -> Result<Charge, StoreError> {
     let read = |row: &Row<'_>| {
         Ok(Charge {
             payer: AccountId::from_i64(row.get(0)?),

@@ -1,12 +1,12 @@
 //! Idempotency keys of inference requests that were charged: written with the charge, so that no crash
 //! and no restart lets a repeat be charged again. Neither the key nor the request is here, only hashes.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// How long a key is remembered, in seconds: a day.
 const KEPT: i64 = 24 * 60 * 60;
@@ -27,7 +27,7 @@ pub struct Charged {
 /// # Errors
 /// SQLite fails.
 pub fn find(
-    conn: &Connection,
+    conn: &Read,
     account: AccountId,
     key_hash: &[u8; 32],
     now: Timestamp,
@@ -49,7 +49,7 @@ pub fn find(
 
 /// Remembers that a key was charged, in the transaction of the charge.
 pub(super) fn remember(
-    conn: &Connection,
+    conn: &Tx,
     account: AccountId,
     (key_hash, body_hash): (&[u8; 32], &[u8; 32]),
     request_id: RequestId,

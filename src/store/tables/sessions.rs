@@ -1,12 +1,12 @@
 //! Sessions of the admin page. The store sees only hashes of their tokens.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::admins::Admin;
 use super::events;
 use crate::domain::ids::AdminId;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// How long a session lasts after it was last used, in seconds: half a day.
 pub const LIFETIME: i64 = 12 * 60 * 60;
@@ -38,7 +38,7 @@ impl Session {
 /// # Errors
 /// SQLite fails.
 pub fn begin(
-    conn: &Connection,
+    conn: &Tx,
     token: &TokenHash,
     admin: &Admin,
     address: &str,
@@ -58,7 +58,7 @@ pub fn begin(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn get(conn: &Connection, token: &TokenHash, now: Timestamp) -> Result<Option<Session>, StoreError> {
+pub fn get(conn: &Read, token: &TokenHash, now: Timestamp) -> Result<Option<Session>, StoreError> {
     let row = conn
         .prepare_cached(
             "SELECT admins.id, name, admins.created_at, expires_at FROM sessions JOIN admins ON admins.id = admin_id \
@@ -82,7 +82,7 @@ pub fn get(conn: &Connection, token: &TokenHash, now: Timestamp) -> Result<Optio
 ///
 /// # Errors
 /// SQLite fails.
-pub fn prolong(conn: &Connection, token: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
+pub fn prolong(conn: &Tx, token: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE sessions SET expires_at = ?3 WHERE id = ?1 AND expires_at > ?2")?.execute(params![
         token.as_slice(),
         now.millis(),
@@ -95,7 +95,7 @@ pub fn prolong(conn: &Connection, token: &TokenHash, now: Timestamp) -> Result<(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn end(conn: &Connection, token: &TokenHash) -> Result<(), StoreError> {
+pub fn end(conn: &Tx, token: &TokenHash) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([token.as_slice()])?;
     Ok(())
 }
@@ -103,12 +103,11 @@ pub fn end(conn: &Connection, token: &TokenHash) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{admins, sqlite::schema};
+    use crate::store::admins;
 
     #[test]
     fn a_session_slides_ends_and_is_forgotten() -> Result<(), StoreError> {
-        let mut conn = Connection::open_in_memory()?;
-        schema::upgrade(&mut conn)?;
+        let conn = Tx::in_memory();
         let start = Timestamp::from_millis(1_700_000_000_000);
         let admin = admins::create(&conn, "ada", None, "test", start)?;
         let (one, two) = ([1; 32], [2; 32]);

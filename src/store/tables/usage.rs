@@ -1,7 +1,7 @@
 //! Usage rows: the settlement of a request, and reading them back.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +13,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::settle::{FeeCarry, Split};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Outcome;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// What a settlement took, and what it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Settled {
 ///
 /// # Errors
 /// SQLite fails, or an account is gone; then nothing is written.
-pub fn settle(conn: &Connection, s: &Charge, held_by_others: MicroUsd) -> Result<Settled, StoreError> {
+pub fn settle(conn: &Tx, s: &Charge, held_by_others: MicroUsd) -> Result<Settled, StoreError> {
     let fee = s.fee;
     let payer = accounts::balance(conn, s.account_id)?;
     let carried = if fee.is_zero() { FeeCarry::default() } else { accounts::fee_carry(conn, s.provider_account_id)? };
@@ -68,7 +68,7 @@ pub fn settle(conn: &Connection, s: &Charge, held_by_others: MicroUsd) -> Result
 /// Gives an account its part of a charge. A sum beyond what fits is refused by the table: its columns hold
 /// integers only.
 fn earn(
-    conn: &Connection,
+    conn: &Tx,
     s: &Charge,
     account: AccountId,
     amount: MicroUsd,
@@ -101,7 +101,7 @@ fn earn(
     debts::pay_off(conn, account, withdrawable, debts::ACTOR, s.now).map(drop)
 }
 
-fn insert(conn: &Connection, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
+fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
     let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
     conn.prepare_cached(
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \
@@ -195,7 +195,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, account: AccountId, filter: &Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+pub fn list(conn: &Read, account: AccountId, filter: &Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
     let (condition, mut values) = filter.condition(account);
     let sql = format!(
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
@@ -283,7 +283,7 @@ const COLUMNS: [&str; 16] = [
 ///
 /// # Errors
 /// SQLite fails.
-pub fn last_id(conn: &Connection) -> Result<RequestId, StoreError> {
+pub fn last_id(conn: &Read) -> Result<RequestId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM usage", [], |row| row.get(0))?;
     Ok(RequestId::from_i64(last.unwrap_or(0)))
 }

@@ -1,6 +1,6 @@
 //! Withdrawals: earnings on their way out.
 
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
+use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ use crate::domain::ids::{AccountId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Read, StoreError, Tx};
 
 /// A withdrawal, as its account and the admins see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -79,7 +79,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn available(conn: &Connection, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
+pub fn available(conn: &Read, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
     let balance = accounts::balance(conn, account)?;
     Ok(balance.withdrawable.min(balance.total.less(held_by_others)).less(accounts::debt(conn, account)?))
 }
@@ -101,7 +101,7 @@ pub struct Wanted {
 /// # Errors
 /// [`StoreError::InvalidField`] if the amount is zero or more than can be withdrawn, or for a long note.
 pub fn request(
-    conn: &Connection,
+    conn: &Tx,
     wanted: &Wanted,
     reserved: MicroUsd,
     held_by_others: MicroUsd,
@@ -138,7 +138,7 @@ pub fn request(
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn get(conn: &Connection, id: WithdrawalId) -> Result<Withdrawal, StoreError> {
+pub fn get(conn: &Read, id: WithdrawalId) -> Result<Withdrawal, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM withdrawals w JOIN accounts a ON a.id = w.account_id WHERE w.id = ?1");
     conn.prepare_cached(&sql)?
         .query_row([id.to_i64()], from_row)
@@ -161,7 +161,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Connection, filter: &Filter, limit: u32) -> Result<Vec<Withdrawal>, StoreError> {
+pub fn list(conn: &Read, filter: &Filter, limit: u32) -> Result<Vec<Withdrawal>, StoreError> {
     let mut sql = format!("SELECT {COLUMNS} FROM withdrawals w JOIN accounts a ON a.id = w.account_id WHERE true");
     let mut values = Vec::new();
     let mut and = |condition: &str, value: Option<Value>| {
@@ -195,7 +195,7 @@ pub enum Decision {
 /// [`StoreError::NotFound`], [`StoreError::Conflict`] if it was decided already,
 /// [`StoreError::InvalidField`] for a long text.
 pub fn decide(
-    conn: &Connection,
+    conn: &Tx,
     id: WithdrawalId,
     decision: &Decision,
     actor: &str,
@@ -233,13 +233,7 @@ struct Closed<'a> {
     returned: Option<LedgerId>,
 }
 
-fn close(
-    conn: &Connection,
-    pending: &Withdrawal,
-    closed: &Closed<'_>,
-    actor: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn close(conn: &Tx, pending: &Withdrawal, closed: &Closed<'_>, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     let &Closed { status, reference, reason, returned } = closed;
     let id = pending.id;
     conn.prepare_cached(
@@ -265,7 +259,7 @@ fn close(
 /// first, because an admin may be paying the oldest just now. It lies in the account's balance afterwards.
 /// Returns how much that was.
 pub(super) fn take_back(
-    conn: &Connection,
+    conn: &Tx,
     account: AccountId,
     most: MicroUsd,
     request: RequestId,
@@ -298,7 +292,7 @@ pub(super) fn take_back(
 
 /// Brings `amount` of a pending withdrawal back into the balance.
 fn give_back(
-    conn: &Connection,
+    conn: &Tx,
     pending: &Withdrawal,
     amount: MicroUsd,
     request_id: Option<RequestId>,
@@ -318,7 +312,7 @@ fn give_back(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn last_id(conn: &Connection) -> Result<WithdrawalId, StoreError> {
+pub fn last_id(conn: &Read) -> Result<WithdrawalId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM withdrawals", [], |row| row.get(0))?;
     Ok(WithdrawalId::from_i64(last.unwrap_or(0)))
 }
@@ -327,7 +321,7 @@ pub fn last_id(conn: &Connection) -> Result<WithdrawalId, StoreError> {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn pending(conn: &Connection, account: Option<AccountId>) -> Result<(u64, MicroUsd), StoreError> {
+pub fn pending(conn: &Read, account: Option<AccountId>) -> Result<(u64, MicroUsd), StoreError> {
     let sql = "SELECT count(*), coalesce(sum(amount_micro_usd), 0) FROM withdrawals \
          WHERE status = 'pending' AND (?1 IS NULL OR account_id = ?1)";
     Ok(conn

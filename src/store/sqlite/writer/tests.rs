@@ -24,22 +24,19 @@ impl World {
     /// Queues a write and returns where its answer will be.
     fn queue(
         &self,
-        write: impl FnMut(&Connection) -> Result<i64, StoreError> + Send + 'static,
+        write: impl FnMut(&Tx) -> Result<i64, StoreError> + Send + 'static,
     ) -> mpsc::Receiver<Result<i64, StoreError>> {
         let (answer, answered) = mpsc::channel();
         self.writer.submit(write, move |result| answer.send(result).unwrap());
         answered
     }
 
-    fn run(
-        &self,
-        write: impl FnMut(&Connection) -> Result<i64, StoreError> + Send + 'static,
-    ) -> Result<i64, StoreError> {
+    fn run(&self, write: impl FnMut(&Tx) -> Result<i64, StoreError> + Send + 'static) -> Result<i64, StoreError> {
         self.queue(write).recv().unwrap()
     }
 
     fn names(&self) -> Vec<String> {
-        let list = |conn: &Connection| {
+        let list = |conn: &crate::store::Read| {
             let mut statement = conn.prepare("SELECT name FROM admins ORDER BY id")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
         };
@@ -51,7 +48,7 @@ impl World {
     }
 }
 
-fn add(conn: &Connection, name: &str) -> Result<i64, StoreError> {
+fn add(conn: &Tx, name: &str) -> Result<i64, StoreError> {
     Ok(conn.execute("INSERT INTO admins (name, created_at) VALUES (?1, 0)", [name])?.try_into().unwrap())
 }
 
@@ -89,7 +86,7 @@ fn a_full_disk_frees_the_ballast_and_is_left_behind_when_there_is_room() {
     assert_eq!(BALLAST_BYTES, 4 * 1024 * 1024);
     // SQLite answers a page too many as it does a disk without room.
     let limit = |pages: i64| {
-        move |conn: &Connection| Ok(conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))?)
+        move |conn: &Tx| Ok(conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))?)
     };
     world.run(limit(1)).unwrap();
     let long = "x".repeat(190);

@@ -4,13 +4,11 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-fn database() -> Connection {
-    let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../../../schema.sql")).unwrap();
-    conn
+fn database() -> Tx {
+    Tx::in_memory()
 }
 
-fn add(conn: &Connection, name: &str, email: Option<&str>) -> Result<Account, StoreError> {
+fn add(conn: &Tx, name: &str, email: Option<&str>) -> Result<Account, StoreError> {
     create(conn, name, email, "test", NOW)
 }
 

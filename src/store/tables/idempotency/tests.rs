@@ -4,10 +4,8 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-fn database() -> Connection {
-    let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../../../schema.sql")).unwrap();
-    conn
+fn database() -> Tx {
+    Tx::in_memory()
 }
 
 fn key(actor: &str, key: &str, body: &[u8]) -> Key {
@@ -19,7 +17,7 @@ fn answer(body: &str) -> Answer {
 }
 
 /// Asks `later` milliseconds after now; the answer is `fresh` if it is written anew.
-fn ask(conn: &Connection, key: &Key, later: i64, fresh: &str) -> Result<Answer, StoreError> {
+fn ask(conn: &Tx, key: &Key, later: i64, fresh: &str) -> Result<Answer, StoreError> {
     once(conn, key, Timestamp::from_millis(NOW.millis() + later), || Ok(answer(fresh)))
 }
 

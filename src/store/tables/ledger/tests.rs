@@ -5,14 +5,13 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_millis(1_777_558_921_000);
 
 /// A database with the accounts `ada` and `bob`.
-fn database() -> (Connection, [AccountId; 2]) {
-    let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../../../schema.sql")).unwrap();
+fn database() -> (Tx, [AccountId; 2]) {
+    let conn = Tx::in_memory();
     let ids = ["ada", "bob"].map(|name| accounts::create(&conn, name, None, "test", NOW).unwrap().id);
     (conn, ids)
 }
 
-fn add(conn: &Connection, account: AccountId, amount: i64, note: &str, now: Timestamp) -> Result<Credited, StoreError> {
+fn add(conn: &Tx, account: AccountId, amount: i64, note: &str, now: Timestamp) -> Result<Credited, StoreError> {
     credit(conn, account, MicroUsd::new(amount), note, "admin:eve", now)
 }
 
@@ -137,7 +136,7 @@ fn entries_are_filtered_and_paged_newest_first() {
 }
 
 /// Ada earned 30 and has 70 of credit; then 50 were taken, and 5 were added without a word.
-fn two_entries(conn: &Connection, ada: AccountId) -> Vec<Entry> {
+fn two_entries(conn: &Tx, ada: AccountId) -> Vec<Entry> {
     let before = Balance { total: MicroUsd::new(100), withdrawable: MicroUsd::new(30) };
     let after = Balance { total: MicroUsd::new(50), withdrawable: MicroUsd::new(10) };
     let note = "a \"mistake\", by hand\n=1+1";

@@ -18,7 +18,7 @@ use crate::store::{audit, keys, prices, providers, withdrawals};
 
 /// A payer with $0.01 and a provider, which pays for requests itself too.
 struct Books {
-    conn: Connection,
+    conn: Tx,
     payer: AccountId,
     provider: AccountId,
     keys: [KeyId; 2],
@@ -35,8 +35,7 @@ fn micro(n: i64) -> MicroUsd {
 
 impl Books {
     fn new() -> Result<Self, StoreError> {
-        let conn = Connection::open_in_memory()?;
-        conn.execute_batch(include_str!("../../../../schema.sql"))?;
+        let conn = Tx::in_memory();
         let payer = accounts::create(&conn, "payer", None, "test", NOW)?.id;
         let provider = accounts::create(&conn, "provider", None, "test", NOW)?.id;
         ledger::credit(&conn, payer, micro(10_000), "", "test", NOW)?;

@@ -14,7 +14,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_777_558_921_000);
 
 /// Ada has the keys 1 and 2, Bob has 3, the provider's account 4, and the house 5. Each has 10,000 micro-dollars.
 struct Books {
-    conn: Connection,
+    conn: Tx,
     ada: AccountId,
     bob: AccountId,
     earner: AccountId,
@@ -35,8 +35,7 @@ fn second(n: i64) -> Timestamp {
 
 impl Books {
     fn new() -> Self {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(include_str!("../../../../schema.sql")).unwrap();
+        let conn = Tx::in_memory();
         let [ada, bob, earner] =
             ["ada", "bob", "earner"].map(|name| accounts::create(&conn, name, None, "test", NOW).unwrap().id);
         accounts::ensure_house(&conn, NOW).unwrap();
