@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::holds::{HeldNow, OpenHold};
 use super::worst_case::{Affordable, WorstCase};
-use super::{Asked, Caller, Refusal, Relay};
+use super::{Caller, InferenceCall, Refusal, Relay};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -19,14 +19,13 @@ use crate::store::{Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
-pub struct Admitted {
-    /// The version in force now; it stays the request's.
-    /// And who can serve it.
+pub struct Admission {
+    /// The price version in force at admission, which this request keeps, and the providers that can serve it.
     pub offered: Arc<Offered>,
     /// The most it can be charged for.
     pub bounds: Bounds,
     /// The output bound is lower than what was asked for, because the balance affords no more.
-    pub limited: bool,
+    pub output_capped: bool,
     /// What it may cost at most.
     pub hold: OpenHold,
 }
@@ -47,7 +46,7 @@ impl Payer {
 }
 
 /// What an attempt to hold the worst case came to.
-enum Tried {
+enum HoldAttempt {
     /// It is held, or what is affordable of it.
     Held(OpenHold, Affordable),
     /// It does not fit: the prompt has to be counted, as far as that many tokens.
@@ -59,9 +58,9 @@ impl Relay {
     pub(super) async fn admit(
         &self,
         caller: &Caller,
-        asked: &Asked,
+        call: &InferenceCall,
         request: &InferenceRequest<'_>,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admission, Refusal> {
         self.open_for_work()?;
         let offered = self.offered(caller, request)?;
         let price = &offered.price;
@@ -70,22 +69,22 @@ impl Relay {
         let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
         let worst = if further { worst.beyond_the_text(price.context_length) } else { worst };
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
-            Tried::Held(hold, affordable) => (hold, affordable),
-            Tried::WorthCounting(most) => {
-                let counted = self.count_prompt(caller, &offered, (request.endpoint, asked.body.clone()), most).await;
+            HoldAttempt::Held(hold, affordable) => (hold, affordable),
+            HoldAttempt::WorthCounting(most) => {
+                let counted = self.count_prompt(caller, &offered, (request.endpoint, call.body.clone()), most).await;
                 match self.hold(caller, &price.price, worst, Some(counted))? {
-                    Tried::Held(hold, affordable) => (hold, affordable),
-                    Tried::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
+                    HoldAttempt::Held(hold, affordable) => (hold, affordable),
+                    HoldAttempt::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
                 }
             }
         };
         let bounds = affordable.bounds;
-        let limited = bounds != worst.bounds;
-        if limited && !request.endpoint.takes_bound() {
+        let output_capped = bounds != worst.bounds;
+        if output_capped && !request.endpoint.takes_bound() {
             return Err(Refusal::InsufficientFunds);
         }
-        let _ = asked.limited.set(limited);
-        Ok(Admitted { offered, bounds, limited, hold })
+        let _ = call.output_capped.set(output_capped);
+        Ok(Admission { offered, bounds, output_capped, hold })
     }
 
     /// The price of a model that this key may use, and who can serve the request.
@@ -146,7 +145,13 @@ impl Relay {
     }
 
     /// Opens a hold for the worst case, or, of a prompt that was counted, for what is affordable of it.
-    fn hold(&self, caller: &Caller, price: &Price, worst: WorstCase, counted: Option<u64>) -> Result<Tried, Refusal> {
+    fn hold(
+        &self,
+        caller: &Caller,
+        price: &Price,
+        worst: WorstCase,
+        counted: Option<u64>,
+    ) -> Result<HoldAttempt, Refusal> {
         let mut worth_counting = None;
         let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
             if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
@@ -167,8 +172,8 @@ impl Relay {
             Ok((affordable.hold, affordable))
         });
         match (opened, worth_counting) {
-            (Ok((hold, affordable)), _) => Ok(Tried::Held(hold, affordable)),
-            (Err(_), Some(most)) => Ok(Tried::WorthCounting(most)),
+            (Ok((hold, affordable)), _) => Ok(HoldAttempt::Held(hold, affordable)),
+            (Err(_), Some(most)) => Ok(HoldAttempt::WorthCounting(most)),
             (Err(refusal), None) => Err(refusal),
         }
     }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::{Caller, Refusal, Relay, Standing};
+use super::{Caller, RateLimitStatus, Refusal, Relay};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
@@ -113,7 +113,7 @@ impl Relay {
     ///
     /// # Errors
     /// The minute's requests are used up.
-    pub fn count_request(&self, caller: &Caller) -> Result<Option<Standing>, Refusal> {
+    pub fn count_request(&self, caller: &Caller) -> Result<Option<RateLimitStatus>, Refusal> {
         let counted = caller.key.limits.rpm.map(|rpm| self.rates.count(caller.key.id, rpm, Instant::now()));
         counted.transpose().map_err(Refusal::TooManyRequests)
     }

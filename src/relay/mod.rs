@@ -39,7 +39,7 @@ use crate::domain::usage::{Outcome, Usage};
 use crate::store::keys::KeyRow;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
-use admit::Admitted;
+use admit::Admission;
 use arrival::{Arrivals, Shares};
 use bill::{Bill, Times};
 use capped::Capped;
@@ -50,7 +50,7 @@ use errands::recount::Recounts;
 use holds::Holds;
 use rate::Rates;
 use replay::{Claim, Claimed, Record, Replays};
-use send::{Begun, Sent};
+use send::{Dispatch, UpstreamReply};
 use settle::{Closing, settle};
 
 pub use arrival::Upload;
@@ -58,11 +58,11 @@ pub use errands::count::TokenCount;
 pub use errands::probe::{PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
-pub use rate::Standing;
+pub use rate::RateLimitStatus;
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
-pub use replay::{Idempotency, Saved};
-pub use stream::{Part, StreamAnswer};
+pub use replay::{Idempotency, SavedResponse};
+pub use stream::{ReplyStream, StreamPart};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
 pub type ResolveKey = fn(&Secret) -> Option<Secret>;
@@ -115,7 +115,7 @@ pub struct Caller {
 
 /// A request as it came.
 #[derive(Debug)]
-pub struct Asked {
+pub struct InferenceCall {
     /// Its id, and its row's.
     pub request_id: RequestId,
     /// Where it was sent.
@@ -129,28 +129,28 @@ pub struct Asked {
     /// The client's idempotency key, if it sent one.
     pub idempotency: Option<Idempotency>,
     /// Where the key stands in its minute, if it has a limit.
-    pub standing: Option<Standing>,
+    pub rate_limit: Option<RateLimitStatus>,
     /// When it came.
     pub began: Instant,
     /// Filled in when it is admitted: the output bound was lowered to what the balance affords. For a head that cannot
     /// wait for the answer.
-    pub limited: Arc<OnceLock<bool>>,
+    pub output_capped: Arc<OnceLock<bool>>,
 }
 
 /// What the client gets.
 #[derive(Debug)]
-pub struct Answered {
+pub struct InferenceReply {
     /// The body.
-    pub answer: Answer,
+    pub body: ReplyBody,
     /// The output bound was lowered to what the balance affords.
-    pub limited: bool,
+    pub output_capped: bool,
     /// Where the key stands in its minute, if it has a limit.
-    pub standing: Option<Standing>,
+    pub rate_limit: Option<RateLimitStatus>,
 }
 
 /// The body of an answer.
 #[derive(Debug)]
-pub enum Answer {
+pub enum ReplyBody {
     /// Settled, and whole.
     Whole {
         /// With the receipt in it, in pieces.
@@ -163,18 +163,18 @@ pub enum Answer {
         usage: Usage,
     },
     /// To be read on; settled before its end.
-    Stream(StreamAnswer),
+    Stream(ReplyStream),
     /// What the same request was answered before: charged once.
-    Again(Arc<Saved>),
+    Replay(Arc<SavedResponse>),
 }
 
-impl Answered {
-    fn again(saved: Arc<Saved>, standing: Option<Standing>) -> Self {
-        Self { limited: saved.limited, standing, answer: Answer::Again(saved) }
+impl InferenceReply {
+    fn replay(saved: Arc<SavedResponse>, rate_limit: Option<RateLimitStatus>) -> Self {
+        Self { output_capped: saved.output_capped, rate_limit, body: ReplyBody::Replay(saved) }
     }
 }
 
-impl Answer {
+impl ReplyBody {
     fn whole(closing: Closing<Vec<Bytes>>) -> Self {
         let Closing { pieces: body, usage, settled } = closing;
         Self::Whole { body, cost: settled.charged, balance: settled.balance, usage }
@@ -227,24 +227,29 @@ impl Relay {
     ///
     /// # Errors
     /// A refusal, or a failure before the first byte. Nothing is charged then.
-    pub async fn run(self: &Arc<Self>, client: &Client, caller: &Caller, asked: Asked) -> Result<Answered, Refusal> {
-        let standing = asked.standing;
-        let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
-        let claim = match self.claim(caller, asked.idempotency)? {
-            Some(Claimed::Before(saved)) => return Ok(Answered::again(saved, standing)),
+    pub async fn run(
+        self: &Arc<Self>,
+        client: &Client,
+        caller: &Caller,
+        call: InferenceCall,
+    ) -> Result<InferenceReply, Refusal> {
+        let rate_limit = call.rate_limit;
+        let request = InferenceRequest::read(call.endpoint, &call.body)?;
+        let claim = match self.claim(caller, call.idempotency)? {
+            Some(Claimed::Before(saved)) => return Ok(InferenceReply::replay(saved, rate_limit)),
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
-        let admitted = self.admit(caller, &asked, &request).await?;
-        let limited = admitted.limited;
-        let sent = self.send(client, caller, &asked, &request, &admitted).await?;
-        let record = claim.clone().map(|claim| Record::new(claim, asked.request_id, request.stream, limited));
-        let (bill, begun, slot) = self.bill(caller, &asked, admitted, sent, &request, claim);
-        let answer = match begun {
-            Begun::Whole(answer) => Answer::whole(settle(bill, answer, record).await?),
-            Begun::Stream(start) => Answer::Stream(StreamAnswer::new(bill, start, slot, record)),
+        let admission = self.admit(caller, &call, &request).await?;
+        let output_capped = admission.output_capped;
+        let dispatch = self.send(client, caller, &call, &request, &admission).await?;
+        let record = claim.clone().map(|claim| Record::new(claim, call.request_id, request.stream, output_capped));
+        let (bill, reply, slot) = self.bill(caller, &call, admission, dispatch, &request, claim);
+        let body = match reply {
+            UpstreamReply::Whole(answer) => ReplyBody::whole(settle(bill, answer, record).await?),
+            UpstreamReply::Stream(start) => ReplyBody::Stream(ReplyStream::new(bill, start, slot, record)),
         };
-        Ok(Answered { answer, limited, standing })
+        Ok(InferenceReply { body, output_capped, rate_limit })
     }
 
     /// Takes the idempotency key, if there is one, unless the database knows that it was charged before.
@@ -267,16 +272,16 @@ impl Relay {
     fn bill(
         self: &Arc<Self>,
         caller: &Caller,
-        asked: &Asked,
-        admitted: Admitted,
-        sent: Sent,
+        call: &InferenceCall,
+        admission: Admission,
+        dispatch: Dispatch,
         request: &InferenceRequest<'_>,
         claim: Option<Arc<Claim>>,
-    ) -> (Bill, Begun, crate::upstream::Slot) {
-        let (price, provider) = (&admitted.offered.price, &sent.offer.provider);
+    ) -> (Bill, UpstreamReply, crate::upstream::Slot) {
+        let (price, provider) = (&admission.offered.price, &dispatch.offer.provider);
         let nothing = Bill::nothing();
         let charge = Charge {
-            request_id: asked.request_id,
+            request_id: call.request_id,
             account_id: caller.account,
             key_id: caller.key.id,
             key_is_limited: caller.key.limits.spend.is_some(),
@@ -284,7 +289,7 @@ impl Relay {
             provider_account_id: provider.account_id,
             price_id: price.id,
             model: price.model.clone(),
-            endpoint: asked.endpoint,
+            endpoint: call.endpoint,
             fee: self.fee,
             usage: nothing.usage,
             cost: MicroUsd::ZERO,
@@ -297,17 +302,17 @@ impl Relay {
         let bill = Bill {
             relay: Arc::clone(self),
             charge,
-            request: asked.body.clone(),
-            offered: admitted.offered,
-            offer: sent.offer,
-            bounds: admitted.bounds,
-            hold: admitted.hold,
+            request: call.body.clone(),
+            offered: admission.offered,
+            offer: dispatch.offer,
+            bounds: admission.bounds,
+            hold: admission.hold,
             streamed: request.stream,
             echoes: request.echoes,
             claim,
-            times: Times { began: asked.began, sent: sent.sent, first_byte: sent.first_byte },
+            times: Times { began: call.began, sent: dispatch.sent, first_byte: dispatch.first_byte },
         };
-        (bill, sent.begun, sent.slot)
+        (bill, dispatch.reply, dispatch.slot)
     }
 
     /// Waits until all that was settled is durable, for some seconds at the most: what clients left

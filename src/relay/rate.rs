@@ -18,7 +18,7 @@ struct Minute {
 
 /// Where a key stands in its minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateLimitStatus {
     /// Requests a minute.
     pub limit: u32,
     /// Requests left in this one.
@@ -36,7 +36,7 @@ impl Rates {
     ///
     /// # Errors
     /// The minute's requests are used up; nothing is counted.
-    pub fn count(&self, key: KeyId, limit: u32, now: Instant) -> Result<Standing, Standing> {
+    pub fn count(&self, key: KeyId, limit: u32, now: Instant) -> Result<RateLimitStatus, RateLimitStatus> {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if minutes.len() >= MOST_KEYS {
             minutes.retain(|_, minute| now.saturating_duration_since(minute.began) < MINUTE);
@@ -50,8 +50,8 @@ impl Rates {
             minute.requests += 1;
         }
         let reset = MINUTE.saturating_sub(now.saturating_duration_since(minute.began));
-        let standing = Standing { limit, remaining: limit.saturating_sub(minute.requests), reset };
-        if full { Err(standing) } else { Ok(standing) }
+        let status = RateLimitStatus { limit, remaining: limit.saturating_sub(minute.requests), reset };
+        if full { Err(status) } else { Ok(status) }
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(rates.count(key, 2, at(0)).map(|s| s.remaining), Ok(1));
         assert_eq!(rates.count(key, 2, at(10)).map(|s| s.remaining), Ok(0));
-        let full = Standing { limit: 2, remaining: 0, reset: Duration::from_secs(40) };
+        let full = RateLimitStatus { limit: 2, remaining: 0, reset: Duration::from_secs(40) };
         assert_eq!(rates.count(key, 2, at(20)), Err(full));
         assert!(rates.count(KeyId::from_i64(2), 2, at(20)).is_ok());
         assert_eq!(rates.count(key, 2, at(60)).map(|s| s.remaining), Ok(1));

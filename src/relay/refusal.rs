@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::Standing;
+use super::RateLimitStatus;
 use super::reason::Reason;
 use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
@@ -43,7 +43,7 @@ pub enum Refusal {
     /// More requests a minute than the key may make.
     #[error("too many requests a minute for this key: {} are allowed, and the count begins anew in {} s", .0.limit,
         .0.reset.as_millis().div_ceil(1_000))]
-    TooManyRequests(Standing),
+    TooManyRequests(RateLimitStatus),
     /// More requests at once than the key may make.
     #[error("too many requests at once for this key")]
     TooManyAtOnce,

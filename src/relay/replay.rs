@@ -26,13 +26,13 @@ pub struct Idempotency {
 
 /// An answer that can be given again.
 #[derive(Debug, Clone)]
-pub struct Saved {
+pub struct SavedResponse {
     /// The request that was charged.
     pub request_id: RequestId,
     /// It was a stream of events.
     pub stream: bool,
     /// Its output bound was lowered.
-    pub limited: bool,
+    pub output_capped: bool,
     /// The whole body, with the receipt.
     pub body: Bytes,
     /// What was debited.
@@ -70,7 +70,7 @@ struct Name {
 struct Entry {
     body_hash: [u8; 32],
     /// `None` while the request runs.
-    saved: Option<Arc<Saved>>,
+    saved: Option<Arc<SavedResponse>>,
 }
 
 /// What a key stands for.
@@ -79,7 +79,7 @@ pub enum Claimed {
     /// Nothing yet: the request may run.
     New(Arc<Claim>),
     /// The same request was answered: with this.
-    Before(Arc<Saved>),
+    Before(Arc<SavedResponse>),
 }
 
 impl Replays {
@@ -137,7 +137,7 @@ impl Claim {
     }
 
     /// Keeps the answer for a repeat, unless it is too large.
-    pub fn keep(&self, saved: Saved) {
+    pub fn keep(&self, saved: SavedResponse) {
         if saved.body.len() > LARGEST {
             return;
         }
@@ -165,7 +165,7 @@ pub struct Record {
     claim: Arc<Claim>,
     request_id: RequestId,
     stream: bool,
-    limited: bool,
+    output_capped: bool,
     body: Vec<u8>,
     /// It is more than can be kept.
     is_too_large: bool,
@@ -173,8 +173,8 @@ pub struct Record {
 
 impl Record {
     /// Nothing of it yet.
-    pub const fn new(claim: Arc<Claim>, request_id: RequestId, stream: bool, limited: bool) -> Self {
-        Self { claim, request_id, stream, limited, body: Vec::new(), is_too_large: false }
+    pub const fn new(claim: Arc<Claim>, request_id: RequestId, stream: bool, output_capped: bool) -> Self {
+        Self { claim, request_id, stream, output_capped, body: Vec::new(), is_too_large: false }
     }
 
     /// The next part. Beyond what can be kept, nothing is written down.
@@ -192,10 +192,10 @@ impl Record {
         if self.is_too_large {
             return;
         }
-        self.claim.keep(Saved {
+        self.claim.keep(SavedResponse {
             request_id: self.request_id,
             stream: self.stream,
-            limited: self.limited,
+            output_capped: self.output_capped,
             body: self.body.into(),
             cost: settled.charged,
             balance: settled.balance,
@@ -214,11 +214,11 @@ mod tests {
         Idempotency { key_hash: [key; 32], body_hash: [body; 32] }
     }
 
-    fn saved(size: usize) -> Saved {
-        Saved {
+    fn saved(size: usize) -> SavedResponse {
+        SavedResponse {
             request_id: RequestId::generate(Timestamp::from_millis(0)),
             stream: false,
-            limited: false,
+            output_capped: false,
             body: vec![b'x'; size].into(),
             cost: MicroUsd::new(1),
             balance: MicroUsd::ZERO,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::admit::Admitted;
+use super::admit::Admission;
 use super::failed::{self, Failed, Tried, unusable};
 use super::opened;
 use super::reason;
-use super::{Asked, Caller, Refusal, Relay, ResolveKey};
+use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::domain::output_fields::OutputFields;
 use crate::domain::request::InferenceRequest;
 use crate::domain::secret::Secret;
@@ -20,7 +20,7 @@ use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Slot, Targ
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
-pub enum Begun {
+pub enum UpstreamReply {
     /// It is all there.
     Whole(WholeAnswer),
     /// Its first events are there.
@@ -42,8 +42,8 @@ pub struct StreamStart {
 
 /// An answer, who gives it, and since when.
 #[derive(Debug)]
-pub struct Sent {
-    pub(super) begun: Begun,
+pub struct Dispatch {
+    pub(super) reply: UpstreamReply,
     pub(super) offer: Arc<Offer>,
     pub(super) slot: Slot,
     pub(super) sent: Instant,
@@ -60,32 +60,32 @@ impl Relay {
         self: &Arc<Self>,
         client: &Client,
         caller: &Caller,
-        asked: &Asked,
+        call: &InferenceCall,
         request: &InferenceRequest<'_>,
-        admitted: &Admitted,
-    ) -> Result<Sent, Refusal> {
+        admission: &Admission,
+    ) -> Result<Dispatch, Refusal> {
         let (mut tried, mut lacks_endpoint) = (Tried::default(), false);
         let share = || self.answers.share(caller.account, true);
-        let mut queue = VecDeque::from(self.ranked(admitted)?);
+        let mut queue = VecDeque::from(self.ranked(admission)?);
         while let Some(target) = queue.pop_front() {
             let Some(slot) = self.providers.take(&target) else { continue };
             let sent = Instant::now();
-            let (model, output) = (target.upstream_model.as_str(), admitted.bounds.completion_tokens);
-            let body = request.pieces_for_upstream(&asked.body, model, output, &target.allow, &target.takes);
-            let along = (asked.query.as_str(), asked.headers.as_slice());
+            let (model, output) = (target.upstream_model.as_str(), admission.bounds.completion_tokens);
+            let body = request.pieces_for_upstream(&call.body, model, output, &target.allow, &target.takes);
+            let along = (call.query.as_str(), call.headers.as_slice());
             match attempt(client, request, &target, along, body, tried.on(), &share).await {
-                Ok(begun) => {
+                Ok(reply) => {
                     let first_byte = Instant::now();
                     slot.answered(first_byte.duration_since(sent));
-                    let mut offers = admitted.offered.offers.iter();
+                    let mut offers = admission.offered.offers.iter();
                     let Some(offer) = offers.find(|offer| offer.provider.id == target.provider) else { continue };
-                    return Ok(Sent { begun, offer: Arc::clone(offer), slot, sent, first_byte });
+                    return Ok(Dispatch { reply, offer: Arc::clone(offer), slot, sent, first_byte });
                 }
                 // The next one may have it.
                 Err(failed) if request.endpoint.is_rare() && failed.is_no_path() => lacks_endpoint = true,
                 Err(failed) => {
-                    let print = failed::print(&asked.body, caller.account);
-                    failed.tell(&slot, asked.request_id, print, &target.name, sent);
+                    let print = failed::print(&call.body, caller.account);
+                    failed.tell(&slot, call.request_id, print, &target.name, sent);
                     if let Some(takes) = other_field(request, &target, &failed) {
                         queue.push_front(Target { takes, ..target });
                         continue;
@@ -107,8 +107,8 @@ impl Relay {
     }
 
     /// Who can be asked now, in which order.
-    fn ranked(&self, admitted: &Admitted) -> Result<Vec<Target>, Refusal> {
-        let targets = admitted.offered.offers.iter().map(|offer| self.target(offer)).collect();
+    fn ranked(&self, admission: &Admission) -> Result<Vec<Target>, Refusal> {
+        let targets = admission.offered.offers.iter().map(|offer| self.target(offer)).collect();
         self.providers.rank(targets, Instant::now()).map_err(|e| match e {
             Unavailable::Full => Refusal::ProvidersFull(None),
             Unavailable::Down(wait) => Refusal::ProvidersDown(wait),
@@ -154,7 +154,7 @@ pub(super) async fn attempt(
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
-) -> Result<Begun, Failed> {
+) -> Result<UpstreamReply, Failed> {
     let asked = ask(client, request, target, along, body, on, share).await;
     asked.map_err(|failed| failed.without(target.api_key.as_ref().map(Secret::expose)))
 }
@@ -167,7 +167,7 @@ async fn ask(
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
-) -> Result<Begun, Failed> {
+) -> Result<UpstreamReply, Failed> {
     let mut path = request.endpoint.upstream_path().to_owned();
     if !query.is_empty() {
         path = format!("{path}?{query}");
@@ -194,13 +194,13 @@ async fn read_whole(
     request: &InferenceRequest<'_>,
     target: &Target,
     share: AnswerShare<'_>,
-) -> Result<Begun, Failed> {
+) -> Result<UpstreamReply, Failed> {
     let body = answer.body.whole(LARGEST_WHOLE, share).await?;
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
     match WholeAnswer::read(request.endpoint.dialect(), body.clone()) {
-        Ok(answer) => Ok(Begun::Whole(answer.named(&request.model))),
+        Ok(answer) => Ok(UpstreamReply::Whole(answer.named(&request.model))),
         Err(e @ BadAnswer::Error(_)) => {
             let text = opened::reason_to_show(&body);
             Err(unusable(&e.to_string(), failed::error_says(text, &target.upstream_model, &request.model)))
@@ -217,7 +217,7 @@ async fn begin_stream(
     target: &Target,
     sent: Instant,
     limit: Duration,
-) -> Result<Begun, Failed> {
+) -> Result<UpstreamReply, Failed> {
     let deadline = sent + limit;
     let mut body = answer.body;
     let late = |e| match e {
@@ -258,7 +258,7 @@ async fn begin_stream(
                 };
                 return Err(unusable(&e.to_string(), says));
             }
-            state => return Ok(Begun::Stream(StreamStart { first, state, meter, body })),
+            state => return Ok(UpstreamReply::Stream(StreamStart { first, state, meter, body })),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::upstream::{Body, Sign, Slot};
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
 /// was delivered is settled.
 #[derive(Debug)]
-pub struct StreamAnswer {
+pub struct ReplyStream {
     endpoint: Endpoint,
     stage: Stage,
 }
@@ -30,7 +30,7 @@ pub struct StreamAnswer {
 /// How far an answer is.
 #[derive(Debug)]
 enum Stage {
-    /// Begun, and nothing of it handed out: a client that leaves now owes nothing.
+    /// UpstreamReply, and nothing of it handed out: a client that leaves now owes nothing.
     First(Box<OpenStream>),
     /// The client has some of it: if it leaves now, it owes what was delivered.
     Passing(Box<OpenStream>),
@@ -94,14 +94,14 @@ const AFTER_DONE: Duration = Duration::from_secs(2);
 
 /// A part of a streamed answer.
 #[derive(Debug)]
-pub enum Part {
+pub enum StreamPart {
     /// For the client, as it is.
     Bytes(Bytes),
     /// The stream ends here, with this.
     Failed(Refusal),
 }
 
-impl StreamAnswer {
+impl ReplyStream {
     /// Its beginning, which was read to see that it is one.
     pub(super) fn new(bill: Bill, start: StreamStart, slot: Slot, record: Option<Record>) -> Self {
         let StreamStart { first: ready, state, mut meter, body } = start;
@@ -126,12 +126,12 @@ impl StreamAnswer {
     }
 
     /// The next part; `None` at the end.
-    pub async fn next(&mut self) -> Option<Part> {
+    pub async fn next(&mut self) -> Option<StreamPart> {
         loop {
             let (Stage::First(open) | Stage::Passing(open)) = &mut self.stage else { return None };
             if let Some(bytes) = open.take_ready() {
                 self.stage.delivered();
-                return Some(Part::Bytes(bytes));
+                return Some(StreamPart::Bytes(bytes));
             }
             match open.state {
                 State::More => open.read().await,
@@ -141,20 +141,20 @@ impl StreamAnswer {
     }
 
     /// The provider is done, or broke off.
-    async fn close(&mut self) -> Option<Part> {
+    async fn close(&mut self) -> Option<StreamPart> {
         let stage = std::mem::replace(&mut self.stage, Stage::ENDED);
         let (Stage::First(open) | Stage::Passing(open)) = stage else { return None };
         if let State::Failed(failure) = &open.state {
             let failure = failure.clone();
             let (refusal, meter) = open.fail(&failure).await;
             self.stage = Stage::BrokeOff(meter);
-            return Some(Part::Failed(refusal));
+            return Some(StreamPart::Failed(refusal));
         }
         let (closing, room) = open.end().await;
         self.stage = Stage::Ended { _room: room };
         match closing {
-            Ok(Closing { pieces: [last], .. }) => (!last.is_empty()).then_some(Part::Bytes(last)),
-            Err(refusal) => Some(Part::Failed(refusal)),
+            Ok(Closing { pieces: [last], .. }) => (!last.is_empty()).then_some(StreamPart::Bytes(last)),
+            Err(refusal) => Some(StreamPart::Failed(refusal)),
         }
     }
 }
@@ -248,7 +248,7 @@ impl OpenStream {
     }
 }
 
-impl Drop for StreamAnswer {
+impl Drop for ReplyStream {
     fn drop(&mut self) {
         let open = match std::mem::replace(&mut self.stage, Stage::ENDED) {
             Stage::First(open) => {

@@ -20,7 +20,9 @@ use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use crate::http::shared::stall::{self, Sign};
 use crate::http::state::AppState;
-use crate::relay::{Answer, Answered, Asked, Part, Refusal, Standing, StreamAnswer, TokenCount};
+use crate::relay::{
+    InferenceCall, InferenceReply, RateLimitStatus, Refusal, ReplyBody, ReplyStream, StreamPart, TokenCount,
+};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
@@ -34,7 +36,7 @@ const LONGEST_PASSED_ON: usize = 4 << 10;
 const LONGEST_QUERY: usize = 2 << 10;
 
 /// The story of one request, on its own legs: it can go on in the body of an answer that has begun.
-type Story = Pin<Box<dyn Future<Output = Result<Answered, Refusal>>>>;
+type Story = Pin<Box<dyn Future<Output = Result<InferenceReply, Refusal>>>>;
 
 /// Answers a request to `endpoint`.
 pub async fn run(
@@ -62,35 +64,35 @@ async fn answer(
     let read = async {
         check_query(request)?;
         let caller = auth::caller(state, request, Need::Inference).await?;
-        let standing = state.relay.count_request(&caller)?;
+        let rate_limit = state.relay.count_request(&caller)?;
         let body = body::read_prompt(state, request, payload, || state.relay.await_body(&caller)).await?;
         let idempotency = idempotency::inference_key(request, &body)?;
-        Ok((caller, Asked { idempotency, standing, ..asked(endpoint, request, body, arrived) }))
+        Ok((caller, InferenceCall { idempotency, rate_limit, ..call(endpoint, request, body, arrived) }))
     };
-    let (caller, asked) = match read.await {
+    let (caller, call) = match read.await {
         Ok(read) => read,
         Err(e) => {
             guard.answered();
             return Err(e);
         }
     };
-    let (text, standing, limited) = (asked.body.clone(), asked.standing, Arc::clone(&asked.limited));
+    let (text, rate_limit, output_capped) = (call.body.clone(), call.rate_limit, Arc::clone(&call.output_capped));
     let (relay, client) = (Arc::clone(&state.relay), client.clone());
-    let mut story: Story = Box::pin(async move { relay.run(&client, &caller, asked).await });
+    let mut story: Story = Box::pin(async move { relay.run(&client, &caller, call).await });
     let answered = match tokio::time::timeout(state.settings.sign_of_life, &mut story).await {
         Ok(answered) => answered,
         Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
             let late = Late { guard, text };
             let mut head = HttpResponse::Ok();
-            terms_headers(&mut head, limited.get().copied().unwrap_or(false), standing);
+            terms_headers(&mut head, output_capped.get().copied().unwrap_or(false), rate_limit);
             return Ok(begin_late(head, endpoint, request, state, arrived.id, Progress::Waiting(story, late)));
         }
         Err(_) => story.await,
     };
     guard.answered();
-    let answered = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
-    let again = matches!(answered.answer, Answer::Again(_));
-    let mut response = respond(answered, arrived.id, request, state);
+    let reply = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
+    let again = matches!(reply.body, ReplyBody::Replay(_));
+    let mut response = respond(reply, arrived.id, request, state);
     if !again {
         response.extensions_mut().insert(LoggedElsewhere);
     }
@@ -111,7 +113,7 @@ fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> Asked {
+fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> InferenceCall {
     let mut room = LONGEST_PASSED_ON;
     let headers = PASSED_ON
         .iter()
@@ -119,8 +121,18 @@ fn asked(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrive
         .filter(|(_, value)| room.checked_sub(value.len()).map(|left| room = left).is_some())
         .collect();
     let query = request.query_string().to_owned();
-    let (request_id, began, limited) = (arrived.id, arrived.at, Arc::default());
-    Asked { request_id, endpoint, query, headers, body, idempotency: None, standing: None, began, limited }
+    let (request_id, began, output_capped) = (arrived.id, arrived.at, Arc::default());
+    InferenceCall {
+        request_id,
+        endpoint,
+        query,
+        headers,
+        body,
+        idempotency: None,
+        rate_limit: None,
+        began,
+        output_capped,
+    }
 }
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -151,15 +163,15 @@ async fn counted(
     let caller = auth::caller(state, request, Need::Inference).await?;
     let _place = state.relay.begin_count(&caller)?;
     let body = body::read_prompt(state, request, payload, || state.relay.await_free_body(&caller)).await?;
-    let asked = asked(Endpoint::Messages, request, body, arrived);
-    Ok(state.relay.count_tokens(client, &caller, &asked).await?)
+    let call = call(Endpoint::Messages, request, body, arrived);
+    Ok(state.relay.count_tokens(client, &caller, &call).await?)
 }
 
-fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, state: &AppState) -> HttpResponse {
+fn respond(reply: InferenceReply, request_id: RequestId, request: &HttpRequest, state: &AppState) -> HttpResponse {
     let mut response = HttpResponse::Ok();
-    terms_headers(&mut response, answered.limited, answered.standing);
-    match answered.answer {
-        Answer::Whole { body, cost, balance, .. } => {
+    terms_headers(&mut response, reply.output_capped, reply.rate_limit);
+    match reply.body {
+        ReplyBody::Whole { body, cost, balance, .. } => {
             header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
             header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
             response.content_type("application/json");
@@ -173,7 +185,7 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, sta
                 }
             }
         }
-        Answer::Again(saved) => {
+        ReplyBody::Replay(saved) => {
             header(&mut response, "x-cost-micro-usd", &saved.cost.micro().to_string());
             header(&mut response, "x-balance-micro-usd", &saved.balance.micro().to_string());
             // The id of this exchange is another one; the charge, and its row, are those of the first.
@@ -181,7 +193,7 @@ fn respond(answered: Answered, request_id: RequestId, request: &HttpRequest, sta
             let media_type = if saved.stream { "text/event-stream" } else { "application/json" };
             response.content_type(media_type).body(saved.body.clone())
         }
-        Answer::Stream(answer) => {
+        ReplyBody::Stream(answer) => {
             let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), state) };
             stream_response(response, answer.endpoint(), request, state, request_id, Progress::Begun(answer), sign)
         }
@@ -238,12 +250,12 @@ fn sign_of(endpoint: Endpoint, state: &AppState) -> Sign {
     Sign { every: state.settings.sign_of_life, text, at_once: false }
 }
 
-fn terms_headers(response: &mut HttpResponseBuilder, limited: bool, standing: Option<Standing>) {
-    if limited {
+fn terms_headers(response: &mut HttpResponseBuilder, output_capped: bool, rate_limit: Option<RateLimitStatus>) {
+    if output_capped {
         header(response, "x-max-tokens-limited", "balance");
     }
-    if let Some(standing) = standing {
-        error::standing_headers(response, standing);
+    if let Some(rate_limit) = rate_limit {
+        error::rate_limit_headers(response, rate_limit);
     }
 }
 
@@ -256,7 +268,7 @@ enum Progress {
     /// No provider has begun to answer yet.
     Waiting(Story, Late),
     /// It passes.
-    Begun(StreamAnswer),
+    Begun(ReplyStream),
 }
 
 /// What a request whose head is out already needs for its line in the log.
@@ -275,16 +287,16 @@ fn events(
     stream::unfold(Some(progress), move |progress| async move {
         let mut answer = match progress? {
             Progress::Begun(answer) => answer,
-            Progress::Waiting(story, late) => match story.await.map(|answered| answered.answer) {
-                Ok(Answer::Stream(answer)) => {
+            Progress::Waiting(story, late) => match story.await.map(|reply| reply.body) {
+                Ok(ReplyBody::Stream(answer)) => {
                     late.guard.answered();
                     answer
                 }
-                Ok(Answer::Again(saved)) => {
+                Ok(ReplyBody::Replay(saved)) => {
                     late.guard.answered_late(200);
                     return Some((Ok(saved.body.clone()), None));
                 }
-                Ok(Answer::Whole { .. }) => {
+                Ok(ReplyBody::Whole { .. }) => {
                     late.guard.answered();
                     return Some((Ok(error(&ApiError::internal())), None));
                 }
@@ -297,8 +309,8 @@ fn events(
             },
         };
         match answer.next().await? {
-            Part::Bytes(bytes) => Some((Ok(bytes), Some(Progress::Begun(answer)))),
-            Part::Failed(refusal) => {
+            StreamPart::Bytes(bytes) => Some((Ok(bytes), Some(Progress::Begun(answer)))),
+            StreamPart::Failed(refusal) => {
                 let e = ApiError::from(refusal);
                 let broken = answer.broken("server_error", e.message());
                 Some((Ok(broken.unwrap_or_else(|| error(&e))), None))

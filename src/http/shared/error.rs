@@ -13,7 +13,7 @@ use crate::domain::ids::RequestId;
 use crate::domain::inflate;
 use crate::domain::request::BadRequest;
 use crate::domain::time::Timestamp;
-use crate::relay::{Reason, Refusal, ServerError, Standing};
+use crate::relay::{RateLimitStatus, Reason, Refusal, ServerError};
 use crate::store::StoreError;
 
 /// An error as a client sees it.
@@ -30,7 +30,7 @@ pub struct ApiError {
     /// Asking again cannot help: tells the SDKs.
     final_: bool,
     /// Where the key stands in its minute.
-    standing: Option<Box<Standing>>,
+    rate_limit: Option<Box<RateLimitStatus>>,
     /// A server's own words, which programs branch on.
     reason: Option<Box<Reason>>,
     /// Until the key's spend limit begins anew.
@@ -66,7 +66,7 @@ impl ApiError {
             message: message.into().into(),
             retry_after: None,
             final_: false,
-            standing: None,
+            rate_limit: None,
             reason: None,
             limit_resets: None,
         }
@@ -311,8 +311,8 @@ impl ApiError {
         {
             response.insert_header((HeaderName::from_static("request-id"), id.to_string()));
         }
-        if let Some(standing) = &self.standing {
-            standing_headers(&mut response, **standing);
+        if let Some(rate_limit) = &self.rate_limit {
+            rate_limit_headers(&mut response, **rate_limit);
         }
         response.body(self.body(envelope, request_id))
     }
@@ -340,11 +340,11 @@ fn until(then: Timestamp) -> Duration {
 }
 
 /// The headers that say where a key stands in its minute.
-pub fn standing_headers(response: &mut HttpResponseBuilder, standing: Standing) {
-    let reset = format!("{}s", standing.reset.as_millis().div_ceil(1_000));
+pub fn rate_limit_headers(response: &mut HttpResponseBuilder, rate_limit: RateLimitStatus) {
+    let reset = format!("{}s", rate_limit.reset.as_millis().div_ceil(1_000));
     for (name, value) in [
-        ("x-ratelimit-limit-requests", standing.limit.to_string()),
-        ("x-ratelimit-remaining-requests", standing.remaining.to_string()),
+        ("x-ratelimit-limit-requests", rate_limit.limit.to_string()),
+        ("x-ratelimit-remaining-requests", rate_limit.remaining.to_string()),
         ("x-ratelimit-reset-requests", reset),
     ] {
         response.insert_header((HeaderName::from_static(name), value));
@@ -428,8 +428,8 @@ impl From<Refusal> for ApiError {
                     None => e,
                 }
             }
-            Refusal::TooManyRequests(standing) => {
-                Self { standing: Some(Box::new(standing)), ..Self::rate_limited(message, standing.reset) }
+            Refusal::TooManyRequests(rate_limit) => {
+                Self { rate_limit: Some(Box::new(rate_limit)), ..Self::rate_limited(message, rate_limit.reset) }
             }
             Refusal::TooManyAtOnce => Self::rate_limited(message, second),
             Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),

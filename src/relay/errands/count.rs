@@ -11,7 +11,7 @@ use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
 use crate::domain::request::InferenceRequest;
 use crate::relay::rate::Rates;
-use crate::relay::{Asked, Caller, Refusal, Relay};
+use crate::relay::{Caller, InferenceCall, Refusal, Relay};
 use crate::upstream::{Client, On, Target};
 
 /// Counts a minute of a key, beside its paid requests.
@@ -97,35 +97,40 @@ impl Relay {
     ///
     /// # Errors
     /// The body cannot be read, or the model is not served, or not for this key.
-    pub async fn count_tokens(&self, client: &Client, caller: &Caller, asked: &Asked) -> Result<TokenCount, Refusal> {
+    pub async fn count_tokens(
+        &self,
+        client: &Client,
+        caller: &Caller,
+        call: &InferenceCall,
+    ) -> Result<TokenCount, Refusal> {
         self.open_for_work()?;
-        let request = InferenceRequest::read(asked.endpoint, &asked.body)?;
+        let request = InferenceRequest::read(call.endpoint, &call.body)?;
         let offered = self.offered(caller, &request)?;
         let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();
         for target in ranked.iter().take(MOST_ASKED) {
             let Some(_slot) = self.providers.take_spare(target) else { continue };
-            let answer = tokio::time::timeout(PATIENCE, ask(client, target, asked)).await;
+            let answer = tokio::time::timeout(PATIENCE, ask(client, target, call)).await;
             if let Ok(Some(tokens)) = answer {
                 return Ok(TokenCount { tokens, by_provider: true });
             }
         }
         let _turn = self.counts.turns.acquire().await;
-        let prompt = (asked.endpoint, asked.body.clone());
+        let prompt = (call.endpoint, call.body.clone());
         let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await;
         Ok(TokenCount { tokens, by_provider: false })
     }
 }
 
 /// One provider's count. Many servers have no such endpoint: that is no failure of theirs.
-async fn ask(client: &Client, target: &Target, asked: &Asked) -> Option<u64> {
-    let top = TopLevel::read(&asked.body).ok()?;
+async fn ask(client: &Client, target: &Target, call: &InferenceCall) -> Option<u64> {
+    let top = TopLevel::read(&call.body).ok()?;
     let mut edits = top.edit();
     edits.set("model", serde_json::Value::from(target.upstream_model.as_str()).to_string());
-    let body = edits.apply_to(&asked.body).unwrap_or_else(|| vec![asked.body.clone()]);
-    let path = if asked.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", asked.query) };
-    let answer = client.post(target, &path, &asked.headers, body, On::Any).await.ok()?;
+    let body = edits.apply_to(&call.body).unwrap_or_else(|| vec![call.body.clone()]);
+    let path = if call.query.is_empty() { PATH.to_owned() } else { format!("{PATH}?{}", call.query) };
+    let answer = client.post(target, &path, &call.headers, body, On::Any).await.ok()?;
     if !(200..=299).contains(&answer.status) || answer.unknown_coding.is_some() {
         return None;
     }

@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;
 use crate::relay::failed::{Failed, Kind};
-use crate::relay::send::{self, Begun, StreamStart};
+use crate::relay::send::{self, StreamStart, UpstreamReply};
 use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
@@ -147,8 +147,8 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     // Few probes run at once.
     let share = || ByteBudget::new(send::LARGEST_WHOLE);
     match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh, &share).await? {
-        Begun::Whole(answer) => Ok(answer.judged().believed),
-        Begun::Stream(StreamStart { mut state, mut meter, mut body, .. }) => loop {
+        UpstreamReply::Whole(answer) => Ok(answer.judged().believed),
+        UpstreamReply::Stream(StreamStart { mut state, mut meter, mut body, .. }) => loop {
             match state {
                 State::Ended => return Ok(meter.judged().believed),
                 State::Failed(e) => return Err(broke_off(e.to_string())),
