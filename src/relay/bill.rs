@@ -6,19 +6,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::Relay;
-use super::admit::Payer;
+use super::admit::{Admission, Payer};
 use super::capped::Capped;
 use super::corrections::Report;
 use super::counting;
 use super::holds::OpenHold;
 use super::replay::Claim;
+use super::send::{Dispatch, UpstreamReply};
+use super::{Caller, InferenceCall, Relay};
 use crate::domain::charge::Charge;
+use crate::domain::money::MicroUsd;
+use crate::domain::request::InferenceRequest;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::store::providers::Offer;
 use crate::store::usage::Settled;
 use crate::store::{AtDebit, ChargeHold, Offered, StoreError};
+use crate::upstream::Slot;
 
 /// What is known of a request that a provider has begun to answer.
 #[derive(Debug)]
@@ -49,6 +53,55 @@ pub struct Times {
     pub sent: Instant,
     /// The first byte of the answer came.
     pub first_byte: Instant,
+}
+
+impl Relay {
+    /// Opens the bill of a request that a provider has begun to answer.
+    pub(super) fn bill(
+        self: &Arc<Self>,
+        caller: &Caller,
+        call: &InferenceCall,
+        admission: Admission,
+        dispatch: Dispatch,
+        request: &InferenceRequest<'_>,
+        claim: Option<Arc<Claim>>,
+    ) -> (Bill, UpstreamReply, Slot) {
+        let (price, provider) = (&admission.offered.price, &dispatch.offer.provider);
+        let nothing = Bill::nothing();
+        let charge = Charge {
+            request_id: call.request_id,
+            account_id: caller.account,
+            key_id: caller.key.id,
+            key_is_limited: caller.key.limits.spend.is_some(),
+            provider_id: provider.id,
+            provider_account_id: provider.account_id,
+            price_id: price.id,
+            model: price.model.clone(),
+            endpoint: call.endpoint,
+            fee: self.fee,
+            usage: nothing.usage,
+            cost: MicroUsd::ZERO,
+            outcome: Outcome::Completed,
+            metered_by: nothing.metered_by,
+            flagged: nothing.flagged,
+            idempotency: claim.as_ref().map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
+            now: Timestamp::now(),
+        };
+        let bill = Bill {
+            relay: Arc::clone(self),
+            charge,
+            request: call.body.clone(),
+            offered: admission.offered,
+            offer: dispatch.offer,
+            bounds: admission.bounds,
+            hold: admission.hold,
+            streamed: request.stream,
+            echoes: request.echoes,
+            claim,
+            times: Times { began: call.began, sent: dispatch.sent, first_byte: dispatch.first_byte },
+        };
+        (bill, dispatch.reply, dispatch.slot)
+    }
 }
 
 impl Bill {

@@ -4,6 +4,7 @@
 mod admit;
 mod arrival;
 mod bill;
+mod call;
 mod capped;
 mod corrections;
 mod debits;
@@ -13,6 +14,7 @@ mod rate;
 mod reason;
 mod replay;
 mod refusal;
+mod reply;
 mod opened;
 mod send;
 mod settle;
@@ -21,27 +23,18 @@ mod worst_case;
 mod errands;
 pub mod holds;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use crate::domain::byte_budget::ByteBudget;
-use crate::domain::charge::Charge;
-use crate::domain::ids::{AccountId, RequestId};
-use crate::domain::money::MicroUsd;
-use crate::domain::request::{Endpoint, InferenceRequest};
+use crate::domain::request::InferenceRequest;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
-use crate::domain::usage::{Outcome, Usage};
-use crate::store::keys::KeyRow;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
-use admit::Admission;
 use arrival::{Arrivals, Shares};
-use bill::{Bill, Times};
 use capped::Capped;
 use corrections::Corrections;
 use counting::Counting;
@@ -49,11 +42,12 @@ use errands::count::Counts;
 use errands::recount::Recounts;
 use holds::Holds;
 use rate::Rates;
-use replay::{Claim, Claimed, Record, Replays};
-use send::{Dispatch, UpstreamReply};
-use settle::{Closing, settle};
+use replay::{Claimed, Record, Replays};
+use send::UpstreamReply;
+use settle::settle;
 
 pub use arrival::Upload;
+pub use call::{Caller, InferenceCall};
 pub use errands::count::TokenCount;
 pub use errands::probe::{PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
@@ -62,6 +56,7 @@ pub use rate::RateLimitStatus;
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, SavedResponse};
+pub use reply::{InferenceReply, ReplyBody};
 pub use stream::{ReplyStream, StreamPart};
 
 /// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
@@ -102,83 +97,6 @@ pub struct Rooms {
     /// Of whole answers, and of the held ends of streams: a budget of its own, so that uploads never take the room of
     /// an answer that a server has worked for.
     pub answers: Arc<ByteBudget>,
-}
-
-/// Who asks: an account, with one of its keys.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// Who pays.
-    pub account: AccountId,
-    /// The key's row as it was read for this request.
-    pub key: Arc<KeyRow>,
-}
-
-/// A request as it came.
-#[derive(Debug)]
-pub struct InferenceCall {
-    /// Its id, and its row's.
-    pub request_id: RequestId,
-    /// Where it was sent.
-    pub endpoint: Endpoint,
-    /// The query string, without `?`.
-    pub query: String,
-    /// The headers that may go to a provider.
-    pub headers: Vec<(&'static str, Vec<u8>)>,
-    /// The body, as it came.
-    pub body: Bytes,
-    /// The client's idempotency key, if it sent one.
-    pub idempotency: Option<Idempotency>,
-    /// Where the key stands in its minute, if it has a limit.
-    pub rate_limit: Option<RateLimitStatus>,
-    /// When it came.
-    pub began: Instant,
-    /// Filled in when it is admitted: the output bound was lowered to what the balance affords. For a head that cannot
-    /// wait for the answer.
-    pub output_capped: Arc<OnceLock<bool>>,
-}
-
-/// What the client gets.
-#[derive(Debug)]
-pub struct InferenceReply {
-    /// The body.
-    pub body: ReplyBody,
-    /// The output bound was lowered to what the balance affords.
-    pub output_capped: bool,
-    /// Where the key stands in its minute, if it has a limit.
-    pub rate_limit: Option<RateLimitStatus>,
-}
-
-/// The body of an answer.
-#[derive(Debug)]
-pub enum ReplyBody {
-    /// Settled, and whole.
-    Whole {
-        /// With the receipt in it, in pieces.
-        body: Vec<Bytes>,
-        /// What was debited.
-        cost: MicroUsd,
-        /// What is left.
-        balance: MicroUsd,
-        /// What was used.
-        usage: Usage,
-    },
-    /// To be read on; settled before its end.
-    Stream(ReplyStream),
-    /// What the same request was answered before: charged once.
-    Replay(Arc<SavedResponse>),
-}
-
-impl InferenceReply {
-    fn replay(saved: Arc<SavedResponse>, rate_limit: Option<RateLimitStatus>) -> Self {
-        Self { output_capped: saved.output_capped, rate_limit, body: ReplyBody::Replay(saved) }
-    }
-}
-
-impl ReplyBody {
-    fn whole(closing: Closing<Vec<Bytes>>) -> Self {
-        let Closing { pieces: body, usage, settled } = closing;
-        Self::Whole { body, cost: settled.charged, balance: settled.balance, usage }
-    }
 }
 
 impl Relay {
@@ -267,52 +185,6 @@ impl Relay {
             }
         }
         Ok(Some(claimed))
-    }
-
-    fn bill(
-        self: &Arc<Self>,
-        caller: &Caller,
-        call: &InferenceCall,
-        admission: Admission,
-        dispatch: Dispatch,
-        request: &InferenceRequest<'_>,
-        claim: Option<Arc<Claim>>,
-    ) -> (Bill, UpstreamReply, crate::upstream::Slot) {
-        let (price, provider) = (&admission.offered.price, &dispatch.offer.provider);
-        let nothing = Bill::nothing();
-        let charge = Charge {
-            request_id: call.request_id,
-            account_id: caller.account,
-            key_id: caller.key.id,
-            key_is_limited: caller.key.limits.spend.is_some(),
-            provider_id: provider.id,
-            provider_account_id: provider.account_id,
-            price_id: price.id,
-            model: price.model.clone(),
-            endpoint: call.endpoint,
-            fee: self.fee,
-            usage: nothing.usage,
-            cost: MicroUsd::ZERO,
-            outcome: Outcome::Completed,
-            metered_by: nothing.metered_by,
-            flagged: nothing.flagged,
-            idempotency: claim.as_ref().map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
-            now: Timestamp::now(),
-        };
-        let bill = Bill {
-            relay: Arc::clone(self),
-            charge,
-            request: call.body.clone(),
-            offered: admission.offered,
-            offer: dispatch.offer,
-            bounds: admission.bounds,
-            hold: admission.hold,
-            streamed: request.stream,
-            echoes: request.echoes,
-            claim,
-            times: Times { began: call.began, sent: dispatch.sent, first_byte: dispatch.first_byte },
-        };
-        (bill, dispatch.reply, dispatch.slot)
     }
 
     /// Waits until all that was settled is durable, for some seconds at the most: what clients left
