@@ -11,8 +11,7 @@ use crate::domain::keys::KeyId;
 pub struct Capped(RwLock<HashSet<KeyId>>);
 
 impl Capped {
-    /// The key is about to get a limit. Say so before the write is queued: the writer's jobs run in order, so
-    /// what is settled before it is counted by that write, and what is settled after it by itself.
+    /// The key is about to get a limit; its write is not queued yet.
     pub fn announce(&self, key: KeyId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key);
     }

@@ -8,6 +8,7 @@ mod call;
 mod capped;
 mod corrections;
 mod debits;
+mod movements;
 mod counting;
 mod failed;
 mod rate;

@@ -112,13 +112,7 @@ pub async fn update(
     let bytes = body::read(&state, &request, payload).await?;
     let now = Timestamp::now();
     let change = key_body::read_change(&bytes, now)?;
-    if change.spend.flatten().is_some() {
-        state.store.read(|conn| key_changes::of_account(conn, account, id))?;
-        state.relay.capped.announce(id);
-    }
-    let actor = auth::actor(account);
-    let write = move |conn: &Tx| key_changes::update(conn, account, id, &change, &actor, now);
-    let row = state.writer.write(write).await?;
+    let row = state.relay.change_key(account, id, change, auth::actor(account), now).await?;
     view(&state, account, row).await.map(Json)
 }
 

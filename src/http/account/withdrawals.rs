@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::domain::ids::{AccountId, LedgerId, WithdrawalId};
+use crate::domain::ids::{LedgerId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
 use crate::http::shared::auth::{self, Need};
@@ -19,9 +19,8 @@ use crate::http::shared::query::Query;
 use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
-use crate::relay::holds::OpenHold;
 use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
-use crate::store::{StoreError, Tx, accounts};
+use crate::store::{Tx, accounts};
 
 /// `/v1/payments/withdrawals`
 pub fn routes(app: &mut ServiceConfig) {
@@ -121,24 +120,13 @@ pub async fn request(request: HttpRequest, payload: Payload, state: Data<AppStat
     let bytes = body::read(&state, &request, payload).await?;
     let asked: Body = body::parse(&bytes)?;
     let wanted = Wanted { account, amount: money::amount(&asked.amount_usd)?, note: asked.note.unwrap_or_default() };
-    let mut hold = reserve(&state, account, wanted.amount)?;
+    let mut held = state.relay.hold_withdrawal(wanted)?;
     let write = move |conn: &Tx, actor: &str, now| {
-        let others = hold.settling();
-        let withdrawal = withdrawals::request(conn, &wanted, hold.amount(), others, actor, now)?.into();
-        let left = accounts::balance(conn, wanted.account)?;
+        let withdrawal = held.run(conn, actor, now)?.into();
+        let left = accounts::balance(conn, account)?;
         let requested =
             Requested { withdrawal, balance_micro_usd: left.total, withdrawable_micro_usd: left.withdrawable };
         answer(201, &requested)
     };
     idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await
-}
-
-/// Holds what the withdrawal can get until it is committed, like a request does: else a request could be
-/// admitted on that money between the writer's look at the holds and its commit.
-fn reserve(state: &AppState, account: AccountId, amount: MicroUsd) -> Result<OpenHold, StoreError> {
-    let opened = state.relay.holds.open(account, None, |held| {
-        let available = state.store.read(|conn| withdrawals::available(conn, account, held.account.total))?;
-        Ok::<_, StoreError>((amount.min(available), ()))
-    });
-    opened.map(|(hold, ())| hold)
 }

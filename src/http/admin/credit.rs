@@ -52,14 +52,10 @@ pub async fn debit(request: HttpRequest, payload: Payload, state: Data<AppState>
     let admin = auth::admin(&state, &request).await?;
     let bytes = body::read(&state, &request, payload).await?;
     let Wanted { who, amount, note } = wanted(&bytes)?;
-    let account = state.store.read(|conn| accounts::find(conn, &who))?.id;
-    let mut hold = state.relay.reserve_debit(account, amount)?;
-    let debit = ledger::Debit { account, amount, note };
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
-        let others = hold.settling();
-        answer(200, &ledger::debit(conn, &debit, hold.amount(), others, actor, now)?)
-    })
-    .await
+    let account = state.relay.store.read(|conn| accounts::find(conn, &who))?.id;
+    let mut held = state.relay.hold_debit(ledger::Debit { account, amount, note })?;
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| answer(200, &held.run(conn, actor, now)?))
+        .await
 }
 
 /// What the two bodies say.

@@ -1,7 +1,5 @@
 //! Refunds.
 
-use std::sync::Arc;
-
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -15,7 +13,6 @@ use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::money_write;
 use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
-use crate::store::refund;
 
 /// The body of `POST /v1/admin/refund`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -42,12 +39,7 @@ async fn post(request: HttpRequest, payload: Payload, state: Data<AppState>) -> 
     if reason.chars().count() > 1_000 || reason.contains('\0') {
         return Err(ApiError::invalid(Some("reason"), "a reason is at most 1000 characters"));
     }
-    let holds = Arc::clone(&state.relay.holds);
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
-        // Read here, in the writer's job: what was held when the request came may be settled by now. All that
-        // is held counts, also what is just being settled: that errs on the side of who holds it.
-        let held = |account| holds.of_account(account).total;
-        answer(200, &refund::refund(conn, id, &reason, held, actor, now)?)
-    })
-    .await
+    let refund = state.relay.refund(id, reason);
+    money_write(&request, &state, admin, &bytes, move |conn, actor, now| answer(200, &refund.run(conn, actor, now)?))
+        .await
 }
