@@ -243,7 +243,7 @@ impl Line {
             metered_by = charge.metered_by.as_str(),
             cost_micro_usd = cost,
             outcome,
-            queue_ms = millis(times.sent.duration_since(times.began)),
+            before_send_ms = millis(times.sent.duration_since(times.began)),
             first_byte_ms = millis(times.first_byte.duration_since(times.sent)),
             settle_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             total_ms = millis(times.began.elapsed()),
