@@ -52,7 +52,7 @@ pub async fn debit(request: HttpRequest, payload: Payload, state: Data<AppState>
     let admin = auth::admin(&state, &request).await?;
     let bytes = body::read(&state, &request, payload).await?;
     let Wanted { who, amount, note } = wanted(&bytes)?;
-    let account = state.relay.store.read(|conn| accounts::find(conn, &who))?.id;
+    let account = state.store.read(|conn| accounts::find(conn, &who))?.id;
     let mut held = state.relay.hold_debit(ledger::Debit { account, amount, note })?;
     money_write(&request, &state, admin, &bytes, move |conn, actor, now| answer(200, &held.run(conn, actor, now)?))
         .await
