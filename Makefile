@@ -1,6 +1,6 @@
 # The ways to work on this project. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture agents clean
+.PHONY: help run test check bench torture agents fuzz clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,9 @@ torture: ## kill, cut, starve and flood the real binary, then audit it
 agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the demo: what they send, are told and pay
 	cargo build
 	python3 tests/agents/run.py --binary target/debug/coordinator
+
+fuzz: ## any bytes through the translation of dialects, ten minutes a direction (nightly, cargo-fuzz)
+	fuzz/run.sh
 
 clean: ## remove what was built and the demo's data
 	cargo clean
