@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long, env = "COORDINATOR_DRAIN_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     drain_timeout: Duration,
     /// Serve pages of this origin only, beside the server's own; may be given often [default: pages of any origin]
-    #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
+    #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN", value_parser = http::read_origin)]
     cors_origins: Vec<String>,
     /// How log lines look
     #[arg(long, env = "COORDINATOR_LOG_FORMAT", value_enum, default_value = "auto", value_name = "FORMAT")]

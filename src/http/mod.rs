@@ -31,6 +31,7 @@ use account::redeem;
 use admin::{audit, overview, session};
 use inference::{models, run};
 use public::{reads, stats};
+pub use shared::origin::read as read_origin;
 use shared::resource::resource;
 use shared::socket::Http1Socket;
 use shared::{edge, log, stall, unknown};

@@ -63,6 +63,8 @@ fn wrong_usage_is_exit_2() {
         ],
         &["serve", "--listen", "nonsense"],
         &["serve", "--listen", "127.0.0.1:99999"],
+        &["serve", "--cors-origin", "app.example"],
+        &["serve", "--cors-origin", "https://app.example,https://*.example"],
         &["serve", "--workers", "-1"],
         &["serve", "--workers", "many"],
         &["usage"],

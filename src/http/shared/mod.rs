@@ -10,6 +10,7 @@ pub mod fields;
 pub mod idempotency;
 pub mod log;
 pub mod money;
+pub mod origin;
 pub mod paging;
 pub mod query;
 pub mod resource;
