@@ -8,6 +8,6 @@ mod verifier;
 
 pub use admin::{Admin, AdminAccess, session};
 pub use hash::{HashFailed, hash_key, hash_password, verify_password};
-pub use signin::{SignIn, SignInError};
+pub use signin::{SignIn, SignInError, Verified};
 pub use token::{SetupToken, Token};
 pub use verifier::{AuthError, Verifier};

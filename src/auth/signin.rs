@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::{Token, hash};
 use crate::domain::secret::Secret;
 use crate::store::admins::{self, Admin};
-use crate::store::{Store, StoreError};
+use crate::store::{Read, Store, StoreError};
 
 /// Why somebody is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,24 @@ const MOST: usize = 10_000;
 const MOST_AT_ONCE: u32 = 3;
 /// No admin has a longer name, in bytes.
 const LONGEST_NAME: usize = 800;
+
+/// Who had the right password when it was looked at.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    admin: Admin,
+    hash: String,
+}
+
+impl Verified {
+    /// The admin, if the password is still this one: checking it takes a while, and whoever changes it in that while
+    /// ends the sessions that it began. For the transaction that begins one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it was changed, or the admin is gone; the store cannot be read.
+    pub fn in_force(&self, conn: &Read) -> Result<Admin, StoreError> {
+        admins::unchanged(conn, self.admin.id, &self.hash)
+    }
+}
 
 /// Checks names and passwords.
 ///
@@ -133,7 +151,7 @@ impl SignIn {
     ///
     /// # Errors
     /// [`SignInError`].
-    pub async fn check(&self, name: &str, password: Secret, address: IpAddr) -> Result<Admin, SignInError> {
+    pub async fn check(&self, name: &str, password: Secret, address: IpAddr) -> Result<Verified, SignInError> {
         if name.len() > LONGEST_NAME {
             return Err(SignInError::Wrong);
         }
@@ -147,6 +165,7 @@ impl SignIn {
         let rest = if self.has_failed(from) { 9 } else { 1 };
         let found = self.store.read(|conn| admins::with_password(conn, name))?;
         let (admin, phc) = found.map_or((None, None), |(admin, phc)| (Some(admin), phc));
+        let verified = admin.zip(phc.clone()).map(|(admin, hash)| Verified { admin, hash });
         let began = Instant::now();
         // With an unknown name it takes as long as with one that exists.
         let is_right = matches(password, phc).await;
@@ -155,10 +174,10 @@ impl SignIn {
             tokio::time::sleep(took * rest).await;
             drop(turn);
         });
-        match admin {
-            Some(admin) if is_right => {
+        match verified {
+            Some(verified) if is_right => {
                 self.forget(&who);
-                Ok(admin)
+                Ok(verified)
             }
             _ => {
                 self.count(&who, Instant::now());
@@ -285,6 +304,22 @@ mod tests {
         let known = |n: u32| signin.lock().failures.contains_key(&who(&format!("name {n}"), "192.0.2.1")[0]);
         assert!(signin.lock().failures.len() <= MOST);
         assert!(known(11_999) && known(9_000) && !known(0));
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_changed_meanwhile_lets_nobody_in() {
+        let (_dir, signin) = signin();
+        let right = Secret::new("correct horse battery".into());
+        let Ok(hash) = hash::hash_password(&right) else { panic!("no hash") };
+        let now = crate::domain::time::Timestamp::from_millis(0);
+        let Ok(ada) = signin.store.write_now(|conn| admins::create(conn, "ada", Some(&hash), "test", now)) else {
+            panic!("no admin")
+        };
+        let Ok(verified) = signin.check("ada", right, IpAddr::from([192, 0, 2, 1])).await else { panic!("wrong") };
+        let in_force = || signin.store.read(|conn| verified.in_force(conn));
+        assert!(in_force().is_ok_and(|admin| admin.name == "ada"));
+        assert!(signin.store.write_now(|conn| admins::set_password(conn, ada.id, "other", "test", now)).is_ok());
+        assert!(matches!(in_force(), Err(StoreError::NotFound(_))));
     }
 
     #[tokio::test]

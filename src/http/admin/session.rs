@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::auth::{self, Token, hash_password};
+use crate::auth::{self, SignInError, Token, hash_password};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::shared::body;
@@ -64,8 +64,12 @@ pub async fn sign_in(request: HttpRequest, payload: Payload, state: Data<AppStat
     if password.expose().len() > LONGEST_PASSWORD {
         return Err(ApiError::invalid(Some("password"), "this password is too long"));
     }
-    let admin = state.admins.sign_in.check(&name, password, address(&request)).await?;
-    begin(&state, &request, StatusCode::OK, move |_, _| Ok(admin.clone())).await
+    let verified = state.admins.sign_in.check(&name, password, address(&request)).await?;
+    match begin(&state, &request, StatusCode::OK, move |conn, _| verified.in_force(conn)).await {
+        // The password was changed while it was looked at.
+        Err(e) if e.status() == StatusCode::NOT_FOUND => Err(SignInError::Wrong.into()),
+        other => other,
+    }
 }
 
 /// `DELETE /v1/admin/session`: signs out, here and on the server.

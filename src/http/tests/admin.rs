@@ -1,11 +1,15 @@
 //! The admin's routes: accounts, refunds, prices, providers and their probes, events.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::auth::hash_password;
+use crate::domain::secret::Secret;
 use crate::http::testing::{Bench, MODEL, call, call_with, chat};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::keys::Limits;
-use crate::store::providers;
+use crate::store::{admins, providers};
 
 #[actix_web::test]
 async fn accounts_are_found_made_and_changed() {
@@ -213,4 +217,25 @@ async fn a_model_is_offered_where_a_provider_serves_it() {
     }
     let model = call(&app, &format!("GET /v1/models/{MODEL}"), &caller, Value::Null).await;
     assert_eq!(model.json["endpoints"], json!(["/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"]));
+}
+
+#[actix_web::test]
+async fn a_sign_in_beside_a_password_change_begins_nothing() {
+    let bench = Bench::new();
+    let hashed = |password: &str| hash_password(&Secret::new(password.into())).expect("a hash");
+    let (old, new) = (hashed("correct horse battery"), hashed("another horse battery"));
+    let ada = bench.write(|conn, now| admins::create(conn, "ada", Some(&old), "test", now)).id;
+    let app = bench.app().await;
+    let body = json!({"name": "ada", "password": "correct horse battery"});
+    let sign_in = || call_with(&app, "POST /v1/admin/session", "", body.clone(), &[("sec-fetch-site", "same-origin")]);
+    assert_eq!(sign_in().await.status, 200);
+    let change = async {
+        // The hash is being looked at by then, which takes tens of milliseconds.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        bench.write(|conn, now| admins::set_password(conn, ada, &new, "test", now));
+    };
+    let (reply, ()) = tokio::join!(sign_in(), change);
+    assert_eq!(reply.status, 401, "{}", reply.text);
+    let sessions: u64 = bench.write(|conn, now| admins::list(conn, now)).iter().map(|admin| admin.sessions).sum();
+    assert_eq!(sessions, 0);
 }

@@ -193,6 +193,18 @@ pub fn with_password(conn: &Read, name: &str) -> Result<Option<(Admin, Option<St
     hash.map(|hash| Ok((find(conn, name)?, hash))).transpose()
 }
 
+/// The admin with this id, while its password is still the one with this hash.
+///
+/// # Errors
+/// [`StoreError::NotFound`] if the admin or the password is another meanwhile; SQLite fails.
+pub fn unchanged(conn: &Read, id: AdminId, hash: &str) -> Result<Admin, StoreError> {
+    let admin = get(conn, id)?;
+    match with_password(conn, &admin.name)? {
+        Some((admin, Some(now))) if admin.id == id && now == hash => Ok(admin),
+        _ => Err(StoreError::NotFound("the password was changed meanwhile".into())),
+    }
+}
+
 /// Makes the first admin. In the transaction of the write, so of two that try one succeeds.
 ///
 /// # Errors
