@@ -270,5 +270,17 @@ def need(tool: str) -> str:
     return path
 
 
+def install(package: str) -> None:
+    """Installs a package of Debian's by name, where that may be done; what is missing then is missing."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 300}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(["apt-get", "-qq", "update"], check=False, env=environment, **quiet)
+        command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", package]
+        subprocess.run(command, check=False, env=environment, **quiet)
+
+
 class Skip(Exception):
     """This machine cannot run the check; the text says why."""
