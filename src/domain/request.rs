@@ -164,6 +164,11 @@ impl<'a> InferenceRequest<'a> {
         self.top.iter().filter(|(name, _)| !is_setting(name))
     }
 
+    /// The bytes of the values that steer the server and are no part of a prompt.
+    pub fn settings_size(&self) -> usize {
+        self.top.iter().filter(|(name, _)| is_setting(name)).map(|(_, raw)| raw.len()).sum()
+    }
+
     /// Why a provider that may do only what `allow` grants cannot answer this.
     pub fn lacking(&self, allow: &Allow) -> Option<BadRequest> {
         self.hosted.lacking(allow)

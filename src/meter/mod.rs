@@ -41,6 +41,7 @@ mod event;
 mod counts;
 pub mod usage;
 mod text;
+mod dense;
 pub mod tokens;
 pub mod vocabulary;
 pub mod prompt;

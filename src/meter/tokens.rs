@@ -2,15 +2,20 @@
 //!
 //! It is OpenAI's `cl100k_base`, whatever the model: what it counts is labelled an estimate.
 
+use super::dense;
+use super::media::Medium;
 use super::prompt::{Flow, Piece, take_apart};
 use super::vocabulary::tokenizer;
 use super::walk::{self, Part};
+use super::{enlarge, growth};
 use crate::domain::request::InferenceRequest;
 
 /// What the chat templates in use put around a message, its role not counted.
 const TOKENS_PER_MESSAGE: u64 = 4;
 /// What they put at the end of the prompt, where the answer begins.
 const TOKENS_PER_CHAT: u64 = 3;
+/// The most that they do, over that: Harmony's and Llama 3's take eight.
+const MORE_PER_MESSAGE: u64 = 4;
 /// A text is counted in pieces of this many bytes, so that a count can stop and memory is bounded.
 const PIECE: usize = 64 << 10;
 
@@ -25,6 +30,8 @@ pub fn count(text: &str) -> u64 {
 pub struct PromptCount {
     /// Tokens, those of its media as usual for their kinds.
     pub tokens: u64,
+    /// The most that the tokenizers in use make of it, and the processors of its media.
+    pub most: u64,
     /// The bytes of its text.
     pub text_bytes: u64,
     /// It has pictures, sounds, films or files.
@@ -40,12 +47,20 @@ pub fn prompt_estimate(request: &InferenceRequest<'_>, most: u64) -> PromptCount
         if counter.is_over() { Flow::Break(()) } else { Flow::Continue(()) }
     });
     counter.flush();
+    let largest = if counter.media.is_empty() { 0 } else { enlarge::largest(request) };
+    let media = counter.media.iter().map(|medium| enlarge::most_tokens(*medium, largest));
+    let media = media.fold(0, u64::saturating_add);
+    counter.most(media);
+    counter.most(growth::beyond_bytes(request));
+    // A server that reads a grammar or a schema into its prompt tells no untruth.
+    counter.most(u64::try_from(request.settings_size()).unwrap_or(u64::MAX));
     counter.count
 }
 
 #[derive(Debug, Default)]
 struct Counter {
     text: String,
+    media: Vec<Medium>,
     count: PromptCount,
     most: u64,
     has_messages: bool,
@@ -56,8 +71,10 @@ impl Counter {
         match piece {
             Piece::Message => {
                 self.tokens(TOKENS_PER_MESSAGE);
+                self.most(TOKENS_PER_MESSAGE + MORE_PER_MESSAGE);
                 if !std::mem::replace(&mut self.has_messages, true) {
                     self.tokens(TOKENS_PER_CHAT);
+                    self.most(TOKENS_PER_CHAT);
                 }
             }
             Piece::Text(raw) => {
@@ -80,11 +97,19 @@ impl Counter {
                 }
                 self.flush();
             }
-            Piece::Token => self.tokens(1),
+            Piece::Token => {
+                self.tokens(1);
+                self.most(1);
+            }
             Piece::Medium { medium, size, is_text } => {
                 self.count.has_media = true;
+                self.media.push(medium);
                 let usual = size.map(|size| medium.usual_tokens(u64::try_from(size).unwrap_or(u64::MAX), is_text));
                 self.tokens(usual.unwrap_or(0));
+                // What may be a text may have as many as it has bytes, beside its bound as a medium.
+                if is_text || medium == Medium::File {
+                    self.most(size.map_or(0, |size| u64::try_from(size).unwrap_or(u64::MAX)));
+                }
             }
         }
     }
@@ -95,6 +120,10 @@ impl Counter {
 
     fn tokens(&mut self, tokens: u64) {
         self.count.tokens = self.count.tokens.saturating_add(tokens);
+    }
+
+    fn most(&mut self, tokens: u64) {
+        self.count.most = self.count.most.saturating_add(tokens);
     }
 
     fn string(&mut self, raw: &str) {
@@ -121,7 +150,9 @@ impl Counter {
     }
 
     fn flush(&mut self) {
-        self.tokens(count(&self.text));
+        let counted = count(&self.text);
+        self.tokens(counted);
+        self.most(dense::most_tokens(&self.text, counted));
         let bytes = u64::try_from(self.text.len()).unwrap_or(u64::MAX);
         self.count.text_bytes = self.count.text_bytes.saturating_add(bytes);
         self.text.clear();
@@ -224,6 +255,30 @@ mod tests {
             };
             assert_eq!(estimate(Endpoint::ChatCompletions, &body(&[part.as_str()])), 8 + 1_600);
             assert_eq!(estimate(Endpoint::ChatCompletions, &body(&[part.as_str(); 20])), 8 + 20 * 1_600);
+        }
+    }
+
+    #[test]
+    fn the_most_of_a_prompt_is_what_no_server_reads_more_of() {
+        let most = |body: &str| match InferenceRequest::read(Endpoint::ChatCompletions, body.as_bytes()) {
+            Ok(request) => prompt_estimate(&request, u64::MAX).most,
+            Err(e) => panic!("{body:.200}: {e}"),
+        };
+        let with = |content: &str, more: &str| format!(r#"{{"model":"m","messages":[{{"content":{content}}}]{more}}}"#);
+        // 3 for the name of the model, as it stands, and 11 for a message and the chat
+        let rows = [
+            (with("\"\"", ""), 0),
+            (with("\"7777777777\"", ""), 4 + 7),
+            (with("\"漢字\"", ""), count("漢字") + 6),
+            (with("\"\u{fdfa}\"", ""), 3 + 3 + 30),
+            (with("[7,8]", ""), 2),
+            (with("\"\"", ",\"grammar\":\"root\""), 6),
+            (with("\"\"", ",\"prefix\":\"77\""), 1 + 2),
+            (with(r#"[{"type":"image_url","image_url":{"url":"https://a/b.png"}}]"#, ""), 49_152),
+            (with(r#"[{"type":"file","file":{"file_data":"data:text/plain;base64,QUJD"}}]"#, ""), 524_288 + 27),
+        ];
+        for (body, expected) in rows {
+            assert_eq!(most(&body), 3 + 11 + expected, "{body}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::holds::{HeldNow, OpenHold};
-use super::worst_case::{Affordable, WorstCase};
+use super::worst_case::{Affordable, Counted, Funds, WorstCase};
 use super::{Caller, InferenceCall, Refusal, Relay};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
@@ -14,6 +14,7 @@ use crate::domain::price::Price;
 use crate::domain::request::{BadRequest, Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
+use crate::meter::tokens::PromptCount;
 use crate::store::providers::Offer;
 use crate::store::{Offered, StoreError, endpoints};
 
@@ -49,7 +50,7 @@ impl Payer {
 enum HoldAttempt {
     /// It is held, or what is affordable of it.
     Held(OpenHold, Affordable),
-    /// It does not fit: the prompt has to be counted, as far as that many tokens.
+    /// It does not fit, or takes much: the prompt has to be counted, as far as that many tokens.
     WorthCounting(u64),
 }
 
@@ -64,10 +65,7 @@ impl Relay {
         self.open_for_work()?;
         let offered = self.offered(caller, request)?;
         let price = &offered.price;
-        let worst = WorstCase::of(request, price, self.corrections.context(price));
-        // What a provider stored or finds is bounded by nothing that is written here.
-        let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
-        let worst = if further { worst.beyond_the_text(price.context_length) } else { worst };
+        let worst = self.worst_case(request, &offered);
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
             HoldAttempt::Held(hold, affordable) => (hold, affordable),
             HoldAttempt::WorthCounting(most) => {
@@ -85,6 +83,15 @@ impl Relay {
         }
         let _ = call.output_capped.set(output_capped);
         Ok(Admission { offered, bounds, output_capped, hold })
+    }
+
+    /// What the request may come to with those who can serve it.
+    pub(super) fn worst_case(&self, request: &InferenceRequest<'_>, offered: &Offered) -> WorstCase {
+        let price = &offered.price;
+        let worst = WorstCase::of(request, price, self.corrections.context(price));
+        // What a provider stored or finds is bounded by nothing that is written here.
+        let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
+        if further { worst.beyond_the_text(price.context_length) } else { worst }
     }
 
     /// The price of a model that this key may use, and who can serve the request.
@@ -127,11 +134,14 @@ impl Relay {
         offered: &Arc<Offered>,
         request: (Endpoint, Bytes),
         most: u64,
-    ) -> u64 {
+    ) -> Counted {
         let (corrections, offered) = (Arc::clone(&self.corrections), Arc::clone(offered));
-        let correct = move |count| corrections.for_admission(&offered, count);
+        let correct = move |count: PromptCount| {
+            // More money may be there a moment later, and half a count must not be taken for the whole.
+            if count.tokens > most { Counted::UNKNOWN } else { corrections.for_admission(&offered, count) }
+        };
         // Only a count that panicked has no answer; then the bytes stay the bound.
-        self.counting.count(caller.account, request, most, correct).await.unwrap_or(u64::MAX)
+        self.counting.count(caller.account, request, most, correct).await.unwrap_or(Counted::UNKNOWN)
     }
 
     pub(super) fn open_for_work(&self) -> Result<(), Refusal> {
@@ -150,7 +160,7 @@ impl Relay {
         caller: &Caller,
         price: &Price,
         worst: WorstCase,
-        counted: Option<u64>,
+        counted: Option<Counted>,
     ) -> Result<HoldAttempt, Refusal> {
         let mut worth_counting = None;
         let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
@@ -160,13 +170,13 @@ impl Relay {
             if price.is_free() {
                 return Ok((MicroUsd::ZERO, Affordable { bounds: worst.bounds, hold: MicroUsd::ZERO }));
             }
-            let (available, refusal) = self.available(Payer::of(caller), held)?;
+            let (funds, refusal) = self.funds(Payer::of(caller), held)?;
             let affordable = match counted {
-                Some(counted) => worst.affordable(price, counted, available),
-                None => worst.whole(price, available),
+                Some(counted) => worst.affordable(price, counted, funds),
+                None => worst.whole(price, funds.available),
             };
             if affordable.is_none() && counted.is_none() {
-                worth_counting = worst.worth_counting(price, available);
+                worth_counting = worst.worth_counting(price, funds.available);
             }
             let affordable = affordable.ok_or(refusal)?;
             Ok((affordable.hold, affordable))
@@ -185,11 +195,11 @@ impl Relay {
         if missing == MicroUsd::ZERO {
             return Ok(());
         }
-        self.holds.grow(hold, |held| Ok(self.available(payer, held)?.0.min(missing)))
+        self.holds.grow(hold, |held| Ok(self.funds(payer, held)?.0.available.min(missing)))
     }
 
-    /// What the account and the key can still pay, and which of the two is the narrower.
-    pub(super) fn available(&self, payer: Payer, held: HeldNow) -> Result<(MicroUsd, Refusal), Refusal> {
+    /// What the account and the key can still pay, and why it is no more.
+    pub(super) fn funds(&self, payer: Payer, held: HeldNow) -> Result<(Funds, Refusal), Refusal> {
         let (balance, key) = self.store.look(|memory| {
             // What a debit takes from one of the two counts as held until it is seen in both.
             let key = if payer.key_is_limited { memory.key(payer.key)? } else { None };
@@ -201,9 +211,13 @@ impl Relay {
             let left = key.limits.spend?.less(key.spent(now)).less(held.key.total);
             Some((left, key.limits.reset.window_end(now)))
         });
+        let is_all = held.account.total == MicroUsd::ZERO;
         Ok(match left {
-            Some((left, resets)) if left < available => (left, Refusal::KeyLimitReached(resets)),
-            _ => (available, Refusal::InsufficientFunds),
+            Some((left, resets)) if left < available => {
+                (Funds { available: left, is_all: false }, Refusal::KeyLimitReached(resets))
+            }
+            _ if is_all => (Funds { available, is_all }, Refusal::InsufficientFunds),
+            _ => (Funds { available, is_all }, Refusal::HeldByOthers),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::counting;
+use super::worst_case::Counted;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::ProviderId;
 use crate::meter::tokens::PromptCount;
@@ -121,9 +122,10 @@ impl Corrections {
         corrected(&self.pairs(offer), count)
     }
 
-    /// What a server of the model may make of a prompt: the most of what each would. As [`Self::of_server`].
-    pub fn for_admission(&self, offered: &Offered, count: PromptCount) -> u64 {
-        offered.offers.iter().map(|offer| self.of_server(offer, count)).fold(count.tokens, u64::max)
+    /// What the servers of the model may make of a prompt: the most of what each would. As [`Self::of_server`].
+    pub fn for_admission(&self, offered: &Offered, count: PromptCount) -> Counted {
+        let tokens = offered.offers.iter().map(|offer| self.of_server(offer, count)).fold(count.tokens, u64::max);
+        Counted { tokens, most: count.most.max(tokens) }
     }
 
     fn pairs(&self, offer: &Offer) -> Vec<Pair> {
@@ -272,7 +274,7 @@ mod tests {
         for _ in 0..40 {
             learn(&corrections, 2, tokens * 2);
         }
-        let long = PromptCount { tokens: tokens * 5, text_bytes: counted().text_bytes * 5, has_media: false };
+        let long = PromptCount { tokens: tokens * 5, text_bytes: counted().text_bytes * 5, ..counted() };
         let dense = PromptCount { text_bytes: counted().text_bytes / 2, ..counted() };
         let media = PromptCount { has_media: true, ..counted() };
         for other in [long, dense, media] {

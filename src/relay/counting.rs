@@ -26,15 +26,15 @@ impl Default for Counting {
 }
 
 impl Counting {
-    /// The prompt's tokens as `correct` makes them of the count, which stops above `most`. `None` if it came to
+    /// What `correct` makes of the prompt's count, which stops above `most`. `None` if it came to
     /// nothing.
-    pub async fn count(
+    pub async fn count<T: Send + 'static>(
         &self,
         account: AccountId,
         (endpoint, body): (Endpoint, Bytes),
         most: u64,
-        correct: impl FnOnce(PromptCount) -> u64 + Send + 'static,
-    ) -> Option<u64> {
+        correct: impl FnOnce(PromptCount) -> T + Send + 'static,
+    ) -> Option<T> {
         let turn = self.turn(account).await;
         let count = move || {
             // Given back when the count is over, also if nobody waits for it any more.

@@ -37,6 +37,9 @@ pub enum Refusal {
     /// What is available does not cover even the prompt.
     #[error("the balance does not cover this request: add credit")]
     InsufficientFunds,
+    /// What other requests of the account do not hold does not cover it.
+    #[error("other requests in flight hold the balance that this one needs: wait for them, or add credit")]
+    HeldByOthers,
     /// What the key may still spend does not cover even the prompt; when its limit begins anew, if ever.
     #[error("this key's spend limit is reached{}", resets(*.0))]
     KeyLimitReached(Option<Timestamp>),

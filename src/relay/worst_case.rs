@@ -1,7 +1,14 @@
 //! What a request can use at most, what is held for that, and what of it a balance affords. Pure.
 //!
-//! An estimate never clamps a report: the bounds are what cannot be exceeded. What the tokenizer counts says only how
-//! much output a balance affords that does not cover the worst case; all of it is held then.
+//! An estimate never clamps a report: the bounds are what cannot be exceeded. Where the worst case is too much, the
+//! prompt is counted, twice: as the tokenizer here reads it, and as the densest of those in use may.
+//!
+//! - The dense count is held where it fits, and leaves the rest to other requests of the account.
+//! - Where it does not, and there is *really* no more money, all of it is held, and the count says how much output it
+//!   affords. A server that reads the prompt denser is paid all there was: a discount that takes the balance with it.
+//! - Where more is there, but held by other requests, or kept from this key by its spend limit, there is no such
+//!   discount: what cannot be held is refused. Else one slow stream that holds nearly everything would make every
+//!   request beside it cheaper, and a new key with a small limit would make every request so, again and again.
 
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
@@ -21,6 +28,31 @@ pub struct WorstCase {
     pub bounds: Bounds,
     /// The prompt tokens that are paid for in advance: no more than fit the model's context.
     pub prompt_held: u64,
+    /// The provider reads more than is written in the request, so that counting it says nothing of the most.
+    pub reads_further: bool,
+}
+
+/// What was counted of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// What the servers of the model are likely to make of it.
+    pub tokens: u64,
+    /// The most that they may make of it.
+    pub most: u64,
+}
+
+impl Counted {
+    /// Of a prompt that was not counted to its end.
+    pub const UNKNOWN: Self = Self { tokens: u64::MAX, most: u64::MAX };
+}
+
+/// What a request can be paid with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funds {
+    /// What neither other requests hold nor a key's limit keeps back.
+    pub available: MicroUsd,
+    /// It is all the money of the account: nothing is held, and no limit of the key is narrower.
+    pub is_all: bool,
 }
 
 /// What a balance affords of a request.
@@ -53,7 +85,11 @@ impl WorstCase {
                 .min(context.saturating_sub(prompt_tokens).max(context / 4))
                 .max(1),
         };
-        Self { bounds: Bounds { prompt_tokens, completion_tokens }, prompt_held: prompt_tokens.min(context) }
+        Self {
+            bounds: Bounds { prompt_tokens, completion_tokens },
+            prompt_held: prompt_tokens.min(context),
+            reads_further: false,
+        }
     }
 
     /// The same where the provider reads more than is written in the request: as much as the model takes.
@@ -62,7 +98,11 @@ impl WorstCase {
         const LONGEST_CONTEXT: u64 = 1_000_000;
         let further = context.unwrap_or(LONGEST_CONTEXT);
         let prompt_tokens = self.bounds.prompt_tokens.saturating_add(further);
-        Self { bounds: Bounds { prompt_tokens, ..self.bounds }, prompt_held: self.prompt_held.max(further) }
+        Self {
+            bounds: Bounds { prompt_tokens, ..self.bounds },
+            prompt_held: self.prompt_held.max(further),
+            reads_further: true,
+        }
     }
 
     /// What it costs at most.
@@ -74,25 +114,32 @@ impl WorstCase {
         price.ceiling(Bounds { prompt_tokens: self.prompt_held, completion_tokens })
     }
 
-    /// All of it, if `available` covers that.
+    /// All of it, uncounted, if `available` covers that. A long prompt that would take much of what is available is
+    /// worth counting all the same: agents of one account then run side by side on what one of them would hold.
     pub fn whole(&self, price: &Price, available: MicroUsd) -> Option<Affordable> {
+        /// Shorter prompts leave enough to others.
+        const LONG: u64 = 16 << 10;
         let hold = self.cost(price);
-        (hold <= available).then_some(Affordable { bounds: self.bounds, hold })
+        let takes_much = self.prompt_held >= LONG && self.cost_with(price, 0).micro() > available.micro() / 4;
+        (hold <= available && !takes_much).then_some(Affordable { bounds: self.bounds, hold })
     }
 
-    /// As much output as `available` pays for beside a prompt of `counted` tokens and a tenth more; `None` if not
-    /// even the prompt and one token fit. Never less for more money: a count is not above the bound.
-    pub fn affordable(&self, price: &Price, counted: u64, available: MicroUsd) -> Option<Affordable> {
-        if let Some(whole) = self.whole(price, available) {
-            return Some(whole);
-        }
+    /// What `funds` afford of a request whose prompt was counted; `None` if not even the prompt and one token of output.
+    /// More money of the same kind never buys a shorter answer: a count is not above the bound.
+    pub fn affordable(&self, price: &Price, counted: Counted, funds: Funds) -> Option<Affordable> {
+        let available = funds.available;
+        let most = if self.reads_further { self.prompt_held } else { counted.most.min(self.prompt_held) };
+        let held = |completion_tokens| price.ceiling(Bounds { prompt_tokens: most, completion_tokens });
         let wanted = self.bounds.completion_tokens;
-        let completion_tokens =
-            wanted.min(price.affordable_output(with_margin(counted).min(self.prompt_held), available)?);
+        if held(wanted) <= available {
+            return Some(Affordable { bounds: self.bounds, hold: held(wanted) });
+        }
+        let prompt = if funds.is_all { with_margin(counted.tokens).min(most) } else { most };
+        let completion_tokens = wanted.min(price.affordable_output(prompt, available)?);
         let none_left = completion_tokens == 0 && wanted > 0;
         let bounds = Bounds { completion_tokens, ..self.bounds };
-        let hold = self.cost_with(price, completion_tokens).min(available);
-        (!none_left).then_some(Affordable { bounds, hold })
+        let hold = if funds.is_all { self.cost_with(price, completion_tokens) } else { held(completion_tokens) };
+        (!none_left).then_some(Affordable { bounds, hold: hold.min(available) })
     }
 
     /// A prompt of more tokens than these need not be counted to its end: it is not affordable. `None` if no
@@ -104,7 +151,7 @@ impl WorstCase {
 }
 
 /// What a prompt of `counted` tokens may be by another tokenizer: a tenth more.
-pub fn with_margin(counted: u64) -> u64 {
+fn with_margin(counted: u64) -> u64 {
     counted.saturating_add(counted.div_ceil(10))
 }
 
@@ -157,7 +204,8 @@ mod tests {
             match InferenceRequest::read(endpoint, body.as_bytes()) {
                 Ok(r) => {
                     let bounds = Bounds { prompt_tokens: body.len() as u64 + media, completion_tokens };
-                    let expected = WorstCase { bounds, prompt_held: held.unwrap_or(bounds.prompt_tokens) };
+                    let prompt_held = held.unwrap_or(bounds.prompt_tokens);
+                    let expected = WorstCase { bounds, prompt_held, reads_further: false };
                     assert_eq!(WorstCase::of(&r, &row(output), context), expected, "{body}");
                 }
                 Err(e) => panic!("{body}: {e}"),
@@ -166,7 +214,12 @@ mod tests {
     }
 
     fn worst(prompt_tokens: u64, completion_tokens: u64) -> WorstCase {
-        WorstCase { bounds: Bounds { prompt_tokens, completion_tokens }, prompt_held: prompt_tokens }
+        let bounds = Bounds { prompt_tokens, completion_tokens };
+        WorstCase { bounds, prompt_held: prompt_tokens, reads_further: false }
+    }
+
+    fn all(micro: i64) -> Funds {
+        Funds { available: MicroUsd::new(micro), is_all: true }
     }
 
     #[test]
@@ -185,12 +238,66 @@ mod tests {
             ((400_000, 100, 100_000), 30_000, Some((100, 30_000))),
         ];
         for ((bytes, output, counted), micro, expected) in rows {
-            let affordable = worst(bytes, output).affordable(&price, counted, MicroUsd::new(micro));
+            let counted_so = Counted { tokens: counted, most: bytes };
+            let affordable = worst(bytes, output).affordable(&price, counted_so, all(micro));
             let expected = expected.map(|(completion_tokens, hold)| Affordable {
                 bounds: Bounds { prompt_tokens: bytes, completion_tokens },
                 hold: MicroUsd::new(hold),
             });
             assert_eq!(affordable, expected, "{bytes} bytes counted {counted}, {micro}");
+        }
+    }
+
+    #[test]
+    fn what_others_hold_makes_nothing_cheaper() {
+        let price = row(None).price;
+        let rest = |micro| Funds { available: MicroUsd::new(micro), is_all: false };
+        let counted = Counted { tokens: 100_000, most: 150_000 };
+        // bytes 40,000 µUSD, dense 15,000, counted and a tenth 11,000; a token of output 0.78
+        // funds → output, hold
+        let rows = [
+            (all(40_078), Some((100, 15_078))),
+            (rest(40_078), Some((100, 15_078))),
+            (rest(15_078), Some((100, 15_078))),
+            (rest(15_077), Some((98, 15_077))),
+            (rest(15_001), Some((1, 15_001))),
+            (rest(15_000), None),
+            (rest(14_999), None),
+            (all(14_999), Some((100, 14_999))),
+            (all(11_001), Some((1, 11_001))),
+            (all(11_000), None),
+        ];
+        for (funds, expected) in rows {
+            let found = worst(400_000, 100).affordable(&price, counted, funds);
+            let found = found.map(|found| (found.bounds.completion_tokens, found.hold.micro()));
+            assert_eq!(found, expected, "{funds:?}");
+        }
+        let further = WorstCase { reads_further: true, ..worst(400_000, 100) };
+        assert_eq!(further.affordable(&price, counted, rest(15_078)), None, "what is not written was not counted");
+        assert_eq!(worst(400_000, 100).affordable(&price, Counted::UNKNOWN, all(39_999)), None);
+    }
+
+    #[test]
+    fn a_long_prompt_that_takes_much_of_the_money_is_counted() {
+        let price = row(None).price;
+        let taken = |bytes, micro| worst(bytes, 100).whole(&price, MicroUsd::new(micro)).is_some();
+        // 400,000 bytes are 40,000 µUSD, and 100 tokens of output 78.
+        assert!(taken(400_000, 160_000) && !taken(400_000, 159_999));
+        assert!(taken(16_383, 1_717) && !taken(16_383, 1_716) && !taken(16_384, 1_717));
+    }
+
+    #[test]
+    fn three_agents_of_long_context_run_side_by_side() {
+        // 400 KB of code: bytes, counted, the most of it; $2 in all, at $2.40 and $12.
+        let (bytes, counted) = (400_000, Counted { tokens: 97_000, most: 205_000 });
+        let price = Price { input: MicroUsd::new(2_400_000), output: MicroUsd::new(12_000_000), ..row(None).price };
+        let mut left = MicroUsd::new(2_000_000);
+        for agent in 0..3 {
+            let funds = Funds { available: left, is_all: agent == 0 };
+            let worst = worst(bytes, 8_192);
+            let taken = worst.whole(&price, left).or_else(|| worst.affordable(&price, counted, funds));
+            assert_eq!(taken.map(|taken| taken.bounds.completion_tokens), Some(8_192), "agent {agent}");
+            left = left.less(taken.map_or(MicroUsd::ZERO, |taken| taken.hold));
         }
     }
 
@@ -207,10 +314,12 @@ mod tests {
         fn more_money_never_buys_a_shorter_answer(
             bytes in 1..1_000_000u64, share in 1..=100u64, output in 1..10_000u64,
             input_price in 0..2_000_000i64, output_price in 1..9_000_000i64, less in 0..500_000i64, more in 0..500_000i64,
+            denser in 100..=400u64, is_all in proptest::bool::ANY,
         ) {
             let price = Price { input: MicroUsd::new(input_price), output: MicroUsd::new(output_price), cache_read: None, cache_write: None, cache_write_1h: None };
             let (case, counted) = (worst(bytes, output), bytes * share / 100);
-            let of = |micro| case.affordable(&price, counted, MicroUsd::new(micro));
+            let counted = Counted { tokens: counted, most: counted * denser / 100 };
+            let of = |micro| case.affordable(&price, counted, Funds { available: MicroUsd::new(micro), is_all });
             let tokens = |micro| of(micro).map_or(0, |found| found.bounds.completion_tokens);
             proptest::prop_assert!(tokens(less + more) >= tokens(less));
             if let Some(found) = of(less) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::world::answer::{Answer, Gate, Step, honest, usage};
-use crate::world::http::Reply;
-use crate::world::{MODEL, World, chat_body, cost, micro, stream_body};
+use crate::world::http::{Reply, Request};
+use crate::world::{MODEL, World, chat_body, cost, micro, stream_body, text};
 
 /// A request that may run long, with a prompt of one word.
 fn long(streamed: bool) -> serde_json::Value {
@@ -143,6 +143,80 @@ fn money_held_by_others_is_not_available() {
     conn.finish().expect(200);
     // It used a tenth of that: the rest is free again.
     world.chat(&long(false)).expect(200);
+}
+
+/// Digits, of which our tokenizer makes a token of three and the upstream here one of each; one word of output.
+fn digits(count: usize) -> serde_json::Value {
+    json!({"model": MODEL, "messages": [{"role": "user", "content": "7".repeat(count)}], "max_tokens": 1})
+}
+
+#[test]
+fn a_slow_stream_beside_makes_nothing_cheaper() {
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let world = World::with("0.05", &[], move |seen| match seen.json()["max_tokens"].as_u64() {
+        Some(1) => Answer::chat(usage(40_010, 1)),
+        _ => Answer::chat(usage(12, 5)).after(Step::Gate(closed.clone())),
+    });
+    let mut slow = long(false);
+    slow["max_tokens"] = json!(60_000);
+    let conn = world.open(&slow);
+    world.upstream.wait_for(1);
+    let left = micro(&world.money(), "available_micro_usd");
+    assert!((2_500..4_000).contains(&left), "room for the count of 40,000 digits, none for their bytes: {left}");
+    for _ in 0..3 {
+        let reply = world.chat(&digits(40_000));
+        refused_for_want_of_money(&reply);
+        assert!(reply.text().contains("in flight"), "{}", reply.text());
+    }
+    // As many as can be held are served, and paid whole.
+    world.chat(&digits(40)).expect(200);
+    assert!(micro(&world.row(1), "prompt_tokens") >= 40);
+    let before = world.balance();
+    gate.open();
+    conn.finish().expect(200);
+    let between = world.balance();
+    assert_eq!(before - between, cost(12, 5));
+    world.chat(&digits(40_000)).expect(200);
+    assert_eq!(between - world.balance(), cost(40_010, 1));
+}
+
+#[test]
+fn a_key_with_a_small_limit_makes_nothing_cheaper() {
+    let world = World::with("5.00", &[], |_| Answer::chat(usage(40_010, 1)));
+    for limit in ["0.002", "0.0025"] {
+        let key = text(&world.server.ok(&["key", "create", "payer", "--limit-usd", limit]), "key");
+        let request = Request::post("/v1/chat/completions").key(&key).json(&digits(40_000));
+        let refused = world.server.http().send(&request).expect(402);
+        assert_eq!(refused.error().0, "insufficient_quota", "{}", refused.text());
+    }
+    assert!(world.rows().is_empty());
+    world.chat(&digits(40_000)).expect(200);
+    assert_eq!(5_000_000 - world.balance(), cost(40_010, 1));
+}
+
+#[test]
+fn three_agents_of_long_context_run_side_by_side() {
+    // The bytes of one of them alone would hold half of the $2.
+    let line = "    let left = balance.less(held.total);\n    if left < cost { return Err(refused) }\n";
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": line.repeat(400_000 / line.len())}]});
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let world = World::with("2.00", &[], move |_| Answer::chat(usage(110_000, 900)).after(Step::Gate(closed.clone())));
+    world.server.ok(&["price", "set", MODEL, "--input", "2.00", "--output", "10"]);
+    let all: Vec<_> = (1..=3)
+        .map(|agents| {
+            let conn = world.open(&body);
+            world.upstream.wait_for(agents);
+            conn
+        })
+        .collect();
+    gate.open();
+    for conn in all {
+        assert_eq!(conn.finish().expect(200).header("x-max-tokens-limited"), None);
+    }
+    world.wait_released();
+    assert!(world.rows().iter().all(|row| micro(row, "cost_micro_usd") == 220_000 + 9_000));
 }
 
 #[test]

@@ -77,12 +77,13 @@ fn money_that_comes_while_a_request_runs_pays_for_it() {
 
 #[test]
 fn a_keys_cap_is_hard_whatever_is_reported() {
-    let world = World::with("5.00", &[], honest(16_000, 10));
-    let key = text(&world.server.ok(&["key", "create", "payer", "--limit-usd", "0.001"]), "key");
+    // More than the densest of tokenizers in use would make of it.
+    let world = World::with("5.00", &[], honest(17_000, 10));
+    let key = text(&world.server.ok(&["key", "create", "payer", "--limit-usd", "0.0016"]), "key");
     let body = asking(&json!("gradient ".repeat(4_000)), 10);
     let ask = || world.server.http().send(&Request::post("/v1/chat/completions").key(&key).json(&body));
     ask().expect(200);
-    assert_eq!(micro(&world.row(1), "charged_micro_usd"), 1_000);
+    assert_eq!(micro(&world.row(1), "charged_micro_usd"), 1_600);
     assert_eq!(ask().expect(402).error().0, "insufficient_quota");
     assert_eq!(flagged(&world), 0);
 }

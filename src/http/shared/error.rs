@@ -417,9 +417,11 @@ impl From<Refusal> for ApiError {
                 Self { param: Some("model".into()), ..Self::not_found(message) }.code("model_not_found")
             }
             Refusal::ModelNotAllowed(_) => Self::forbidden(message),
-            Refusal::InsufficientFunds => Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
-                .code("insufficient_quota")
-                .no_retry(),
+            Refusal::InsufficientFunds | Refusal::HeldByOthers => {
+                Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
+                    .code("insufficient_quota")
+                    .no_retry()
+            }
             Refusal::KeyLimitReached(resets) => {
                 let e = Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message);
                 let e = Self { limit_resets: resets.map(until), ..e.code("insufficient_quota").no_retry() };

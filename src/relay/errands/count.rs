@@ -118,7 +118,7 @@ impl Relay {
         }
         let _turn = self.counts.turns.acquire().await;
         let prompt = (call.endpoint, call.body.clone());
-        let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await;
+        let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await.tokens;
         Ok(TokenCount { tokens, by_provider: false })
     }
 }

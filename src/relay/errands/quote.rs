@@ -7,7 +7,6 @@ use crate::domain::request::InferenceRequest;
 use crate::domain::usage::{Bounds, CacheWrites, Usage};
 use crate::relay::admit::Payer;
 use crate::relay::holds::HeldNow;
-use crate::relay::worst_case::WorstCase;
 use crate::relay::{Caller, Refusal, Relay};
 use crate::store::stats;
 
@@ -42,29 +41,29 @@ impl Relay {
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
         let offered = self.offered(caller, request)?;
-        let worst = WorstCase::of(request, &offered.price, self.corrections.context(&offered.price));
+        let worst = self.worst_case(request, &offered);
         let wanted = Bounds { prompt_tokens: worst.prompt_held, ..worst.bounds };
         let counted = self.count_prompt(caller, &offered, (request.endpoint, body), u64::MAX).await;
         let (account, model) = (caller.account, request.model.clone());
         let outputs =
             self.store.read_later(move |conn| stats::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;
         let typical_usage = Usage {
-            prompt_tokens: counted.min(wanted.prompt_tokens),
+            prompt_tokens: counted.tokens.min(wanted.prompt_tokens),
             cached_tokens: 0,
             cache_writes: CacheWrites::default(),
             completion_tokens: median(outputs).unwrap_or(USUAL_OUTPUT).min(wanted.completion_tokens),
         };
         let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };
         let price = &offered.price.price;
-        let (available, _) = self.available(Payer::of(caller), held)?;
-        let runs = worst.affordable(price, counted, available).map(|affordable| affordable.bounds.completion_tokens);
+        let (funds, _) = self.funds(Payer::of(caller), held)?;
+        let runs = worst.affordable(price, counted, funds).map(|affordable| affordable.bounds.completion_tokens);
         let output_if_run = if price.is_free() { Some(wanted.completion_tokens) } else { runs };
         Ok(Quote {
             bounds: wanted,
             most: worst.cost(price),
             typical_usage,
             typical: price.cost(typical_usage),
-            available,
+            available: funds.available,
             output_if_run,
         })
     }

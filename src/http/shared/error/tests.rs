@@ -13,6 +13,7 @@ fn each_refusal_has_its_row_in_the_table() {
         ),
         (Refusal::ModelNotFound("m".into()), 404, "not_found_error", Some("model_not_found")),
         (Refusal::ModelNotAllowed("m".into()), 403, "permission_error", None),
+        (Refusal::HeldByOthers, 402, "insufficient_funds", Some("insufficient_quota")),
         (Refusal::InsufficientFunds, 402, "insufficient_funds", Some("insufficient_quota")),
         (Refusal::KeyLimitReached(None), 402, "insufficient_quota", Some("insufficient_quota")),
         (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
