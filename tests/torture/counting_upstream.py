@@ -9,11 +9,16 @@ responses on loopback. The first part of a path is the habit of the server that 
     /tgi/v1      `max_new_tokens`, also inside `parameters`
     /kobold/v1   `max_length`
     /aio/v1      decodes the body by the charset that the request's content type names (aiohttp)
+    /digits/v1   as strict, with a tokenizer that joins no digits
+    /bytes/v1    as strict, with a tokenizer that knows no letters outside of ASCII
 
-The object `torture` in the body names the request (`nonce`) and how much it would say (`events`). It renders every
+The object `torture` in the body names the request (`nonce`), how much it would say (`events`), and how long it is
+silent after its first word (`pause`, in seconds). It renders every
 string of the body, as a chat template may: a token is up to six letters or three digits, with a blank before them,
-one other sign, or a run of blanks, and each message costs four more; a picture costs `PICTURE`. `GET /_torture/counts` tells what each request came to: prompt
-and completion tokens, the model that was understood, and whether it was answered to the end.
+one other sign, or a run of blanks, and each message costs four more; a picture costs `PICTURE`. Two habits have other
+tokenizers: with `digits` each digit is a token, and each line and tab (Llama 2), with `bytes` each byte outside of
+ASCII is one. `GET /_torture/counts` tells what each request came to: prompt and completion tokens, the model that was
+understood, and whether it was answered to the end.
 
 With `--secret-bound` the habit obeys `torture.bound` before all else: a field that nobody else knows.
 """
@@ -32,6 +37,7 @@ PICTURE = 765
 DEFAULT_OUTPUT = 2_000
 MOST_OUTPUT = 6_000
 MESSAGE = 4
+DIGITS = re.compile(r"\s?[^\W\d_]{1,6}|\d|_|[^\w\s]|[^\S\n\t]+|\s")
 TOKEN = re.compile(r"\s?[^\W\d_]{1,6}|\s?\d{1,3}|_|[^\w\s]|\s+")
 BOUNDS = {
     "strict": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
@@ -40,14 +46,20 @@ BOUNDS = {
     "tgi": ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens"),
     "kobold": ("max_length", "max_tokens", "max_completion_tokens", "max_output_tokens"),
     "aio": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "digits": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "bytes": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
 }
 SECRET_BOUND = "--secret-bound" in sys.argv
 COUNTS: dict[str, dict[str, Any]] = {}
 
 
-def tokens(text: str) -> int:
+def tokens(text: str, habit: str) -> int:
     """How many tokens a text is."""
-    return sum(1 for _ in TOKEN.finditer(text))
+    if habit == "bytes":
+        ascii_text = "".join(letter for letter in text if letter.isascii())
+        others = len(text.encode("utf-8", "replace")) - len(ascii_text)
+        return others + sum(1 for _ in TOKEN.finditer(ascii_text))
+    return sum(1 for _ in (DIGITS if habit == "digits" else TOKEN).finditer(text))
 
 
 def folded(value: Any) -> Any:
@@ -62,17 +74,17 @@ def is_picture(value: Any) -> bool:
     return isinstance(value, dict) and value.get("type") in ("image_url", "input_image", "image")
 
 
-def rendered(value: Any) -> int:
+def rendered(value: Any, habit: str) -> int:
     """The tokens of everything in a value."""
     if is_picture(value):
         return PICTURE
     if isinstance(value, str):
-        return tokens(value)
+        return tokens(value, habit)
     if isinstance(value, dict):
         extra = MESSAGE if "role" in value else 0
-        return extra + sum(rendered(inner) for inner in value.values())
+        return extra + sum(rendered(inner, habit) for inner in value.values())
     if isinstance(value, list):
-        return sum(1 if isinstance(inner, int) else rendered(inner) for inner in value)
+        return sum(1 if isinstance(inner, int) else rendered(inner, habit) for inner in value)
     return 0
 
 
@@ -102,9 +114,10 @@ class Work:
         self.stream = request.get("stream") is True
         self.asked_usage = (request.get("stream_options") or {}).get("include_usage") is True
         settings = {"model", "torture", "stream", "stream_options"}
-        self.prompt = sum(rendered(value) for key, value in request.items() if key not in settings)
+        self.prompt = sum(rendered(value, habit) for key, value in request.items() if key not in settings)
         choices = max(int(request.get(name) or 1) for name in ("n", "best_of", "num_return_sequences"))
         bound = min(MOST_OUTPUT, bound_of(habit, request))
+        self.pause = float(script.get("pause", 0))
         self.events = choices * min(bound, int(script.get("events", MOST_OUTPUT)))
         self.note(0, finished=False)
 
@@ -185,6 +198,9 @@ async def stream(work: Work, dialect: str, writer: asyncio.StreamWriter) -> None
             return
         writer.write(token)
         work.note(number + 1, finished=False)
+        if number == 0 and work.pause:
+            await writer.drain()
+            await asyncio.sleep(work.pause)
         if number % 16 == 0:
             await writer.drain()
             await asyncio.sleep(0.001)

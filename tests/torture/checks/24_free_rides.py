@@ -25,7 +25,8 @@ from server import HERE, Upstream, World, micro
 TITLE = "free rides: generated tricks against an exact counter"
 QUICK = True
 PLANTS = {"secret-bound": "the server takes its output bound from a field that the coordinator does not know"}
-HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio")
+HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio", "digits", "bytes")
+DENSE = ("digits", "bytes")
 # Micro-dollars a token: what is cheap and what is dear.
 CHEAP, DEAR = (1, 2), (20, 40)
 PATHS = {
@@ -37,6 +38,8 @@ PATHS = {
 WORDS = "the quick brown fox jumps over lazy dogs while seven wizards box daftly near some quiet river".split()
 # Of those who leave, together: an estimate may err, but not in one direction.
 LEAVERS_PAY = 0.9
+# Seconds that a slow stream is silent.
+PAUSE = 2.0
 
 
 class Counting(Upstream):
@@ -67,6 +70,8 @@ class Try:
     headers: dict[str, str] = field(default_factory=dict)
     leave: HangUp | None = None
     parallel: int = 1
+    # What is left of the balance beside a slow stream that holds the rest, as a share of the cost by bytes.
+    beside: float | None = None
     account: str = ""
     answers: list[Answer] = field(default_factory=list)
 
@@ -75,6 +80,20 @@ class Try:
         script = {**self.body["torture"], "nonce": f"{self.nonce}-{copy}"}
         text = json.dumps({**self.body, "torture": script}, ensure_ascii="escapes" in self.tricks)
         return (text[:-1] + self.tail + "}").encode()
+
+    def slow(self) -> bytes:
+        """A stream that says little, late, and holds all but what this try is to be had for."""
+        payload = len(self.payload(0))
+        rest = int(payload * CHEAP[0] * (self.beside or 0)) + 2 * CHEAP[1]
+        script = {"nonce": f"{self.nonce}-slow", "events": 3, "pause": PAUSE}
+        body = {"model": f"{self.habit}-cheap", "torture": script, "stream": True, "max_tokens": 100_000,
+                "messages": [{"role": "user", "content": "Slowly."}]}  # fmt: skip
+        most = (micro(self.usd) - rest - len(json.dumps(body)) * CHEAP[0]) // CHEAP[1]
+        return json.dumps({**body, "max_tokens": max(1, most)}).encode()
+
+    def nonces(self) -> list[str]:
+        """The names of all its requests."""
+        return [*(f"{self.nonce}-{copy}" for copy in range(self.parallel)), f"{self.nonce}-slow"]
 
     def __str__(self) -> str:
         return f"{self.nonce} {self.habit}/{self.dialect} ${self.usd} [{' '.join(self.tricks)}]"
@@ -221,8 +240,20 @@ def crowd(attack: Try, rng: random.Random) -> None:
     attack.parallel = rng.choice((3, 8))
 
 
+def beside(attack: Try, rng: random.Random) -> None:
+    """One after another beside a slow stream that leaves them less than their bytes cost: what a count says fits, and
+    what the server counts does not."""
+    attack.beside, attack.parallel, attack.usd = rng.choice((0.3, 0.45, 0.6, 0.9)), rng.choice((1, 3)), "0.05"
+    attack.habit, letters = rng.choice((
+        ("digits", "0123456789"), ("digits", "1234 "), ("digits", "\n"), ("digits", "x9"),
+        ("bytes", "漢字仮名交じり文"), ("bytes", "Привет мир "), ("strict", "the quick brown fox "), ("go", "_7"),
+    ))  # fmt: skip
+    attack.body["model"] = f"{attack.habit}-cheap"
+    prompt_field(attack, letters * (rng.choice((6_000, 20_000)) // len(letters.encode())))
+
+
 TRICKS = (joined, opaque, scripts, unknown_field, tool_texts, pictures, escaped, other_case, other_bound, odd_bound,
-          several, charset, twice, left, crowd)  # fmt: skip
+          several, charset, twice, left, crowd, beside)  # fmt: skip
 
 
 def attack_of(number: int, rng: random.Random, *, secret: bool) -> Try:
@@ -242,17 +273,22 @@ def attack_of(number: int, rng: random.Random, *, secret: bool) -> Try:
         body["stream_options"] = {"include_usage": True}
     usd = rng.choice(("0.05", "0.05", "0.03", "0.005", "0.0005", "0.00006"))
     attack = Try(f"t{number}", habit, dialect, usd, body)
-    chosen = [TRICKS[number]] if number < len(TRICKS) else rng.sample(TRICKS, rng.randint(1, 3))
+    alone = (*TRICKS, *[beside] * 4)
+    chosen = [alone[number]] if number < len(alone) else rng.sample(TRICKS, rng.randint(1, 3))
     for trick in chosen:
         attack.tricks.append(trick.__name__)
         trick(attack, rng)
+    if attack.leave is not None and attack.habit in DENSE:
+        # An estimate by another tokenizer may err by as much as these differ from it; whoever stays pays their count.
+        attack.habit = "strict"
+        attack.body["model"] = "strict-cheap"
     if secret:
         script["bound"] = 6_000
     return attack
 
 
 async def send(world: World, attack: Try, key: tuple[str, str]) -> None:
-    """Sends a try, all its copies at once."""
+    """Sends a try, all its copies at once, or one after another beside a slow stream."""
 
     async def one(copy: int) -> None:
         client = Client(world.target, *key)
@@ -265,14 +301,23 @@ async def send(world: World, attack: Try, key: tuple[str, str]) -> None:
         attack.answers.append(answer)
         client.close()
 
-    await asyncio.gather(*(one(copy) for copy in range(attack.parallel)))
+    if attack.beside is None:
+        await asyncio.gather(*(one(copy) for copy in range(attack.parallel)))
+        return
+    client = Client(world.target, *key)
+    slow = asyncio.ensure_future(client.request("POST", PATHS["chat"], attack.slow(), stream=True, timeout=60))
+    await asyncio.sleep(0.3)
+    for copy in range(attack.parallel):
+        await one(copy)
+    attack.answers.append(await slow)
+    client.close()
 
 
 def counted(attack: Try, counts: dict[str, Any], *, finished: bool) -> int:
     """What the server's own counts come to, of the copies that it finished or of the others."""
     total = 0
-    for copy in range(attack.parallel):
-        said = counts.get(f"{attack.nonce}-{copy}")
+    for nonce in attack.nonces():
+        said = counts.get(nonce)
         if said and said["finished"] == finished:
             into, out = DEAR if said["model"].endswith("dear") else CHEAP
             total += said["prompt"] * into + said["completion"] * out
