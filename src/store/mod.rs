@@ -8,17 +8,18 @@
 mod error;
 mod sqlite;
 mod admission_cache;
+mod doors;
 mod tables;
 mod reports;
 pub mod audit;
 
 pub use admission_cache::{Memory, Offered};
+pub use doors::{Lock, Store};
 pub use error::{EngineError, StoreError};
 pub use reports::{earnings, overview, stats, summary, usage_totals};
 pub use sqlite::access::{Read, Tx};
 pub use sqlite::backup;
 pub use sqlite::job::{AtDebit, ChargeHold};
-pub use sqlite::open::{Lock, Store};
 pub use sqlite::writer::Writer;
 pub use tables::{
     account_search, accounts, admins, debit_requests, endpoints, events, idempotency, invites, key_changes, key_view,

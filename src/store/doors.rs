@@ -1,0 +1,137 @@
+//! The doors of the store: who reads where, who writes alone, and the lock of the server.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+
+use super::StoreError;
+use super::admission_cache::{Memory, Reader};
+use super::sqlite::access::{Read, Tx};
+use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, read_pool};
+use super::sqlite::schema;
+use super::sqlite::snapshot::in_snapshot;
+
+/// The database's file in the data directory.
+const DATABASE: &str = "coordinator.db";
+/// The file whose lock says that a server runs on this directory.
+const LOCK: &str = "coordinator.lock";
+/// Reading connections of the workers' point reads, other than what [`Store::look`] remembers.
+const READERS: u32 = 8;
+/// Those of lists and reports. They have their own, because a point read that waited for a report to end
+/// would make every settlement wait behind it.
+const REPORTS: u32 = 4;
+
+/// A database that is open for reading, and can be written to.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+    readers: ReadPool,
+    reports: ReadPool,
+    /// For what every request looks at.
+    reader: Arc<Reader>,
+}
+
+/// While it lives, no other server can start on the same data directory.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "closing the file releases the lock")] File);
+
+impl Store {
+    /// Opens the database in `dir`; makes the directory (mode 0700), the file (0600) and the tables
+    /// where they are missing, and upgrades an older database.
+    ///
+    /// # Errors
+    /// The directory or file cannot be made or opened, or the database is newer than this program.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(DATABASE);
+        make_private(dir, &path)?;
+        let mut conn = open_writable(&path)?;
+        schema::upgrade(&mut conn)?;
+        let reader = Arc::new(Reader::new(open_reader(&path)?)?);
+        Ok(Self {
+            dir: dir.to_owned(),
+            readers: read_pool(&path, READERS)?,
+            reports: read_pool(&path, REPORTS)?,
+            reader,
+        })
+    }
+
+    /// Where the files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of the database file.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(DATABASE)
+    }
+
+    /// Locks the directory for a server: two would not see each other's holds.
+    ///
+    /// # Errors
+    /// Another server has it, or the file cannot be made.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        let path = self.dir.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| StoreError::Io(format!("{}: {e}", path.display())))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock(file)),
+            Err(_) => Err(StoreError::Conflict(format!("another server runs on {}", self.dir.display()))),
+        }
+    }
+
+    /// Runs a read on this thread, on one snapshot. For point reads: a few microseconds.
+    ///
+    /// # Errors
+    /// What `read` returns, or no connection within ten seconds.
+    pub fn read<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        in_snapshot(&*self.readers.get()?, read)
+    }
+
+    /// Runs a read of one statement, which is a snapshot by itself.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_one<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(&*self.readers.get()?)
+    }
+
+    /// Looks at rows as they are now, which costs next to nothing if they were looked at since the last
+    /// commit. Two looks of one `look` may see a commit between them.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn look<T>(&self, look: impl FnOnce(&mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        look(&mut *self.reader.look()?)
+    }
+
+    /// Runs a longer read on the blocking pool.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_later<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Read) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reports = self.reports.clone();
+        tokio::task::spawn_blocking(move || in_snapshot(&*reports.get()?, read))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs one write in a transaction of its own, on a connection of its own: for the command line.
+    /// Works while a server runs: the two wait for each other.
+    ///
+    /// # Errors
+    /// What `write` returns (then nothing is written), or SQLite fails.
+    pub fn write_now<T>(&self, write: impl FnOnce(&Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let tx = Tx::new(open_writable(&self.path())?);
+        tx.execute("BEGIN IMMEDIATE", [])?;
+        // Without a commit the connection ends, and all that was written with it.
+        let result = write(&tx)?;
+        tx.execute("COMMIT", [])?;
+        Ok(result)
+    }
+}
