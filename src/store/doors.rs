@@ -13,6 +13,7 @@ use super::sqlite::access::{Read, Tx};
 use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, read_pool};
 use super::sqlite::schema;
 use super::sqlite::snapshot::in_snapshot;
+use super::usage_sums::UsageSums;
 
 /// The database's file in the data directory.
 const DATABASE: &str = "coordinator.db";
@@ -32,6 +33,7 @@ pub struct Store {
     reports: ReadPool,
     /// For what every request looks at.
     reader: Arc<Reader>,
+    usage_sums: Arc<UsageSums>,
 }
 
 /// While it lives, no other server can start on the same data directory.
@@ -50,12 +52,13 @@ impl Store {
         let mut conn = open_writable(&path)?;
         schema::upgrade(&mut conn)?;
         let reader = Arc::new(Reader::new(open_reader(&path)?)?);
-        Ok(Self {
-            dir: dir.to_owned(),
-            readers: read_pool(&path, READERS)?,
-            reports: read_pool(&path, REPORTS)?,
-            reader,
-        })
+        let (readers, reports) = (read_pool(&path, READERS)?, read_pool(&path, REPORTS)?);
+        Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default() })
+    }
+
+    /// The sums over usage rows, as far as they are known.
+    pub fn usage_sums(&self) -> Arc<UsageSums> {
+        Arc::clone(&self.usage_sums)
     }
 
     /// Where the files are.

@@ -16,7 +16,7 @@ pub mod audit;
 pub use admission_cache::{Memory, Offered};
 pub use doors::{Lock, Store};
 pub use error::{EngineError, StoreError};
-pub use reports::{earnings, overview, stats, summary, usage_totals};
+pub use reports::{earnings, summary, usage_sums};
 pub use sqlite::access::{Read, Tx};
 pub use sqlite::backup;
 pub use sqlite::job::{AtDebit, ChargeHold};

@@ -4,7 +4,6 @@ pub mod accounts;
 pub mod admins;
 pub mod audit;
 pub mod credit;
-mod earnings;
 pub mod events;
 pub mod invites;
 mod keys;

@@ -1,6 +1,5 @@
 //! The admin's first page: what stands where.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,24 +15,16 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
 use crate::relay::Relay;
-use crate::store::overview::{self, Day, DayTotals};
 use crate::store::recounts::Recount;
-use crate::store::{Read, StoreError, providers, recounts, withdrawals};
+use crate::store::usage_sums::{Day, DayTotals, day_of, start_of};
+use crate::store::{StoreError, accounts, providers, recounts, withdrawals};
 
 /// The most days of a chart.
 const MOST_DAYS: u32 = 366;
 
-/// What the overview remembers, so that a look at it every few seconds costs little.
+/// The last audit since the server started.
 #[derive(Debug, Default, Clone)]
-pub struct Remembered(Arc<Mutex<Memory>>);
-
-#[derive(Debug, Default)]
-struct Memory {
-    /// Days whose rows do not change any more.
-    past: BTreeMap<Day, DayTotals>,
-    /// The last audit since the server started.
-    audit: Option<LastAudit>,
-}
+pub struct Remembered(Arc<Mutex<Option<LastAudit>>>);
 
 /// How the last audit ended.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -47,20 +38,11 @@ pub struct LastAudit {
 impl Remembered {
     /// An audit was done.
     pub fn audited(&self, ok: bool, now: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).audit = Some(LastAudit { ok, checked_at: now });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(LastAudit { ok, checked_at: now });
     }
 
     fn audit(&self) -> Option<LastAudit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).audit
-    }
-
-    fn past(&self) -> BTreeMap<Day, DayTotals> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).past.clone()
-    }
-
-    fn remember(&self, days: &[(Day, DayTotals)], before: Day) {
-        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.past.extend(days.iter().copied().filter(|(day, _)| *day < before));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,19 +116,15 @@ async fn overview(
     count: u32,
     now: Timestamp,
 ) -> Result<Overview, StoreError> {
-    let today = overview::day_of(now);
+    let today = day_of(now);
     let first = today - Day::from(count) + 1;
-    let (totals, days, rows, (pending, recounts)) = {
-        let remembered = remembered.clone();
-        state
-            .store
-            .read_later(move |conn| {
-                let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
-                Ok((overview::totals(conn)?, days(conn, &remembered, first, today)?, providers::list(conn)?, pending))
-            })
-            .await?
-    };
-    let now_today = days.get(&today).copied().unwrap_or_default();
+    let sums = state.store.usage_sums();
+    let read = state.store.read_later(move |conn| {
+        let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
+        Ok((accounts::totals(conn)?, sums.days(conn, first, now)?, providers::list(conn)?, pending))
+    });
+    let (totals, days, rows, (pending, recounts)) = read.await?;
+    let now_today = days.last().filter(|(day, _)| *day == today).map(|(_, totals)| *totals).unwrap_or_default();
     Ok(Overview {
         accounts: totals.accounts,
         balance_micro_usd: totals.balance,
@@ -164,23 +142,6 @@ async fn overview(
         },
         audit: remembered.audit(),
     })
-}
-
-/// The days from `first` to `today`. Yesterday and today are always read: a request that began before
-/// midnight may settle after it. Days before are read once.
-fn days(conn: &Read, remembered: &Remembered, first: Day, today: Day) -> Result<BTreeMap<Day, DayTotals>, StoreError> {
-    let yesterday = today - 1;
-    let mut known = remembered.past();
-    let from = (first..yesterday).find(|day| !known.contains_key(day)).unwrap_or(yesterday).min(yesterday);
-    let read = overview::days(conn, from, today + 1)?;
-    // A day without rows is known too, or it would be looked for each time.
-    let mut found: BTreeMap<Day, DayTotals> = (from..yesterday).map(|day| (day, DayTotals::default())).collect();
-    found.extend(read);
-    let found: Vec<_> = found.into_iter().collect();
-    remembered.remember(&found, yesterday);
-    known.extend(found);
-    known.retain(|day, totals| (first..=today).contains(day) && *totals != DayTotals::default());
-    Ok(known)
 }
 
 /// Who reports something else than is counted.
@@ -209,7 +170,7 @@ fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersVi
 
 impl DayView {
     fn of(day: Day, totals: DayTotals) -> Self {
-        let day = overview::start_of(day).to_string();
+        let day = start_of(day).to_string();
         Self {
             day: day.split('T').next().unwrap_or_default().to_owned(),
             requests: totals.requests,

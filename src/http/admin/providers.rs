@@ -8,7 +8,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::earnings::Earnings;
 use super::provider_view::{ProbeView, ProviderView, health};
 use crate::domain::hosted::Allow;
 use crate::domain::ids::ProviderId;
@@ -80,9 +79,7 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The routes of providers.
 pub fn routes(app: &mut ServiceConfig) {
-    // One memory per worker: the sums of a million rows are worth keeping twice.
-    app.app_data(Data::new(Earnings::default()))
-        .service(resource("/v1/admin/providers").route(web::get().to(list)).route(web::post().to(create)))
+    app.service(resource("/v1/admin/providers").route(web::get().to(list)).route(web::post().to(create)))
         .service(resource("/v1/admin/providers/{id}").route(web::patch().to(patch)).route(web::delete().to(remove)))
         .service(resource("/v1/admin/providers/{id}/probe").route(web::post().to(probe)));
 }
@@ -91,15 +88,12 @@ fn provider_id(text: &str) -> Result<ProviderId, ApiError> {
     ProviderId::parse(text).ok_or_else(|| ApiError::not_found(format!("no provider {text}")))
 }
 
-async fn list(
-    request: HttpRequest,
-    state: Data<AppState>,
-    earnings: Data<Earnings>,
-) -> Result<Json<Vec<ProviderView>>, ApiError> {
+async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<ProviderView>>, ApiError> {
     auth::admin(&state, &request).await?;
     let relay = Arc::clone(&state.relay);
+    let sums = state.store.usage_sums();
     let read = state.store.read_later(move |conn| {
-        let earned = earnings.read(conn, Timestamp::now())?;
+        let earned = sums.earned(conn, Timestamp::now())?;
         let view = |row: providers::ProviderRow| {
             let earned = earned.get(&row.id).copied().unwrap_or_default();
             let health = health(&relay.providers, row.id);
@@ -110,21 +104,17 @@ async fn list(
     Ok(Json(read.await?))
 }
 
-async fn one(state: &AppState, earnings: Data<Earnings>, id: ProviderId) -> Result<ProviderView, ApiError> {
+async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError> {
     let health = health(&state.relay.providers, id);
+    let sums = state.store.usage_sums();
     let read = state.store.read_later(move |conn| {
-        let earned = earnings.read(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
+        let earned = sums.earned(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
         ProviderView::read(conn, providers::find(conn, &id.to_string())?, health.clone(), earned)
     });
     Ok(read.await?)
 }
 
-async fn create(
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<AppState>,
-    earnings: Data<Earnings>,
-) -> Result<HttpResponse, ApiError> {
+async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let admin = auth::admin(&state, &request).await?;
     let bytes = body::read(&state, &request, payload).await?;
     let new: NewProviderBody = body::parse(&bytes)?;
@@ -151,14 +141,13 @@ async fn create(
     let id = state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
     // A provider that does not answer yet is added all the same.
     drop(run_probe(&state, id, actor, SHORT_PATIENCE).await);
-    Ok(HttpResponse::Created().json(one(&state, earnings, id).await?))
+    Ok(HttpResponse::Created().json(one(&state, id).await?))
 }
 
 async fn patch(
     request: HttpRequest,
     payload: Payload,
     state: Data<AppState>,
-    earnings: Data<Earnings>,
     id: Path<String>,
 ) -> Result<Json<ProviderView>, ApiError> {
     let admin = auth::admin(&state, &request).await?;
@@ -193,7 +182,7 @@ async fn patch(
         }
     };
     state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
-    Ok(Json(one(&state, earnings, id).await?))
+    Ok(Json(one(&state, id).await?))
 }
 
 async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {

@@ -1,7 +1,5 @@
-//! What adds up usage rows: totals of a time, an account, a provider, a day.
+//! What adds up usage rows: of everybody, of an account, of an account as a provider.
 
-pub mod usage_totals;
+pub mod usage_sums;
 pub mod summary;
 pub mod earnings;
-pub mod stats;
-pub mod overview;

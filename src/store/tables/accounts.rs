@@ -178,6 +178,33 @@ pub(super) fn set_balance(conn: &Tx, id: AccountId, balance: Balance) -> Result<
     if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {id}"))) }
 }
 
+/// All accounts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountTotals {
+    /// How many there are.
+    pub accounts: u64,
+    /// Σ balances.
+    pub balance: MicroUsd,
+    /// The part of it that was earned.
+    pub withdrawable: MicroUsd,
+}
+
+/// Counts and sums the accounts.
+///
+/// # Errors
+/// SQLite fails.
+pub fn totals(conn: &Read) -> Result<AccountTotals, StoreError> {
+    let sql = "SELECT count(*), coalesce(sum(balance_micro_usd), 0), coalesce(sum(withdrawable_micro_usd), 0) \
+               FROM accounts";
+    Ok(conn.prepare_cached(sql)?.query_row([], |row| {
+        Ok(AccountTotals {
+            accounts: row.get(0)?,
+            balance: MicroUsd::new(row.get(1)?),
+            withdrawable: MicroUsd::new(row.get(2)?),
+        })
+    })?)
+}
+
 /// The first accounts by name, at most `limit`. For a page of a search see [`super::account_search`].
 ///
 /// # Errors

@@ -279,6 +279,20 @@ const COLUMNS: [&str; 16] = [
     "cache_write_1h_tokens",
 ];
 
+/// The output tokens of an account's last answers of a model, at most `most`, newest first.
+///
+/// # Errors
+/// SQLite fails.
+pub fn last_outputs(conn: &Read, account: AccountId, model: &str, most: u32) -> Result<Vec<u64>, StoreError> {
+    // A model that the account has not used for long is looked for no further than this.
+    let mut statement = conn.prepare_cached(
+        "SELECT completion_tokens FROM (SELECT id, model, completion_tokens, outcome FROM usage WHERE account_id = ?1 \
+         ORDER BY id DESC LIMIT 10000) WHERE model = ?2 AND outcome = 'completed' ORDER BY id DESC LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![account.to_i64(), model, most], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The highest id in use: new ones must lie above it, whatever the clock says.
 ///
 /// # Errors
