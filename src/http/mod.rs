@@ -1,4 +1,7 @@
-//! HTTP ⇄ domain: routes, extractors, one error table, views. The only room that names actix.
+//! HTTP ⇄ domain: routes, extractors, one error table, views.
+//!
+//! This file is the table of routes: a row binds method, path, who may ask, handler and documentation. What the
+//! server serves, what `Allow` names and what `/openapi.json` says all come from it.
 
 mod account;
 mod admin;
@@ -6,6 +9,7 @@ mod inference;
 mod openapi;
 mod pages;
 mod public;
+mod server;
 mod shared;
 mod state;
 #[cfg(test)]
@@ -14,76 +18,266 @@ mod testing;
 mod tests;
 
 use std::net::TcpListener;
-use std::time::Duration;
 
-use actix_http::{HttpService, Protocol};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::dev::{AppConfig, Extensions};
 pub use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{App, HttpRequest};
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::domain::request::Endpoint;
+use crate::store;
 use crate::upstream::Client;
-use account::redeem;
-use admin::{audit, overview, session};
-use inference::{models, run};
+use account::{earnings, key_body, keys, payments, redeem, withdrawals};
+use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
+use inference::{models, quote, run};
+use openapi::wire;
 use public::{reads, stats};
 pub use shared::origin::read as read_origin;
-use shared::resource::resource;
-use shared::socket::Http1Socket;
-use shared::{edge, log, stall, unknown};
+use shared::route::{self, Access, Route, Served, at, delete, get, patch, post, proved, put};
+use shared::unknown;
 pub use state::{AppState, Settings};
 
-/// Starts the server on `listener`; it runs until its handle stops it. Put together by hand, as actix-web's
-/// `HttpServer` does it, for the sake of the socket (`http::shared::socket`).
+const USAGE: &str = "limit before model key since until outcome format";
+const SUMMARY: &str = "group_by model key since until outcome";
+const LEDGER: &str = "limit before since until format";
+
+/// An endpoint that runs models.
+macro_rules! runs {
+    ($endpoint:expr, $request:literal, $says:literal) => {
+        post(
+            $endpoint.path(),
+            at!(by_itself Inference, |request: HttpRequest, payload: Payload, state: Data<AppState>, client: Data<Client>| {
+                run::run($endpoint, request, payload, state, client)
+            }),
+            $says,
+        )
+        .model($request)
+    };
+}
+
+/// The API, in the order in which paths are tried.
+const ROUTES: &[Route] = &[
+    runs!(Endpoint::ChatCompletions, "ChatRequest", "OpenAI Chat"),
+    runs!(Endpoint::Completions, "CompletionRequest", "OpenAI completions, the legacy API"),
+    runs!(Endpoint::Embeddings, "EmbeddingRequest", "OpenAI embeddings"),
+    runs!(Endpoint::Responses, "ResponsesRequest", "OpenAI Responses"),
+    runs!(Endpoint::Compact, "CompactRequest", "OpenAI Responses, compaction"),
+    runs!(Endpoint::Messages, "MessagesRequest", "Anthropic Messages"),
+    post(
+        "/v1/messages/count_tokens",
+        at!(by_itself Inference, run::count_tokens),
+        "Count the tokens of a message; free",
+    )
+    .json_named("MessagesRequest")
+    .one::<wire::TokenCount>()
+    .errors(&[404]),
+    get("/v1/models", at!(Inference, models::list), "The models that the key may use").one::<models::ModelList>(),
+    get("/v1/models/{model}", at!(Inference, models::get), "One model").with_rest(".+").one::<models::ModelView>(),
+    // Without a key.
+    get("/v1/pricing", at!(Anybody, reads::pricing), "The prices in force").one::<reads::Pricing>(),
+    get("/v1/stats", at!(Anybody, stats::get), "Totals of requests and tokens, providers up, models served")
+        .one::<stats::Stats>(),
+    get("/health", at!(Anybody, reads::health), "The process is alive").one::<wire::Health>(),
+    get("/readyz", at!(Anybody, reads::ready), "New work is taken").one::<wire::Health>(),
+    get("/api/version", at!(Anybody, reads::version), "Which version runs").one::<wire::Version>(),
+    get("/openapi.json", at!(Anybody, document), "This document").text("application/json"),
+    get("/docs", at!(Anybody, pages::docs), "This document, to read").text("text/html"),
+    // With any key of the account.
+    get("/v1/payments/balance", at!(Key, payments::balance), "The account's money").one::<payments::BalanceView>(),
+    get("/v1/payments/usage", at!(Key, payments::usage), "Requests and what they cost, newest first")
+        .query(USAGE)
+        .rows::<store::usage::UsageRow>(),
+    get("/v1/payments/usage/summary", at!(Key, payments::summary), "Totals by day, model or key")
+        .query(SUMMARY)
+        .many::<store::summary::Total>(),
+    get("/v1/payments/ledger", at!(Key, payments::ledger), "Every other movement of money, newest first")
+        .query(LEDGER)
+        .rows::<store::ledger::Entry>(),
+    post("/v1/payments/quote", at!(Key, quote::quote), "What a request would cost; runs nothing")
+        .json_named("QuoteRequest")
+        .one::<quote::QuoteView>()
+        .errors(&[404]),
+    get("/v1/key", at!(Key, keys::own), "The calling key").one::<keys::OwnKey>(),
+    post("/v1/invite/redeem", at!(Key, redeem::redeem), "Credit a code, once")
+        .json::<redeem::Redeem>()
+        .one::<store::invites::Redeemed>()
+        .errors(&[404, 409, 422]),
+    get("/v1/provider/account-earnings", at!(Key, earnings::get), "What the account earned as a provider")
+        .query("since until")
+        .one::<earnings::Earnings>(),
+    // With a key of the scope `manage`.
+    get("/v1/keys", at!(Manage, keys::list), "The account's keys, newest first").many::<store::key_view::KeyView>(),
+    post("/v1/keys", at!(Manage, keys::create), "Make a key; it is shown once")
+        .maybe_json::<key_body::KeyBody>()
+        .made::<keys::Made>(),
+    get("/v1/keys/{key_id}", at!(Manage, keys::get), "One key").one::<store::key_view::KeyView>(),
+    patch("/v1/keys/{key_id}", at!(Manage, keys::update), "Change a key")
+        .json::<key_body::KeyBody>()
+        .one::<store::key_view::KeyView>()
+        .errors(&[409]),
+    delete("/v1/keys/{key_id}", at!(Manage, keys::revoke), "Revoke a key for good").one::<store::key_view::KeyView>(),
+    post("/v1/keys/{key_id}/rotate", at!(Manage, keys::rotate), "Give a key a new secret; it is shown once")
+        .one::<keys::Made>()
+        .errors(&[409]),
+    get("/v1/payments/withdrawals", at!(Manage, withdrawals::list), "The account's withdrawals, newest first")
+        .query("limit before status")
+        .many::<withdrawals::OwnWithdrawal>(),
+    post("/v1/payments/withdrawals", at!(Manage, withdrawals::request), "Ask for earnings to be paid out")
+        .json::<withdrawals::Body>()
+        .made::<withdrawals::Requested>()
+        .errors(&[402, 409, 422]),
+    // The admin page's session.
+    get("/v1/admin/session", at!(Anybody, session::get), "Who is signed in").one::<wire::SessionView>(),
+    post("/v1/admin/session", at!(Anybody, session::sign_in), "Sign in")
+        .json::<session::SignInBody>()
+        .one::<wire::SessionView>()
+        .errors(&[401, 403, 429]),
+    delete("/v1/admin/session", at!(Anybody, session::sign_out), "Sign out").errors(&[403]),
+    post(
+        "/v1/admin/setup",
+        at!(Anybody, session::setup),
+        "Make the first admin, with the token that the server printed",
+    )
+    .json::<session::SetupBody>()
+    .made::<wire::SessionView>()
+    .errors(&[401, 403]),
+    // Admins.
+    get("/v1/admin/overview", at!(Admin, overview::get), "What stands where").query("days").one::<overview::Overview>(),
+    get("/v1/admin/audit", at!(Admin, audit::audit), "Derive every balance again from the rows")
+        .one::<audit::AuditView>(),
+    get("/v1/admin/events", at!(Admin, events::list), "Who did what, when: newest first")
+        .query("limit before q")
+        .many::<events::EventView>(),
+    get("/v1/admin/accounts", at!(Admin, accounts::list), "Find accounts, newest first")
+        .query("q status limit before")
+        .many::<accounts::AccountView>(),
+    post("/v1/admin/accounts", at!(Admin, accounts::create), "Make an account")
+        .json::<accounts::NewAccountBody>()
+        .made::<accounts::AccountView>()
+        .errors(&[409]),
+    get("/v1/admin/accounts/{account_id}", at!(Admin, accounts::get), "One account").one::<accounts::AccountView>(),
+    patch("/v1/admin/accounts/{account_id}", at!(Admin, accounts::patch), "Rename, suspend or resume an account")
+        .json::<accounts::AccountPatch>()
+        .one::<accounts::AccountView>()
+        .errors(&[409]),
+    get("/v1/admin/accounts/{account_id}/keys", at!(Admin, admin::keys::list), "Its keys, newest first")
+        .many::<store::key_view::KeyView>(),
+    post(
+        "/v1/admin/accounts/{account_id}/keys",
+        at!(Admin, admin::keys::create),
+        "Make a key for it; it is shown once",
+    )
+    .maybe_json::<key_body::KeyBody>()
+    .made::<keys::Made>(),
+    delete("/v1/admin/accounts/{account_id}/keys/{key_id}", at!(Admin, admin::keys::revoke), "Revoke one of its keys")
+        .one::<store::key_view::KeyView>(),
+    get("/v1/admin/accounts/{account_id}/usage", at!(Admin, accounts::usage), "Its requests, newest first")
+        .query(USAGE)
+        .rows::<store::usage::UsageRow>(),
+    get("/v1/admin/accounts/{account_id}/usage/summary", at!(Admin, accounts::summary), "Its totals")
+        .query(SUMMARY)
+        .many::<store::summary::Total>(),
+    get("/v1/admin/accounts/{account_id}/ledger", at!(Admin, accounts::ledger), "Its ledger, newest first")
+        .query(LEDGER)
+        .rows::<store::ledger::Entry>(),
+    post("/v1/admin/credit", at!(Admin, credit::credit), "Add credit")
+        .json::<credit::CreditBody>()
+        .one::<store::ledger::Credited>()
+        .errors(&[404, 409, 422]),
+    post(
+        "/v1/admin/debit",
+        at!(Admin, credit::debit),
+        "Take credit back that was added by mistake: never what requests hold, earnings last",
+    )
+    .json::<credit::CreditBody>()
+    .one::<store::ledger::Debited>()
+    .errors(&[404, 409, 422]),
+    get("/v1/admin/admins", at!(Admin, admins::list), "Admins, by name").many::<store::admins::AdminView>(),
+    post("/v1/admin/admins", at!(Admin, admins::create), "Make an admin")
+        .json::<admins::NewAdminBody>()
+        .made::<store::admins::AdminView>()
+        .errors(&[409]),
+    patch(
+        "/v1/admin/admins/{admin_id}",
+        at!(Admin, admins::set_password),
+        "Give an admin another password: ends its sessions and keys",
+    )
+    .json::<admins::AdminPatch>()
+    .one::<store::admins::AdminView>(),
+    delete("/v1/admin/admins/{admin_id}", at!(Admin, admins::remove), "Remove an admin, its sessions and its keys")
+        .errors(&[409]),
+    post("/v1/admin/refund", at!(Admin, refunds::post), "Reverse a charge, once, and the earning with it")
+        .json::<refunds::RefundBody>()
+        .one::<store::refund::Refunded>()
+        .errors(&[404, 409, 422]),
+    get("/v1/admin/pricing", at!(Admin, prices::list), "The prices in force, with their versions")
+        .one::<prices::AdminPricing>(),
+    put("/v1/admin/pricing", at!(Admin, prices::put), "Put a price in force")
+        .json::<prices::PriceBody>()
+        .one::<prices::PriceVersion>()
+        .errors(&[409, 422]),
+    get("/v1/admin/pricing/history", at!(Admin, prices::history), "All versions, newest first")
+        .query("limit before model")
+        .many::<prices::PriceVersion>(),
+    delete("/v1/admin/pricing/{model}", at!(Admin, prices::remove), "Take a model off the list").with_rest(".+"),
+    get("/v1/admin/providers", at!(Admin, providers::list), "Providers: how they are set, how they do")
+        .many::<admin::provider_view::ProviderView>(),
+    post("/v1/admin/providers", at!(Admin, providers::create), "Add a provider, and probe it")
+        .json::<providers::NewProviderBody>()
+        .made::<admin::provider_view::ProviderView>()
+        .errors(&[409]),
+    patch("/v1/admin/providers/{provider_id}", at!(Admin, providers::patch), "Change, enable or disable a provider")
+        .json::<providers::ProviderPatch>()
+        .one::<admin::provider_view::ProviderView>()
+        .errors(&[409]),
+    delete(
+        "/v1/admin/providers/{provider_id}",
+        at!(Admin, providers::remove),
+        "Remove a provider; what it earned stays",
+    ),
+    post(
+        "/v1/admin/providers/{provider_id}/probe",
+        at!(Admin, providers::probe),
+        "Try what a provider answers to, and what it reports",
+    )
+    .one::<admin::provider_view::ProbeView>(),
+    get("/v1/admin/withdrawals", at!(Admin, admin::withdrawals::list), "Withdrawals, newest first")
+        .query("limit before status")
+        .many::<store::withdrawals::Withdrawal>(),
+    post("/v1/admin/withdrawals/{withdrawal_id}/paid", at!(Admin, admin::withdrawals::paid), "It was paid")
+        .maybe_json::<admin::withdrawals::Paid>()
+        .one::<store::withdrawals::Withdrawal>()
+        .errors(&[409, 422]),
+    post(
+        "/v1/admin/withdrawals/{withdrawal_id}/reject",
+        at!(Admin, admin::withdrawals::reject),
+        "It is refused; the money returns",
+    )
+    .maybe_json::<admin::withdrawals::Reject>()
+    .one::<store::withdrawals::Withdrawal>()
+    .errors(&[409, 422]),
+    get("/v1/admin/invite-codes", at!(Admin, invites::list), "Invite codes, newest first")
+        .query("limit before")
+        .many::<store::invites::Invite>(),
+    post("/v1/admin/invite-codes", at!(Admin, invites::create), "Make an invite code")
+        .json::<invites::Create>()
+        .made::<store::invites::Invite>()
+        .errors(&[409, 422]),
+    delete("/v1/admin/invite-codes/{code}", at!(Admin, invites::remove), "Let nobody redeem a code any more"),
+];
+
+/// The pages and their files: no part of the API.
+const PAGES: &[Route] = &[
+    get("/", at!(Anybody, pages::index), "The account page").text("text/html"),
+    get("/admin", at!(Anybody, pages::admin), "The admin page").text("text/html"),
+    get("/static/{version}/{path}", at!(Anybody, pages::file), "A file of the pages").with_rest(".*"),
+];
+
+/// Starts the server on `listener`; it runs until its handle stops it.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn start(state: AppState, listener: TcpListener) -> std::io::Result<Server> {
-    let settings = std::sync::Arc::clone(&state.settings);
-    let (guesses, stats) = (Data::new(redeem::Guesses::default()), Data::new(stats::Remembered::default()));
-    let overview = Data::new(overview::Remembered::default());
-    let address = listener.local_addr()?;
-    let builder =
-        Server::build().workers(settings.workers).shutdown_timeout(settings.drain.as_secs()).disable_signals();
-    let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("coordinator", listener, move || {
-        // One client per worker, made on its thread.
-        let client = Data::new(Client::new(state.settings.timeouts));
-        let app = App::new()
-            .app_data(Data::new(state.clone()))
-            .app_data(client)
-            .app_data(guesses.clone())
-            .app_data(stats.clone())
-            .app_data(overview.clone())
-            .wrap(from_fn(edge::middleware))
-            .wrap(from_fn(log::middleware))
-            .configure(routes);
-        let app = app.into_factory().map_err(|e: actix_web::Error| e.error_response());
-        let (stopping, write_timeout) = (stopping.clone(), settings.write_timeout);
-        let http = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .local_addr(address)
-            // A half-closed connection is a client that is gone; with the default its stream goes on for nobody.
-            .h1_allow_half_closed(false)
-            .keep_alive(settings.keep_alive)
-            .client_request_timeout(Duration::from_secs(10))
-            .client_disconnect_timeout(Duration::from_secs(1))
-            .on_connect_ext(move |io: &Http1Socket, extensions| prepare_connection(&io.0, extensions, write_timeout))
-            .finish(map_config(app, |()| AppConfig::default()));
-        let accept = |stream: TcpStream| async move {
-            let peer = stream.peer_addr().ok();
-            Ok((Http1Socket(stream), Protocol::Http1, peer))
-        };
-        fn_service(accept).and_then(http)
-    })?;
-    Ok(server.run())
+    server::start(state, listener, routes)
 }
 
 /// Runs a future, and what it spawns, on this thread.
@@ -100,64 +294,17 @@ pub fn spawn(server: Server) {
     });
 }
 
-/// What the kernel keeps for a client that does not keep up, in bytes (it doubles it). Left to itself it
-/// takes megabytes of an answer that nobody reads, all of them generated and billed.
-const SEND_BUFFER: usize = 64 << 10;
-
-/// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
-/// data that a closed window keeps back. (actix has no write timeout.)
-fn prepare_connection(stream: &TcpStream, extensions: &mut Extensions, timeout: Duration) {
-    stall::Connection::note(stream, extensions);
-    let socket = socket2::SockRef::from(stream);
-    // Without it an event waits for the other side's delayed ACK: 40 ms.
-    let set = stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_user_timeout(Some(timeout)))
-        .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
-    if let Err(e) = set {
-        tracing::debug!(error = %e, "a socket option");
-    }
-}
-
 fn routes(app: &mut ServiceConfig) {
-    for endpoint in Endpoint::ALL {
-        let run = move |request: HttpRequest, payload: Payload, state: Data<AppState>, client: Data<Client>| {
-            run::run(endpoint, request, payload, state, client)
-        };
-        app.service(resource(endpoint.path()).route(web::post().to(run)));
-    }
-    app.service(resource("/v1/models").route(web::get().to(models::list)))
-        .service(resource("/v1/models/{id:.+}").route(web::get().to(models::get)))
-        .service(resource("/v1/pricing").route(web::get().to(reads::pricing)))
-        .configure(account_routes)
-        .configure(admin::routes)
-        .service(resource("/v1/admin/overview").route(web::get().to(overview::get)))
-        .service(resource("/v1/admin/audit").route(web::get().to(audit::audit)))
-        .service(resource("/v1/admin/setup").route(web::post().to(session::setup)))
-        .service(
-            resource("/v1/admin/session")
-                .route(web::get().to(session::get))
-                .route(web::post().to(session::sign_in))
-                .route(web::delete().to(session::sign_out)),
-        )
-        .service(resource("/health").route(web::get().to(reads::health)))
-        .service(resource("/readyz").route(web::get().to(reads::ready)))
-        .service(resource("/api/version").route(web::get().to(reads::version)))
-        .configure(openapi::routes)
-        .configure(pages::routes)
-        .default_service(web::to(unknown::not_implemented));
+    route::mount(app, ROUTES);
+    route::mount(app, PAGES);
+    app.default_service(web::to(unknown_path));
 }
 
-/// What an account does with its keys and its money.
-fn account_routes(app: &mut ServiceConfig) {
-    app.configure(account::keys::routes)
-        .configure(account::payments::routes)
-        .configure(inference::quote::routes)
-        .configure(account::withdrawals::routes)
-        .configure(admin::withdrawals::routes)
-        .configure(account::earnings::routes)
-        .configure(redeem::routes)
-        .configure(admin::invites::routes)
-        .configure(stats::routes)
-        .service(resource("/v1/messages/count_tokens").route(web::post().to(run::count_tokens)));
+/// `GET /openapi.json`
+async fn document() -> HttpResponse {
+    openapi::answer(ROUTES)
+}
+
+async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    unknown::unknown_path(&request, ROUTES.iter().map(|route| route.path))
 }

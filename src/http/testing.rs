@@ -8,9 +8,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
-use actix_web::middleware::from_fn;
-use actix_web::web::Data;
-use actix_web::{App, Error, test};
+use actix_web::{Error, test};
 use serde_json::Value;
 
 use crate::auth::hash_key;
@@ -23,17 +21,13 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::http::AppState;
 use crate::http::Settings;
-use crate::http::account::redeem;
-use crate::http::admin::overview;
-use crate::http::public::stats;
 use crate::http::routes;
-use crate::http::shared::edge;
-use crate::http::shared::log;
+use crate::http::server::{self, Shared};
 use crate::relay::{Relay, Rooms};
 use crate::store::keys::{self, Limits, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Store, StoreError, Tx, Writer, accounts, admins, audit, ledger, prices};
-use crate::upstream::{Client, Timeouts};
+use crate::upstream::Timeouts;
 
 /// A model of the published table: $0.10 in, $0.78 out.
 pub const MODEL: &str = "qwen3.5-27b-claude-opus-8bit";
@@ -174,15 +168,7 @@ impl Bench {
 
     /// The routes.
     pub async fn app(&self) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-        let app = App::new()
-            .app_data(Data::new(self.state.clone()))
-            .app_data(Data::new(Client::new(self.state.settings.timeouts)))
-            .app_data(Data::new(redeem::Guesses::default()))
-            .app_data(Data::new(stats::Remembered::default()))
-            .app_data(Data::new(overview::Remembered::default()))
-            .wrap(from_fn(edge::middleware))
-            .wrap(from_fn(log::middleware))
-            .configure(routes);
+        let app = server::app(&Shared::new(self.state.clone()), routes);
         test::init_service(app).await
     }
 }

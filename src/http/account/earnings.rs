@@ -2,27 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::{Data, Json, ServiceConfig};
-use actix_web::{HttpRequest, web};
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::ProviderId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth::{self, Need};
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AnyScope, ByKey};
 use crate::http::shared::fields::A_TIME;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::earnings::{self, Earned};
 use crate::store::{Read, accounts, withdrawals};
-
-/// `/v1/provider/account-earnings`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/provider/account-earnings").route(web::get().to(get)));
-}
 
 /// The answer. Totals and rows are of the span that was asked for; what can be withdrawn is as of now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,8 +65,8 @@ pub struct Sum {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<Json<Earnings>, ApiError> {
-    let account = auth::caller(&state, &request, Need::Any).await?.account;
+pub async fn get(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState>) -> Result<Json<Earnings>, ApiError> {
+    let account = by.caller.account;
     let query = Query::of(&request)?;
     let since = query.parsed("since", A_TIME, Timestamp::parse)?;
     let until = query.parsed("until", A_TIME, Timestamp::parse)?;

@@ -1,8 +1,8 @@
 //! An account's keys.
 
+use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::web::{Data, Json, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,27 +12,13 @@ use crate::domain::keys::{KeyId, PlainKey};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::http::account::key_body;
-use crate::http::shared::auth::{self, Need};
-use crate::http::shared::body;
+use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
-use crate::http::shared::resource::resource;
+use crate::http::shared::extract::{AnyScope, At, ByKey, CallerBody, Manage, Unread};
 use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 use crate::store::keys::{self, KeyRow, NewKey, Owner};
 use crate::store::{Read, StoreError, Tx, accounts, key_changes};
-
-/// `/v1/keys…`, `/v1/key`.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/keys").route(web::get().to(list)).route(web::post().to(create)))
-        .service(
-            resource("/v1/keys/{id}")
-                .route(web::get().to(get))
-                .route(web::patch().to(update))
-                .route(web::delete().to(revoke)),
-        )
-        .service(resource("/v1/keys/{id}/rotate").route(web::post().to(rotate)))
-        .service(resource("/v1/key").route(web::get().to(own)));
-}
 
 /// A key and its plain text: the only answer that ever holds it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,8 +33,8 @@ pub struct Made {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
+pub async fn list(by: ByKey<Manage>, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
+    let account = by.caller.account;
     let read = move |conn: &Read| key_view::list(conn, account, Timestamp::now());
     Ok(Json(state.store.read_later(read).await?))
 }
@@ -57,10 +43,9 @@ pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Ve
 ///
 /// # Errors
 /// 400 for a field, 401, 403.
-pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let bytes = body::read(&state, &request, payload).await?;
-    create_for(&state, account, auth::actor(account), &bytes).await
+pub async fn create(sent: CallerBody<Manage, Unread>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let account = sent.by.caller.account;
+    create_for(&state, account, auth::actor(account), &sent.bytes).await
 }
 
 /// Makes a key for an account, as `body` says.
@@ -90,9 +75,8 @@ pub async fn create_for(
 ///
 /// # Errors
 /// 401, 403, 404 also for another account's key.
-pub async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let id = key_id(&id)?;
+pub async fn get(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
+    let (account, id) = (at.by.caller.account, at.id);
     let row = state.store.read(|conn| key_changes::of_account(conn, account, id))?;
     view(&state, account, row).await.map(Json)
 }
@@ -101,17 +85,10 @@ pub async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) 
 ///
 /// # Errors
 /// 400 for a field, 401, 403, 404, 409 for a revoked key.
-pub async fn update(
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<AppState>,
-    id: Path<String>,
-) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let id = key_id(&id)?;
-    let bytes = body::read(&state, &request, payload).await?;
+pub async fn update(sent: CallerBody<Manage, Unread, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
+    let (account, id) = (sent.by.caller.account, sent.id);
     let now = Timestamp::now();
-    let change = key_body::read_change(&bytes, now)?;
+    let change = key_body::read_change(&sent.bytes, now)?;
     let row = state.relay.change_key(account, id, change, auth::actor(account), now).await?;
     view(&state, account, row).await.map(Json)
 }
@@ -120,9 +97,9 @@ pub async fn update(
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn revoke(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<KeyView>, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let row = revoke_of(&state, account, auth::actor(account), &id).await?;
+pub async fn revoke(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
+    let account = at.by.caller.account;
+    let row = revoke_of(&state, account, auth::actor(account), at.id).await?;
     view(&state, account, row).await.map(Json)
 }
 
@@ -130,8 +107,7 @@ pub async fn revoke(request: HttpRequest, state: Data<AppState>, id: Path<String
 ///
 /// # Errors
 /// 404, also for another account's key.
-pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: &str) -> Result<KeyRow, ApiError> {
-    let id = key_id(id)?;
+pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: KeyId) -> Result<KeyRow, ApiError> {
     let write = move |conn: &Tx| {
         key_changes::of_account(conn, account, id)?;
         keys::revoke(conn, id, &actor, Timestamp::now())
@@ -144,9 +120,8 @@ pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: 
 ///
 /// # Errors
 /// 401, 403, 404, 409 for a revoked key.
-pub async fn rotate(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let id = key_id(&id)?;
+pub async fn rotate(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (account, id) = (at.by.caller.account, at.id);
     state.store.read(|conn| key_changes::of_account(conn, account, id))?;
     let key = PlainKey::with_id(id).map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
@@ -177,8 +152,8 @@ pub struct OwnAccount {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn own(request: HttpRequest, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
+pub async fn own(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
+    let caller = by.caller;
     let account = state.store.read(|conn| accounts::get(conn, caller.account))?;
     let held_micro_usd = state.relay.holds.of_key(caller.key.id).total;
     let view = view(&state, caller.account, caller.key.as_ref().clone()).await?;
@@ -194,11 +169,6 @@ fn made(mut response: actix_web::HttpResponseBuilder, key: &PlainKey, view: KeyV
     // The secret must not stay in a proxy or a browser's cache.
     response.insert_header((CACHE_CONTROL, "no-store"));
     response.json(Made { key: key.expose().to_owned(), view })
-}
-
-fn key_id(text: &str) -> Result<KeyId, ApiError> {
-    // What cannot be an id names no key.
-    KeyId::parse(text).ok_or_else(|| ApiError::not_found("there is no such key"))
 }
 
 async fn hash(key: PlainKey) -> Result<String, ApiError> {

@@ -1,7 +1,7 @@
 //! An account's money: balance, usage, ledger.
 
-use actix_web::web::{Data, Json, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,24 +11,15 @@ use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Outcome;
-use crate::http::shared::auth::{self, Need};
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AnyScope, ByKey};
 use crate::http::shared::fields::A_TIME;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
 use crate::store::usage::{self, Filter, UsageRow};
 use crate::store::{Read, Store, StoreError, accounts, ledger};
-
-/// `/v1/payments/balance`, `usage`, `usage/summary`, `ledger`.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/payments/balance").route(web::get().to(balance)))
-        .service(resource("/v1/payments/usage").route(web::get().to(usage)))
-        .service(resource("/v1/payments/usage/summary").route(web::get().to(summary)))
-        .service(resource("/v1/payments/ledger").route(web::get().to(ledger)));
-}
 
 /// The body of `GET /v1/payments/balance`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,19 +51,18 @@ impl BalanceView {
 ///
 /// # Errors
 /// 401, 403.
-pub async fn balance(request: HttpRequest, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
-    let balance = state.store.read(|conn| accounts::balance(conn, caller.account))?;
-    Ok(Json(BalanceView::new(balance, state.relay.holds.of_account(caller.account).total)))
+pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
+    let account = by.caller.account;
+    let balance = state.store.read(|conn| accounts::balance(conn, account))?;
+    Ok(Json(BalanceView::new(balance, state.relay.holds.of_account(account).total)))
 }
 
 /// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn usage(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
-    usage_of(&request, &state, caller.account).await
+pub async fn usage(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    usage_of(&request, &state, by.caller.account).await
 }
 
 /// The usage of an account as its owner sees it.
@@ -127,9 +117,12 @@ fn usage_csv(state: &AppState, account: AccountId, filter: Filter) -> HttpRespon
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn ledger(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
-    ledger_of(&request, &state, caller.account).await
+pub async fn ledger(
+    by: ByKey<AnyScope>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    ledger_of(&request, &state, by.caller.account).await
 }
 
 /// The ledger of an account.
@@ -169,9 +162,12 @@ fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::Filter) -> H
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn summary(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<Total>>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
-    summary_of(&request, &state, caller.account).await
+pub async fn summary(
+    by: ByKey<AnyScope>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<Json<Vec<Total>>, ApiError> {
+    summary_of(&request, &state, by.caller.account).await
 }
 
 /// Totals of an account's usage: by day, unless `group_by` says otherwise.

@@ -5,25 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::AccountId;
-use crate::http::shared::auth::{self, Need};
-use crate::http::shared::body;
+use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AnyScope, CallerBody};
 use crate::http::shared::idempotency::{self, answer};
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::invites;
-
-/// `/v1/invite/redeem`. It needs [`Guesses`], one for all workers.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/invite/redeem").route(web::post().to(redeem)));
-}
 
 /// Wrong codes that an account tried lately. In memory: a restart forgives them.
 #[derive(Debug, Default)]
@@ -77,14 +71,12 @@ pub struct Redeem {
 /// 400 for a field, 401, 403, 404 for an unknown code, 409 for one that this account redeemed, that is used
 /// up or that expired, 429 after too many wrong ones.
 pub async fn redeem(
+    sent: CallerBody<AnyScope, Redeem>,
     request: HttpRequest,
-    payload: Payload,
     state: Data<AppState>,
     guesses: Data<Guesses>,
 ) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&state, &request, Need::Any).await?.account;
-    let bytes = body::read(&state, &request, payload).await?;
-    let Redeem { code } = body::parse(&bytes)?;
+    let (account, Redeem { code }) = (sent.by.caller.account, sent.body);
     if code.trim().is_empty() {
         return Err(ApiError::invalid(Some("code"), "code must not be empty"));
     }
@@ -92,7 +84,7 @@ pub async fn redeem(
         .count(account, Instant::now())
         .map_err(|wait| ApiError::rate_limited("too many wrong codes: try again later", wait))?;
     let write = move |conn: &Tx, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
-    let redeemed = idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await;
+    let redeemed = idempotency::money_write(&request, &state, auth::actor(account), &sent.bytes, write).await;
     if redeemed.as_ref().map_or_else(|e| e.status() != StatusCode::NOT_FOUND, |_| true) {
         guesses.forgive(account);
     }

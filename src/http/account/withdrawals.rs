@@ -1,7 +1,7 @@
 //! An account's withdrawals.
 
-use actix_web::web::{Data, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -9,23 +9,17 @@ use utoipa::ToSchema;
 use crate::domain::ids::{LedgerId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth::{self, Need};
-use crate::http::shared::body;
+use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{ByKey, CallerBody, Manage};
 use crate::http::shared::idempotency::{self, answer};
 use crate::http::shared::money;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
 use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
 use crate::store::{Tx, accounts};
-
-/// `/v1/payments/withdrawals`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/payments/withdrawals").route(web::get().to(list)).route(web::post().to(request)));
-}
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = WithdrawalBody)]
@@ -88,8 +82,8 @@ pub struct Requested {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
+pub async fn list(by: ByKey<Manage>, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let account = by.caller.account;
     let query = Query::of(&request)?;
     let limit = query.limit(100)?;
     let filter = Filter { account: Some(account), ..filter(&query)? };
@@ -115,10 +109,12 @@ pub fn filter(query: &Query) -> Result<Filter, ApiError> {
 ///
 /// # Errors
 /// 400 for a field or for more than can be withdrawn, 401, 403, 422 for a reused idempotency key.
-pub async fn request(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let account = auth::caller(&state, &request, Need::Manage).await?.account;
-    let bytes = body::read(&state, &request, payload).await?;
-    let asked: Body = body::parse(&bytes)?;
+pub async fn request(
+    sent: CallerBody<Manage, Body>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let (account, asked) = (sent.by.caller.account, sent.body);
     let wanted = Wanted { account, amount: money::amount(&asked.amount_usd)?, note: asked.note.unwrap_or_default() };
     let mut held = state.relay.hold_withdrawal(wanted)?;
     let write = move |conn: &Tx, actor: &str, now| {
@@ -128,5 +124,5 @@ pub async fn request(request: HttpRequest, payload: Payload, state: Data<AppStat
             Requested { withdrawal, balance_micro_usd: left.total, withdrawable_micro_usd: left.withdrawable };
         answer(201, &requested)
     };
-    idempotency::money_write(&request, &state, auth::actor(account), &bytes, write).await
+    idempotency::money_write(&request, &state, auth::actor(account), &sent.bytes, write).await
 }

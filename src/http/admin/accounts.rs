@@ -1,20 +1,20 @@
 //! Accounts, as an admin sees them.
 
-use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::ids::AccountId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
 use crate::http::account::payments;
-use crate::http::shared::auth;
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AdminBody, At};
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::account_search::{self, Change, Search};
@@ -100,25 +100,11 @@ impl AccountView {
     }
 }
 
-/// The routes of accounts.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/accounts").route(web::get().to(list)).route(web::post().to(create)))
-        .service(resource("/v1/admin/accounts/{id}").route(web::get().to(get)).route(web::patch().to(patch)))
-        .service(resource("/v1/admin/accounts/{id}/usage").route(web::get().to(usage)))
-        .service(resource("/v1/admin/accounts/{id}/usage/summary").route(web::get().to(summary)))
-        .service(resource("/v1/admin/accounts/{id}/ledger").route(web::get().to(ledger)));
-}
-
-/// The id in a path.
+/// `GET /v1/admin/accounts`: newest first.
 ///
 /// # Errors
-/// 404 for a text that is no account's id.
-pub fn account_id(text: &str) -> Result<AccountId, ApiError> {
-    AccountId::parse(text).ok_or_else(|| ApiError::not_found(format!("no account {text}")))
-}
-
-async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&state, &request).await?;
+/// 400 for a parameter, 401, 403.
+pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an account id", AccountId::parse)?;
@@ -141,10 +127,12 @@ async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpRespons
     Ok(response)
 }
 
-async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let NewAccountBody { name, email } = body::parse(&bytes)?;
+/// `POST /v1/admin/accounts`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 409 for a name or an email that is taken.
+pub async fn create(sent: AdminBody<NewAccountBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, NewAccountBody { name, email }) = (sent.by, sent.body);
     let (shown, now) = (email.clone(), Timestamp::now());
     let write = move |conn: &Tx| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
     let made = state.writer.write(write).await;
@@ -158,9 +146,12 @@ fn name_or_email(e: ApiError, email: Option<&str>) -> ApiError {
     e.of_field(if about_email { "email" } else { "name" })
 }
 
-async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<AccountView>, ApiError> {
-    auth::admin(&state, &request).await?;
-    one(&state, account_id(&id)?).await
+/// `GET /v1/admin/accounts/{id}`
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn get(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Json<AccountView>, ApiError> {
+    one(&state, at.id).await
 }
 
 /// An account with what takes a longer read.
@@ -173,16 +164,15 @@ async fn one(state: &AppState, id: AccountId) -> Result<Json<AccountView>, ApiEr
     Ok(Json(AccountView { earned_micro_usd: Some(earned), last_used_at: Some(last_used), ..view }))
 }
 
-async fn patch(
-    request: HttpRequest,
-    payload: Payload,
+/// `PATCH /v1/admin/accounts/{id}`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 for a name or an email that is taken.
+pub async fn patch(
+    sent: AdminBody<AccountPatch, AccountId>,
     state: Data<AppState>,
-    id: Path<String>,
 ) -> Result<Json<AccountView>, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = account_id(&id)?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let AccountPatch { name, email, status } = body::parse(&bytes)?;
+    let (admin, id, AccountPatch { name, email, status }) = (sent.by, sent.id, sent.body);
     let (shown, now) = (email.clone().flatten(), Timestamp::now());
     let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
     let write = move |conn: &Tx| account_search::change(conn, id, &change, &admin.actor, now);
@@ -191,28 +181,50 @@ async fn patch(
     one(&state, id).await
 }
 
-async fn usage(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&state, &request, &id).await?;
+/// `GET /v1/admin/accounts/{id}/usage`: as the account sees it.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403, 404.
+pub async fn usage(
+    at: At<Admin, AccountId>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let id = existing(&state, at.id)?;
     payments::usage_of(&request, &state, id).await
 }
 
-async fn ledger(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&state, &request, &id).await?;
+/// `GET /v1/admin/accounts/{id}/ledger`: as the account sees it.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403, 404.
+pub async fn ledger(
+    at: At<Admin, AccountId>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let id = existing(&state, at.id)?;
     payments::ledger_of(&request, &state, id).await
 }
 
-async fn summary(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let id = asked_for(&state, &request, &id).await?;
+/// `GET /v1/admin/accounts/{id}/usage/summary`: as the account sees it.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403, 404.
+pub async fn summary(
+    at: At<Admin, AccountId>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let id = existing(&state, at.id)?;
     Ok(HttpResponse::Ok().json(payments::summary_of(&request, &state, id).await?.into_inner()))
 }
 
-/// The account in the path, which an admin asks for.
+/// The account, if there is one of that id.
 ///
 /// # Errors
-/// 401, 403, 404.
-pub async fn asked_for(state: &AppState, request: &HttpRequest, id: &str) -> Result<AccountId, ApiError> {
-    auth::admin(state, request).await?;
-    let id = account_id(id)?;
+/// 404.
+pub fn existing(state: &AppState, id: AccountId) -> Result<AccountId, ApiError> {
     state.store.read(|conn| accounts::get(conn, id))?;
     Ok(id)
 }

@@ -1,18 +1,17 @@
 //! Admins: who may add credit, and how they are let in.
 
-use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::ids::AdminId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::admin::session;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
-use crate::http::shared::resource::resource;
+use crate::http::shared::extract::{AdminBody, At};
 use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::admins::{self, AdminView};
@@ -36,26 +35,20 @@ pub struct AdminPatch {
     password: Secret,
 }
 
-/// The routes of admins.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/admins").route(web::get().to(list)).route(web::post().to(create))).service(
-        resource("/v1/admin/admins/{id}").route(web::patch().to(set_password)).route(web::delete().to(remove)),
-    );
-}
-
-fn admin_id(text: &str) -> Result<AdminId, ApiError> {
-    AdminId::parse(text).ok_or_else(|| ApiError::not_found(format!("no admin {text}")))
-}
-
-async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<AdminView>>, ApiError> {
-    auth::admin(&state, &request).await?;
+/// `GET /v1/admin/admins`: by name.
+///
+/// # Errors
+/// 401, 403.
+pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<AdminView>>, ApiError> {
     Ok(Json(state.store.read_later(|conn| admins::list(conn, Timestamp::now())).await?))
 }
 
-async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let NewAdminBody { name, password } = body::parse(&bytes)?;
+/// `POST /v1/admin/admins`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 409 for a name that is taken.
+pub async fn create(sent: AdminBody<NewAdminBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, NewAdminBody { name, password }) = (sent.by, sent.body);
     let hash = match password {
         Some(password) => Some(session::hash_new_password(password).await?),
         None => None,
@@ -69,16 +62,15 @@ async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -
     Ok(HttpResponse::Created().json(made.map_err(|e| ApiError::from(e).of_field("name"))?))
 }
 
-async fn set_password(
-    request: HttpRequest,
-    payload: Payload,
+/// `PATCH /v1/admin/admins/{id}`: another password. It ends the admin's sessions and keys.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404.
+pub async fn set_password(
+    sent: AdminBody<AdminPatch, AdminId>,
     state: Data<AppState>,
-    id: Path<String>,
 ) -> Result<Json<AdminView>, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = admin_id(&id)?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let AdminPatch { password } = body::parse(&bytes)?;
+    let (admin, id, AdminPatch { password }) = (sent.by, sent.id, sent.body);
     state.store.read(|conn| admins::get(conn, id))?;
     let (hash, now) = (session::hash_new_password(password).await?, Timestamp::now());
     let write = move |conn: &Tx| {
@@ -88,9 +80,12 @@ async fn set_password(
     Ok(Json(state.writer.write(write).await?))
 }
 
-async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = admin_id(&id)?;
+/// `DELETE /v1/admin/admins/{id}`
+///
+/// # Errors
+/// 401, 403, 404, 409 for the last one.
+pub async fn remove(at: At<Admin, AdminId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, id) = (at.by, at.id);
     let write = move |conn: &Tx| admins::remove(conn, id, &admin.actor, Timestamp::now());
     state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -1,13 +1,12 @@
 //! Whether the books agree.
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::time::Timestamp;
 use crate::http::admin::overview::Remembered;
-use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
 use crate::store::audit;
@@ -16,12 +15,7 @@ use crate::store::audit;
 ///
 /// # Errors
 /// 401, 403; the store cannot be read.
-pub async fn audit(
-    request: HttpRequest,
-    state: Data<AppState>,
-    remembered: Data<Remembered>,
-) -> Result<Json<AuditView>, ApiError> {
-    auth::admin(&state, &request).await?;
+pub async fn audit(_: Admin, state: Data<AppState>, remembered: Data<Remembered>) -> Result<Json<AuditView>, ApiError> {
     let report = state.store.read_later(audit::audit).await?;
     let checked_at = Timestamp::now();
     remembered.audited(report.ok, checked_at);

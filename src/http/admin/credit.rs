@@ -1,15 +1,14 @@
 //! What admins do: adding credit, and taking it back.
 
-use actix_web::web::{Bytes, Data, Payload};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::domain::money::MicroUsd;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::AdminBody;
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::{amount, money_write};
 use crate::http::shared::types;
@@ -31,11 +30,13 @@ pub struct CreditBody {
 ///
 /// # Errors
 /// 400 for a field, 401, 403, 404 for the account, 422 for a reused idempotency key.
-pub async fn credit(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let Wanted { who, amount, note } = wanted(&bytes)?;
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
+pub async fn credit(
+    sent: AdminBody<CreditBody>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let Wanted { who, amount, note } = wanted(sent.body)?;
+    money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {
         let account = accounts::find(conn, &who)?;
         let credited = ledger::credit(conn, account.id, amount, &note, actor, now)?;
         answer(200, &credited)
@@ -48,14 +49,18 @@ pub async fn credit(request: HttpRequest, payload: Payload, state: Data<AppState
 /// # Errors
 /// 400 for a field, or for more than is there and not on hold; 401, 403, 404 for the account, 422 for a reused
 /// idempotency key.
-pub async fn debit(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let Wanted { who, amount, note } = wanted(&bytes)?;
+pub async fn debit(
+    sent: AdminBody<CreditBody>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let Wanted { who, amount, note } = wanted(sent.body)?;
     let account = state.store.read(|conn| accounts::find(conn, &who))?.id;
     let mut held = state.relay.hold_debit(ledger::Debit { account, amount, note })?;
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| answer(200, &held.run(conn, actor, now)?))
-        .await
+    money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {
+        answer(200, &held.run(conn, actor, now)?)
+    })
+    .await
 }
 
 /// What the two bodies say.
@@ -65,8 +70,7 @@ struct Wanted {
     note: String,
 }
 
-fn wanted(bytes: &Bytes) -> Result<Wanted, ApiError> {
-    let body: CreditBody = body::parse(bytes)?;
+fn wanted(body: CreditBody) -> Result<Wanted, ApiError> {
     let who = match (body.account, body.email) {
         (Some(who), None) | (None, Some(who)) => who,
         _ => return Err(ApiError::invalid(Some("account"), "give either account or email")),

@@ -1,16 +1,15 @@
 //! Who did what, when.
 
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::events::{self, Event};
 
@@ -44,13 +43,11 @@ impl From<Event> for EventView {
     }
 }
 
-/// The routes of events.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/events").route(web::get().to(list)));
-}
-
-async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&state, &request).await?;
+/// `GET /v1/admin/events`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an event's id", |text| text.parse().ok())?;

@@ -1,40 +1,32 @@
 //! Invite codes, made and withdrawn by admins.
 
-use actix_web::web::{Data, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::ids::InviteId;
 use crate::domain::invite_code;
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AdminBody, At};
 use crate::http::shared::fields::{self, A_TIME, Field, given};
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::invites::{self, NewInvite};
 
-/// `/v1/admin/invite-codes…`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/invite-codes").route(web::get().to(list)).route(web::post().to(create)))
-        .service(resource("/v1/admin/invite-codes/{code}").route(web::delete().to(remove)));
-}
-
 /// `GET /v1/admin/invite-codes`: newest first.
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&state, &request).await?;
+pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an invite id", InviteId::parse)?;
@@ -61,10 +53,12 @@ pub struct Create {
 ///
 /// # Errors
 /// 400 for a field, 401, 403.
-pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let body: Create = body::parse(&bytes)?;
+pub async fn create(
+    sent: AdminBody<Create>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = sent.body;
     let most = fields::read("max_redemptions", &body.max_redemptions, "an integer of at least 1", fields::count)?;
     let new = NewInvite {
         code: invite_code::generate().map_err(|e| {
@@ -77,15 +71,15 @@ pub async fn create(request: HttpRequest, payload: Payload, state: Data<AppState
         note: body.note.unwrap_or_default(),
     };
     let write = move |conn: &Tx, actor: &str, now: Timestamp| answer(201, &invites::create(conn, &new, actor, now)?);
-    money::money_write(&request, &state, admin, &bytes, write).await
+    money::money_write(&request, &state, sent.by, &sent.bytes, write).await
 }
 
 /// `DELETE /v1/admin/invite-codes/{code}`
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn remove(request: HttpRequest, state: Data<AppState>, code: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
+pub async fn remove(at: At<Admin, String>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let At { by: admin, id: code } = at;
     let write = move |conn: &Tx| invites::remove(conn, &code, &admin.actor, Timestamp::now());
     state.writer.write(write).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -8,9 +8,9 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
@@ -96,11 +96,11 @@ pub struct Attention {
 /// # Errors
 /// 400 for `days`, 401, 403.
 pub async fn get(
+    _: Admin,
     request: HttpRequest,
     state: Data<AppState>,
     remembered: Data<Remembered>,
 ) -> Result<Json<Overview>, ApiError> {
-    auth::admin(&state, &request).await?;
     let in_range = |text: &str| text.parse().ok().filter(|n| (1..=MOST_DAYS).contains(n));
     let days = Query::of(&request)?.parsed("days", "an integer between 1 and 366", in_range)?.unwrap_or(30);
     Ok(Json(overview(&state, &remembered, days, Timestamp::now()).await?))

@@ -1,23 +1,22 @@
 //! Prices and their versions.
 
-use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::Admin;
 use crate::domain::ids::PriceId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::time::Timestamp;
 use crate::http::public::reads::PriceView;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AdminBody, At};
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::money_write;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::store::prices::{self, NewPrice, Version};
 use crate::store::{Read, StoreError};
@@ -79,30 +78,28 @@ impl From<Version> for PriceVersion {
     }
 }
 
-/// The routes of prices.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/pricing").route(web::get().to(list)).route(web::put().to(put)))
-        .service(resource("/v1/admin/pricing/history").route(web::get().to(history)))
-        // A model's name may have slashes in it.
-        .service(resource("/v1/admin/pricing/{model:.+}").route(web::delete().to(remove)));
-}
-
 /// The version of a model that is in force.
 fn in_force(conn: &Read, model: &str) -> Result<PriceVersion, StoreError> {
     let newest = prices::history(conn, Some(model), None, 1)?.into_iter().next();
     newest.map(PriceVersion::from).ok_or_else(|| StoreError::NotFound(format!("no price for \"{model}\"")))
 }
 
-async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<AdminPricing>, ApiError> {
-    auth::admin(&state, &request).await?;
+/// `GET /v1/admin/pricing`
+///
+/// # Errors
+/// 401, 403.
+pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<AdminPricing>, ApiError> {
     let read = state.store.read_later(|conn| {
         prices::list(conn)?.iter().map(|row| in_force(conn, &row.model)).collect::<Result<Vec<_>, _>>()
     });
     Ok(Json(AdminPricing { prices: read.await? }))
 }
 
-async fn history(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&state, &request).await?;
+/// `GET /v1/admin/pricing/history`: newest first.
+///
+/// # Errors
+/// 400 for a parameter, 401, 403.
+pub async fn history(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "a price version's id", PriceId::parse)?;
@@ -112,10 +109,16 @@ async fn history(request: HttpRequest, state: Data<AppState>) -> Result<HttpResp
     Ok(paging::json(&request, &query, views, limit, |last: &PriceVersion| last.id.to_string()))
 }
 
-async fn put(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let price: PriceBody = body::parse(&bytes)?;
+/// `PUT /v1/admin/pricing`: requests that are admitted from now on cost this.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 422 for a reused idempotency key.
+pub async fn put(
+    sent: AdminBody<PriceBody>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let price = sent.body;
     let new = NewPrice {
         model: price.model,
         display_name: price.display_name.filter(|name| !name.is_empty()),
@@ -130,16 +133,19 @@ async fn put(request: HttpRequest, payload: Payload, state: Data<AppState>) -> R
         max_output: price.max_output_tokens,
         keep: false,
     };
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| {
+    money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {
         prices::set(conn, &new, actor, now)?;
         answer(200, &in_force(conn, &new.model)?)
     })
     .await
 }
 
-async fn remove(request: HttpRequest, state: Data<AppState>, model: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let (model, now) = (model.into_inner(), Timestamp::now());
+/// `DELETE /v1/admin/pricing/{model}`: it is not sold any more.
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn remove(at: At<Admin, String>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, model, now) = (at.by, at.id, Timestamp::now());
     state.writer.write(move |conn| prices::remove(conn, &model, &admin.actor, now)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

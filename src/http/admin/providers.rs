@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::provider_view::{ProbeView, ProviderView, health};
+use crate::auth::Admin;
 use crate::domain::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::http::shared::auth;
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
-use crate::http::shared::resource::resource;
+use crate::http::shared::extract::{AdminBody, At};
 use crate::http::state::AppState;
 use crate::relay::PROBE_TIMEOUTS;
 use crate::store::providers::{self, NewProvider, ProviderChange};
@@ -77,19 +77,11 @@ const PATIENCE: Duration = Duration::from_secs(100);
 /// The same where adding a provider is what was asked for.
 const SHORT_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The routes of providers.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/providers").route(web::get().to(list)).route(web::post().to(create)))
-        .service(resource("/v1/admin/providers/{id}").route(web::patch().to(patch)).route(web::delete().to(remove)))
-        .service(resource("/v1/admin/providers/{id}/probe").route(web::post().to(probe)));
-}
-
-fn provider_id(text: &str) -> Result<ProviderId, ApiError> {
-    ProviderId::parse(text).ok_or_else(|| ApiError::not_found(format!("no provider {text}")))
-}
-
-async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Vec<ProviderView>>, ApiError> {
-    auth::admin(&state, &request).await?;
+/// `GET /v1/admin/providers`
+///
+/// # Errors
+/// 401, 403.
+pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderView>>, ApiError> {
     let relay = Arc::clone(&state.relay);
     let sums = state.store.usage_sums();
     let read = state.store.read_later(move |conn| {
@@ -114,10 +106,12 @@ async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError>
     Ok(read.await?)
 }
 
-async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let new: NewProviderBody = body::parse(&bytes)?;
+/// `POST /v1/admin/providers`: adds one, and probes it.
+///
+/// # Errors
+/// 400 for a field, 401, 403, 409 for a name that is taken.
+pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, new) = (sent.by, sent.body);
     let url = base_url(&new.base_url)?;
     let models = models(new.models)?;
     let max_concurrent = at_least_one(new.max_concurrent)?;
@@ -144,16 +138,15 @@ async fn create(request: HttpRequest, payload: Payload, state: Data<AppState>) -
     Ok(HttpResponse::Created().json(one(&state, id).await?))
 }
 
-async fn patch(
-    request: HttpRequest,
-    payload: Payload,
+/// `PATCH /v1/admin/providers/{id}`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404, 409 for a name that is taken.
+pub async fn patch(
+    sent: AdminBody<ProviderPatch, ProviderId>,
     state: Data<AppState>,
-    id: Path<String>,
 ) -> Result<Json<ProviderView>, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = provider_id(&id)?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let patch: ProviderPatch = body::parse(&bytes)?;
+    let (admin, id, patch) = (sent.by, sent.id, sent.body);
     let account_id = match &patch.account {
         Some(text) => Some(state.store.read(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
         None => None,
@@ -185,17 +178,23 @@ async fn patch(
     Ok(Json(one(&state, id).await?))
 }
 
-async fn remove(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = provider_id(&id)?;
+/// `DELETE /v1/admin/providers/{id}`
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+    let (admin, id) = (at.by, at.id);
     let now = Timestamp::now();
     state.writer.write(move |conn| providers::remove(conn, &id.to_string(), &admin.actor, now)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn probe(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<ProbeView>, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let id = provider_id(&id)?;
+/// `POST /v1/admin/providers/{id}/probe`
+///
+/// # Errors
+/// 401, 403, 404.
+pub async fn probe(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<Json<ProbeView>, ApiError> {
+    let (admin, id) = (at.by, at.id);
     state.store.read(|conn| providers::find(conn, &id.to_string()))?;
     Ok(Json(run_probe(&state, id, admin.actor, PATIENCE).await?))
 }

@@ -1,17 +1,15 @@
 //! Refunds.
 
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::RequestId;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::AdminBody;
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money::money_write;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 
 /// The body of `POST /v1/admin/refund`.
@@ -24,15 +22,16 @@ pub struct RefundBody {
     reason: Option<String>,
 }
 
-/// The routes of refunds.
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/refund").route(web::post().to(post)));
-}
-
-async fn post(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let RefundBody { request_id, reason } = body::parse(&bytes)?;
+/// `POST /v1/admin/refund`
+///
+/// # Errors
+/// 400 for a field, 401, 403, 404 for the charge, 409 if it was refunded already, 422 for a reused idempotency key.
+pub async fn post(
+    sent: AdminBody<RefundBody>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let RefundBody { request_id, reason } = sent.body;
     let id = RequestId::parse(&request_id)
         .ok_or_else(|| ApiError::invalid(Some("request_id"), "request_id must be a request's id, like req_…"))?;
     let reason = reason.unwrap_or_default();
@@ -40,6 +39,8 @@ async fn post(request: HttpRequest, payload: Payload, state: Data<AppState>) -> 
         return Err(ApiError::invalid(Some("reason"), "a reason is at most 1000 characters"));
     }
     let refund = state.relay.refund(id, reason);
-    money_write(&request, &state, admin, &bytes, move |conn, actor, now| answer(200, &refund.run(conn, actor, now)?))
-        .await
+    money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {
+        answer(200, &refund.run(conn, actor, now)?)
+    })
+    .await
 }

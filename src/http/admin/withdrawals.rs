@@ -1,7 +1,7 @@
 //! What admins decide on withdrawals.
 
-use actix_web::web::{Bytes, Data, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -10,25 +10,16 @@ use crate::auth::Admin;
 use crate::domain::ids::WithdrawalId;
 use crate::domain::money::MicroUsd;
 use crate::http::account::withdrawals as own;
-use crate::http::shared::auth;
-use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{AdminBody, Maybe, Sent};
 use crate::http::shared::idempotency::answer;
 use crate::http::shared::money;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
-use crate::http::shared::resource::resource;
 use crate::http::shared::types;
 use crate::http::state::AppState;
 use crate::store::withdrawals::{self, Decision};
 use crate::store::{StoreError, Tx};
-
-/// `/v1/admin/withdrawals…`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/admin/withdrawals").route(web::get().to(list)))
-        .service(resource("/v1/admin/withdrawals/{id}/paid").route(web::post().to(paid)))
-        .service(resource("/v1/admin/withdrawals/{id}/reject").route(web::post().to(reject)));
-}
 
 #[derive(Deserialize, Default, ToSchema)]
 #[schema(as = PaidBody)]
@@ -51,8 +42,7 @@ pub struct Reject {
 ///
 /// # Errors
 /// 400 for a parameter, 401, 403.
-pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    auth::admin(&state, &request).await?;
+pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let filter = own::filter(&query)?;
@@ -65,16 +55,13 @@ pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<HttpRes
 /// # Errors
 /// 400 for a field, 401, 403, 404, 409 if it was decided already, or is of another amount.
 pub async fn paid(
+    sent: AdminBody<Maybe<Paid>, String>,
     request: HttpRequest,
-    payload: Payload,
     state: Data<AppState>,
-    id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let body: Paid = parse_or_default(&bytes)?;
+    let Sent { by, id, bytes, body: Maybe(body) } = sent;
     let sent = body.amount_usd.as_deref().map(money::amount).transpose()?;
-    decide(&request, &state, admin, &id, &bytes, Decision::Paid(body.reference), sent).await
+    decide(&request, &state, by, &id, &bytes, Decision::Paid(body.reference), sent).await
 }
 
 /// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
@@ -82,19 +69,12 @@ pub async fn paid(
 /// # Errors
 /// 400 for a field, 401, 403, 404, 409 if it was decided already.
 pub async fn reject(
+    sent: AdminBody<Maybe<Reject>, String>,
     request: HttpRequest,
-    payload: Payload,
     state: Data<AppState>,
-    id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let admin = auth::admin(&state, &request).await?;
-    let bytes = body::read(&state, &request, payload).await?;
-    let body: Reject = parse_or_default(&bytes)?;
-    decide(&request, &state, admin, &id, &bytes, Decision::Rejected(body.reason), None).await
-}
-
-fn parse_or_default<T: serde::de::DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, ApiError> {
-    if bytes.is_empty() { Ok(T::default()) } else { body::parse(bytes) }
+    let Sent { by, id, bytes, body: Maybe(body) } = sent;
+    decide(&request, &state, by, &id, &bytes, Decision::Rejected(body.reason), None).await
 }
 
 async fn decide(

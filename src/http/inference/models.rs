@@ -1,15 +1,14 @@
 //! The models that can be asked for.
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::http::public::reads::PriceView;
-use crate::http::shared::auth::{self, Need};
 use crate::http::shared::error::ApiError;
+use crate::http::shared::extract::{At, ByKey, Inference};
 use crate::http::state::AppState;
 use crate::relay::{Caller, Refusal};
 use crate::store::endpoints;
@@ -73,9 +72,8 @@ fn served(state: &AppState, caller: &Caller) -> Result<Vec<ModelView>, ApiError>
 ///
 /// # Errors
 /// 401, 403.
-pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<ModelList>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Inference).await?;
-    let data = served(&state, &caller)?;
+pub async fn list(by: ByKey<Inference>, state: Data<AppState>) -> Result<Json<ModelList>, ApiError> {
+    let data = served(&state, &by.caller)?;
     let id = |model: Option<&ModelView>| model.map(|m| m.id.clone());
     let (first_id, last_id) = (id(data.first()), id(data.last()));
     Ok(Json(ModelList { object: "list", data, has_more: false, first_id, last_id }))
@@ -85,8 +83,7 @@ pub async fn list(request: HttpRequest, state: Data<AppState>) -> Result<Json<Mo
 ///
 /// # Errors
 /// 401, 403, 404.
-pub async fn get(request: HttpRequest, state: Data<AppState>, id: Path<String>) -> Result<Json<ModelView>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Inference).await?;
-    let found = served(&state, &caller)?.into_iter().find(|model| model.id == *id);
-    found.map(Json).ok_or_else(|| Refusal::ModelNotFound(id.into_inner()).into())
+pub async fn get(at: At<ByKey<Inference>, String>, state: Data<AppState>) -> Result<Json<ModelView>, ApiError> {
+    let found = served(&state, &at.by.caller)?.into_iter().find(|model| model.id == at.id);
+    found.map(Json).ok_or_else(|| Refusal::ModelNotFound(at.id).into())
 }

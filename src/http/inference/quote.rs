@@ -1,23 +1,17 @@
 //! What a request would cost, without running it.
 
-use actix_web::web::{Data, Json, Payload, ServiceConfig};
-use actix_web::{HttpRequest, web};
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Payload};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::json::TopLevel;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::request::{BadRequest, Endpoint, InferenceRequest};
-use crate::http::shared::auth::{self, Need};
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
-use crate::http::shared::resource::resource;
+use crate::http::shared::extract::{AnyScope, ByKey};
 use crate::http::state::AppState;
-
-/// `/v1/payments/quote`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/payments/quote").route(web::post().to(quote)));
-}
 
 /// The answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,8 +47,13 @@ pub struct QuoteView {
 ///
 /// # Errors
 /// 400 for a field, 401, 403, 404 for the model.
-pub async fn quote(request: HttpRequest, payload: Payload, state: Data<AppState>) -> Result<Json<QuoteView>, ApiError> {
-    let caller = auth::caller(&state, &request, Need::Any).await?;
+pub async fn quote(
+    by: ByKey<AnyScope>,
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<AppState>,
+) -> Result<Json<QuoteView>, ApiError> {
+    let caller = by.caller;
     let bytes = body::read_prompt(&state, &request, payload, || state.relay.await_free_body(&caller)).await?;
     let (endpoint, text) = without_endpoint(&bytes)?;
     let asked = InferenceRequest::read(endpoint, text.as_bytes())?;

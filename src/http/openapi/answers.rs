@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::document::reference;
-use super::routes::{Answer, Auth, Body, Route};
 use crate::http::shared::error::Envelope;
+use crate::http::shared::route::{Access, Answer, Body, Described, Route};
 
 /// The answers of a route by status.
 pub fn of_route(route: &Route) -> Map<String, Value> {
@@ -31,10 +31,10 @@ pub fn of_route(route: &Route) -> Map<String, Value> {
 fn errors(route: &Route) -> Vec<u16> {
     let mut errors = route.errors.to_vec();
     errors.extend([405, 500, 503]);
-    if route.auth != Auth::Nobody {
+    if route.access != Access::Anybody {
         errors.extend([401, 403, 429]);
     }
-    if route.body != Body::None {
+    if !matches!(route.body, Body::None) {
         errors.extend([400, 408, 413, 415]);
     }
     if !route.query.is_empty() || route.errors.contains(&422) {
@@ -73,12 +73,12 @@ const fn meaning(status: u16) -> &'static str {
 
 fn good(answer: Answer) -> (u16, Value) {
     let json_of = |schema: Value| json!({"application/json": {"schema": schema}});
-    let many = |name: &str| json!({"type": "array", "items": reference(name)});
+    let many = |described: Described| json!({"type": "array", "items": reference(&described.name())});
     let text = json!({"schema": {"type": "string"}});
     let (status, content) = match answer {
-        Answer::One(status, name) => (status, json_of(reference(name))),
-        Answer::Many(name) => (200, json_of(many(name))),
-        Answer::Rows(name) => (200, json!({"application/json": {"schema": many(name)}, "text/csv": text})),
+        Answer::One(status, described) => (status, json_of(reference(&described.name()))),
+        Answer::Many(described) => (200, json_of(many(described))),
+        Answer::Rows(described) => (200, json!({"application/json": {"schema": many(described)}, "text/csv": text})),
         Answer::Empty(status) => return (status, json!({"description": "Done"})),
         Answer::Model => (
             200,
@@ -103,7 +103,7 @@ fn set_headers(answer: &mut Value, route: &Route, status: u16) {
 }
 
 fn headers(route: &Route, status: u16) -> Vec<(&'static str, &'static str)> {
-    let runs = route.answer == Answer::Model;
+    let runs = matches!(route.answer, Answer::Model);
     let mut headers = vec![("x-request-id", "The request's id; of what was charged, the usage row's request_id")];
     if Envelope::of_path(route.path) == Envelope::Anthropic {
         headers.push(("request-id", "The same, where Anthropic's SDKs look for it"));
@@ -111,7 +111,9 @@ fn headers(route: &Route, status: u16) -> Vec<(&'static str, &'static str)> {
     if status < 300 {
         headers.extend_from_slice(match route.answer {
             Answer::Many(_) | Answer::Rows(_) => &[("link", "The next page, if there is one: rel=\"next\"")],
-            Answer::One(_, "TokenCount") => &[("x-counted-by", "provider, or estimate: our own tokenizer")],
+            Answer::One(_, described) if described.name() == "TokenCount" => {
+                &[("x-counted-by", "provider, or estimate: our own tokenizer")]
+            }
             Answer::Model => &RECEIPT,
             _ => &[],
         });

@@ -4,18 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use super::routes::{Auth, Body, ROUTES, Route};
 use super::{answers, parameters, requests, wire};
-use crate::http::account::{earnings, key_body, keys, payments, redeem, withdrawals};
-use crate::http::admin::{self, audit, overview, session};
-use crate::http::inference::{models, quote};
-use crate::http::public::{reads, stats};
-use crate::store::{invites as codes, key_view, ledger, refund, summary, usage};
+use crate::http::shared::route::{Access, Answer, Body, Described, Route, describe};
 
 /// The whole document.
-pub fn document() -> Value {
+pub fn document(routes: &[Route]) -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -27,9 +21,9 @@ pub fn document() -> Value {
         },
         "servers": [{"url": "/"}],
         "tags": TAGS.map(|(name, says)| json!({"name": name, "description": says})),
-        "paths": paths(),
+        "paths": paths(routes),
         "components": {
-            "schemas": schemas(),
+            "schemas": schemas(routes),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, sk-db-…"},
                 "header": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key"},
@@ -46,20 +40,20 @@ const TAGS: [(&str, &str); 5] = [
     ("Admin", "With an admin's key, or the session of the admin page"),
 ];
 
-const fn tag(auth: Auth) -> &'static str {
+const fn tag(access: Access) -> &'static str {
     let [(nobody, _), (inference, _), (key, _), (manage, _), (admin, _)] = TAGS;
-    match auth {
-        Auth::Nobody => nobody,
-        Auth::Inference => inference,
-        Auth::Key => key,
-        Auth::Manage => manage,
-        Auth::Admin => admin,
+    match access {
+        Access::Anybody => nobody,
+        Access::Inference => inference,
+        Access::Key => key,
+        Access::Manage => manage,
+        Access::Admin => admin,
     }
 }
 
-fn paths() -> Map<String, Value> {
+fn paths(routes: &[Route]) -> Map<String, Value> {
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in routes {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(route.method.to_owned(), operation(route));
@@ -77,10 +71,10 @@ fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "operationId": id(route),
         "summary": route.says,
-        "tags": [tag(route.auth)],
+        "tags": [tag(route.access)],
         "parameters": parameters,
         "responses": answers::of_route(route),
-        "security": if route.auth == Auth::Nobody { json!([]) } else { json!([{"bearer": []}, {"header": []}]) },
+        "security": if route.access == Access::Anybody { json!([]) } else { json!([{"bearer": []}, {"header": []}]) },
     });
     if let (Body::Json(schema) | Body::Maybe(schema), Some(operation)) = (route.body, operation.as_object_mut()) {
         let required = matches!(route.body, Body::Json(_));
@@ -88,7 +82,7 @@ fn operation(route: &Route) -> Value {
             "requestBody".into(),
             json!({
                 "required": required,
-                "content": {"application/json": {"schema": reference(schema)}},
+                "content": {"application/json": {"schema": reference(&schema.name())}},
             }),
         );
     }
@@ -106,72 +100,32 @@ pub fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-/// The schemas by name: those named here, and those that they refer to.
-pub fn schemas() -> BTreeMap<String, Value> {
+/// The schemas by name: those of the routes and of errors, and those that they refer to.
+pub fn schemas(routes: &[Route]) -> BTreeMap<String, Value> {
     let mut found: Vec<(String, RefOr<Schema>)> = Vec::new();
-    macro_rules! collect {
-        ($($type:ty),* $(,)?) => {$(
-            found.push((<$type as ToSchema>::name().into_owned(), <$type as PartialSchema>::schema()));
-            <$type as ToSchema>::schemas(&mut found);
-        )*};
+    describe::<wire::ErrorEnvelope>(&mut found);
+    describe::<wire::AnthropicError>(&mut found);
+    describe::<wire::PathIds>(&mut found);
+    for described in routes.iter().flat_map(|route| [of_body(route.body), of_answer(route.answer)]).flatten() {
+        if let Described::Type(_, describe) = described {
+            describe(&mut found);
+        }
     }
-    collect![
-        wire::ErrorEnvelope,
-        wire::AnthropicError,
-        wire::SessionView,
-        wire::Health,
-        wire::Version,
-        wire::TokenCount,
-        reads::Pricing,
-        stats::Stats,
-        models::ModelList,
-        models::ModelView,
-        payments::BalanceView,
-        usage::UsageRow,
-        summary::Total,
-        ledger::Entry,
-        ledger::Credited,
-        ledger::Debited,
-        refund::Refunded,
-        quote::QuoteView,
-        key_view::KeyView,
-        keys::Made,
-        keys::OwnKey,
-        key_body::KeyBody,
-        redeem::Redeem,
-        admin::invites::Create,
-        codes::Invite,
-        codes::Redeemed,
-        earnings::Earnings,
-        withdrawals::Body,
-        withdrawals::OwnWithdrawal,
-        withdrawals::Requested,
-        admin::withdrawals::Paid,
-        admin::withdrawals::Reject,
-        crate::store::withdrawals::Withdrawal,
-        session::SignInBody,
-        session::SetupBody,
-        overview::Overview,
-        audit::AuditView,
-        admin::accounts::AccountView,
-        admin::accounts::NewAccountBody,
-        admin::accounts::AccountPatch,
-        admin::credit::CreditBody,
-        admin::admins::NewAdminBody,
-        admin::admins::AdminPatch,
-        crate::store::admins::AdminView,
-        admin::refunds::RefundBody,
-        admin::events::EventView,
-        admin::prices::AdminPricing,
-        admin::prices::PriceVersion,
-        admin::prices::PriceBody,
-        admin::provider_view::ProviderView,
-        admin::provider_view::ProbeView,
-        admin::providers::NewProviderBody,
-        admin::providers::ProviderPatch,
-        wire::PathIds,
-    ];
     let own = found.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()));
     let requests = requests::schemas().into_iter().map(|(name, schema)| (name.to_owned(), schema));
     own.chain(requests).collect()
+}
+
+const fn of_body(body: Body) -> Option<Described> {
+    match body {
+        Body::None => None,
+        Body::Json(described) | Body::Maybe(described) => Some(described),
+    }
+}
+
+const fn of_answer(answer: Answer) -> Option<Described> {
+    match answer {
+        Answer::One(_, described) | Answer::Many(described) | Answer::Rows(described) => Some(described),
+        Answer::Empty(_) | Answer::Model | Answer::Text(_) => None,
+    }
 }

@@ -1,12 +1,12 @@
 //! The document is whole, and tells of the routes that there are.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::Value;
 
 use super::document::document;
-use super::routes::ROUTES;
+use crate::http::ROUTES;
+use crate::http::shared::route::{Access, Answer};
 
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
@@ -23,7 +23,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_reference_leads_somewhere() {
-    let document = document();
+    let document = document(ROUTES);
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     assert!(found.len() > 40);
@@ -40,41 +40,6 @@ fn no_route_is_told_of_twice() {
     }
 }
 
-/// The paths in the code: the texts in `resource("…")`, `get("…")` and `.route("…"`.
-fn paths_in(dir: &Path, found: &mut BTreeSet<String>) {
-    let Ok(entries) = std::fs::read_dir(dir) else { panic!("{}", dir.display()) };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if path.is_dir() && name != "openapi" {
-            paths_in(&path, found);
-        }
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let (code, _) = text.split_once("\nmod tests {").unwrap_or((&text, ""));
-        for opening in ["resource(\"", " get(\"", "(get(\"", ".route(\""] {
-            found.extend(code.split(opening).skip(1).filter_map(|rest| rest.split('"').next()).map(shape));
-        }
-    }
-}
-
-/// A path with every part that varies called the same.
-fn shape(path: &str) -> String {
-    let part = |part: &str| if part.starts_with('{') { "{}".to_owned() } else { part.to_owned() };
-    path.split('/').map(part).collect::<Vec<_>>().join("/")
-}
-
-#[test]
-fn the_documented_paths_are_those_of_the_server() {
-    let mut served = BTreeSet::new();
-    paths_in(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http")), &mut served);
-    // This room's own: its table would count as the server's.
-    served.insert("/openapi.json".to_owned());
-    served.extend(crate::domain::request::Endpoint::ALL.map(|endpoint| endpoint.path().to_owned()));
-    // The pages and their files are no part of the API.
-    served.retain(|path| path != "/" && path != "/admin" && !path.starts_with("/static/"));
-    let documented: BTreeSet<String> = ROUTES.iter().map(|route| shape(route.path)).collect();
-    assert_eq!(served, documented);
-}
-
 #[actix_web::test]
 async fn every_documented_route_is_answered() {
     let bench = crate::http::testing::Bench::new();
@@ -88,7 +53,7 @@ async fn every_documented_route_is_answered() {
 
 #[test]
 fn what_callers_branch_on_is_documented_where_it_occurs() {
-    let document = document();
+    let document = document(ROUTES);
     let headers = |path: &str, method: &str, status: u16| {
         let headers = &document["paths"][path][method]["responses"][status.to_string()]["headers"];
         headers.as_object().map(|names| names.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default()
@@ -97,11 +62,11 @@ fn what_callers_branch_on_is_documented_where_it_occurs() {
         let has = |status, name: &str| assert!(headers(route.path, route.method, status).contains(name), "{route:?}");
         has(405, "allow");
         has(503, "retry-after");
-        if route.auth != super::routes::Auth::Nobody {
+        if route.access != Access::Anybody {
             has(401, "x-should-retry");
             has(429, "retry-after");
         }
-        if route.answer == super::routes::Answer::Model {
+        if matches!(route.answer, Answer::Model) {
             for status in [400, 404, 408, 409, 413, 415, 422, 426, 500, 502, 504] {
                 has(status, "x-request-id");
             }

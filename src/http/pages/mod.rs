@@ -16,8 +16,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ring::digest;
 
-use crate::http::shared::resource::resource;
-
 /// Nothing inline, nothing from elsewhere, no frame around it. uPlot styles through the CSSOM, which
 /// `style-src 'self'` allows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -90,13 +88,19 @@ struct Site {
     files: Vec<Served>,
 }
 
-/// The routes of the pages.
-pub fn routes(config: &mut web::ServiceConfig) {
-    let to = |name| web::get().to(move |request: HttpRequest| async move { page(&request, name) });
-    config.service(resource("/").route(to("index.html")));
-    config.service(resource("/admin").route(to("admin.html")));
-    config.service(resource("/docs").route(to("docs.html")));
-    config.service(resource("/static/{version}/{path:.*}").route(web::get().to(file)));
+/// `GET /`: the account page.
+pub async fn index(request: HttpRequest) -> HttpResponse {
+    page(&request, "index.html")
+}
+
+/// `GET /admin`: the admin page.
+pub async fn admin(request: HttpRequest) -> HttpResponse {
+    page(&request, "admin.html")
+}
+
+/// `GET /docs`: the API's document, to read.
+pub async fn docs(request: HttpRequest) -> HttpResponse {
+    page(&request, "docs.html")
 }
 
 fn page(request: &HttpRequest, path: &str) -> HttpResponse {
@@ -106,7 +110,8 @@ fn page(request: &HttpRequest, path: &str) -> HttpResponse {
     }
 }
 
-async fn file(request: HttpRequest, at: web::Path<(String, String)>) -> HttpResponse {
+/// `GET /static/{version}/{path}`: a file of the pages.
+pub async fn file(request: HttpRequest, at: web::Path<(String, String)>) -> HttpResponse {
     let (version, path) = at.into_inner();
     // A page of another version must not be given files that do not fit it.
     match site().find(&path).filter(|file| site().version == version && file.kind != HTML) {

@@ -3,22 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix_web::web::{self, Data, Json, ServiceConfig};
+use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
-use crate::http::shared::resource::resource;
 use crate::http::state::AppState;
 use crate::relay::Relay;
 use crate::store::usage_sums::UsageSums;
 use crate::store::{Read, StoreError, endpoints, providers};
-
-/// `/v1/stats`
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/v1/stats").route(web::get().to(get)));
-}
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]

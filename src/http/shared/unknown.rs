@@ -4,7 +4,6 @@ use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HOST, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::http::openapi::ROUTES;
 use crate::http::shared::error::{ApiError, Envelope};
 use crate::http::shared::log;
 
@@ -39,30 +38,29 @@ const OLLAMA: [(&str, &str); 7] = [
     ("embeddings", "embeddings"),
 ];
 
-/// 404 for an unknown path. Where it looks like one of ours with a wrong base URL, the right one is said.
-pub async fn not_implemented(request: HttpRequest) -> HttpResponse {
+/// 404 for an unknown path. Where it looks like one of ours (`paths`) with a wrong base URL, the right one is said.
+pub fn unknown_path(request: &HttpRequest, paths: impl Iterator<Item = &'static str>) -> HttpResponse {
     let path = request.path();
     let asked =
         format!("{} {} is not implemented", cut(request.method().as_str(), LONGEST_METHOD), cut(path, LONGEST_PATH));
-    let meant = meant(path);
+    let meant = meant(path, paths);
     let (text, envelope) = match &meant {
         Some(meant) => {
             (format!("{asked}; {}", meant.advice(&origin(request.headers()))), Envelope::of_path(&meant.path))
         }
         None => (asked, Envelope::of_path(path)),
     };
-    ApiError::not_found(text).response(envelope, Some(log::arrived(&request).id))
+    ApiError::not_found(text).response(envelope, Some(log::arrived(request).id))
 }
 
 /// 405 for a wrong method on a known path, 204 for `OPTIONS`; both name the right ones.
-pub async fn wrong_method(request: HttpRequest) -> HttpResponse {
-    let allow = allowed(request.match_pattern().as_deref().unwrap_or_default());
+pub fn wrong_method(request: &HttpRequest, allow: &str) -> HttpResponse {
     let mut response = if request.method() == Method::OPTIONS {
         HttpResponse::NoContent().finish()
     } else {
         let (method, path) = (cut(request.method().as_str(), LONGEST_METHOD), cut(request.path(), LONGEST_PATH));
         let e = ApiError::wrong_method(format!("{method} {path} is not implemented; the path takes {allow}"));
-        e.response(Envelope::of_path(request.path()), Some(log::arrived(&request).id))
+        e.response(Envelope::of_path(request.path()), Some(log::arrived(request).id))
     };
     if let Ok(value) = HeaderValue::try_from(allow) {
         response.headers_mut().insert(ALLOW, value);
@@ -70,23 +68,16 @@ pub async fn wrong_method(request: HttpRequest) -> HttpResponse {
     response
 }
 
-/// The methods of a path, as `Allow` has them. What the table of routes does not have is a page or its file.
-fn allowed(pattern: &str) -> String {
-    let has = |method: &str| ROUTES.iter().any(|route| route.method == method && is_same_path(route.path, pattern));
-    let mut methods: Vec<&str> = Vec::new();
-    for (name, method) in [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")] {
-        if has(name) {
-            methods.push(method);
-        }
+/// The methods of a path, as `Allow` has them, from those of its routes (`get`, `post` …).
+pub fn allow<'a>(methods: impl Iterator<Item = &'a str> + Clone) -> String {
+    let has = |name: &str| methods.clone().any(|method| method == name);
+    let known = [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];
+    let mut names: Vec<&str> = known.into_iter().filter(|(name, _)| has(name)).map(|(_, method)| method).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
     }
-    if methods.is_empty() {
-        methods.push("GET");
-    }
-    if methods.contains(&"GET") {
-        methods.push("HEAD");
-    }
-    methods.push("OPTIONS");
-    methods.join(", ")
+    names.push("OPTIONS");
+    names.join(", ")
 }
 
 /// Two paths with parameters in braces, whatever those are called.
@@ -124,7 +115,7 @@ impl Meant {
 
 /// What a path probably stands for: one of ours with `/v1` missing or doubled, with slashes too many, below
 /// another server's prefix, or of Ollama's own API.
-fn meant(path: &str) -> Option<Meant> {
+fn meant(path: &str, mut paths: impl Iterator<Item = &'static str>) -> Option<Meant> {
     if path.len() > LONGEST_SEARCHED {
         return None;
     }
@@ -141,7 +132,7 @@ fn meant(path: &str) -> Option<Meant> {
         return of_models(tail);
     }
     let rest = segments.iter().position(|segment| *segment != "v1").and_then(|at| segments.get(at..))?;
-    ROUTES.iter().map(|route| route.path).find_map(|known| {
+    paths.find_map(|known| {
         // The routes know better what to say of their own path.
         if is_same_path(known, &path) {
             return None;
@@ -179,6 +170,11 @@ fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Some of ours.
+    fn paths() -> impl Iterator<Item = &'static str> {
+        crate::http::ROUTES.iter().map(|route| route.path)
+    }
 
     #[test]
     fn a_wrong_base_url_is_known_by_the_end_of_the_path() {
@@ -221,9 +217,9 @@ mod tests {
             ("/v1/files/f_1", None),
         ];
         for (path, expected) in rows {
-            assert_eq!(meant(path).map(|m| m.path).as_deref(), expected, "{path}");
+            assert_eq!(meant(path, paths()).map(|m| m.path).as_deref(), expected, "{path}");
         }
-        assert_eq!(meant(&format!("/{}/chat/completions", "a".repeat(LONGEST_SEARCHED))), None);
+        assert_eq!(meant(&format!("/{}/chat/completions", "a".repeat(LONGEST_SEARCHED)), paths()), None);
     }
 
     #[test]
@@ -247,13 +243,14 @@ mod tests {
 
     #[test]
     fn a_path_names_its_methods() {
-        for (pattern, expected) in [
-            ("/v1/models/{id:.+}", "GET, HEAD, OPTIONS"),
-            ("/v1/chat/completions", "POST, OPTIONS"),
-            ("/v1/keys/{id}", "GET, PATCH, DELETE, HEAD, OPTIONS"),
-            ("/admin", "GET, HEAD, OPTIONS"),
-        ] {
-            assert_eq!(allowed(pattern), expected, "{pattern}");
+        let rows: [(&[&str], &str); 4] = [
+            (&["get"], "GET, HEAD, OPTIONS"),
+            (&["post"], "POST, OPTIONS"),
+            (&["get", "patch", "delete"], "GET, PATCH, DELETE, HEAD, OPTIONS"),
+            (&["delete", "put"], "PUT, DELETE, OPTIONS"),
+        ];
+        for (methods, expected) in rows {
+            assert_eq!(allow(methods.iter().copied()), expected, "{methods:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::domain::keys::LimitReset;
 use crate::domain::money::MicroUsd;
-use crate::http::openapi::ROUTES;
+use crate::http::ROUTES;
 use crate::http::testing::{Bench, MODEL, call, call_with, chat};
 use crate::store::keys::Limits;
 
