@@ -2,6 +2,9 @@
 //!
 //! Duplicate keys are refused: a provider may read the last of two where this program read the first.
 
+pub mod fields;
+pub mod scan;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod invite_code;
 pub mod secret;
 pub mod json;
+pub mod sse;
 pub mod number;
 pub mod lookalike;
 pub mod endpoint;

@@ -1,6 +1,6 @@
 //! The counts in a usage object, under all the names that servers give them.
 
-use super::fields::{count, each, object};
+use crate::domain::json::fields::{count, each, object};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{CacheWrites, Reported};
 

@@ -2,12 +2,12 @@
 //!
 //! Most events mean nothing and are told by the absence of a few keys; the others are parsed.
 
-use super::fields::{error_text, given, object, pick, pick_from};
-use super::scan::MARKS;
-use super::sse::Event;
 use super::state::Failure;
 use super::usage::{self, Pieces};
+use crate::domain::json::fields::{error_text, given, object, pick, pick_from};
+use crate::domain::json::scan::MARKS;
 use crate::domain::request::Endpoint;
+use crate::domain::sse::Event;
 use crate::domain::usage::Reported;
 
 /// What one event means. The default is an event that only brings output.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::receipt::{self, Receipt};
 use super::rename::replaced_at;
-use super::sse::LONGEST_BLOCK;
 use crate::domain::request::Endpoint;
+use crate::domain::sse::LONGEST_BLOCK;
 
 /// The most that is held back of one stream, in bytes.
 const MOST_HELD: usize = 2 * LONGEST_BLOCK;

@@ -18,14 +18,11 @@
 //! | `text` | the output text of an answer, kept for an estimate |
 //! | [`vocabulary`] | a byte-pair tokenizer, made at its first use |
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
-//! | [`sse`] | event framing on bytes |
-//! | `fields` | named fields of a provider's object, and the edits made to it |
 //! | [`prompt`] | a prompt taken apart: messages, texts, media |
 //! | [`media`] | kinds of media, and what each may count as |
 //! | [`enlarge`] | what makes pictures and films larger than usual |
 //! | [`growth`] | where a prompt has more tokens than its request has bytes |
 //! | `walk` | a walk through JSON with its structure in sight |
-//! | `scan` | a flat look at JSON bytes that validates nothing |
 
 pub mod stream;
 pub mod state;
@@ -50,13 +47,9 @@ pub mod enlarge;
 pub mod growth;
 mod walk;
 mod words;
-pub mod sse;
-mod fields;
-mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use fields::reason_in;
 pub use opening::Opening;
 pub use receipt::Receipt;
 pub use state::{Failure, Pushed, State};

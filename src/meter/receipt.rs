@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::counts::Counts;
-use super::fields::{count, object, pick_from, place_of, replaced, with_field};
-use super::sse::{self, Event};
 use super::usage::Pieces;
+use crate::domain::json::fields::{count, object, pick_from, place_of, replaced, with_field};
 use crate::domain::money::MicroUsd;
 use crate::domain::request::Endpoint;
+use crate::domain::sse::{self, Event};
 use crate::domain::usage::{MeteredBy, Usage};
 
 /// What a settled request used and cost.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::scan::{Part, Parts, RawText};
+use crate::domain::json::scan::{Part, Parts, RawText};
 
 /// The name that the client asked for.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl PublicName {
                     here = key == b"model" && (depth == 1 || (depth == 2 && matches!(top, b"response" | b"message")));
                 }
                 Part::Text(name) if std::mem::take(&mut here) => {
-                    let inner = super::fields::place_of(json, name.inner);
+                    let inner = crate::domain::json::fields::place_of(json, name.inner);
                     let is_whole = json.get(inner.end) == Some(&b'"');
                     return (is_whole && !self.is(name)).then(|| inner.start.saturating_sub(1)..inner.end + 1);
                 }

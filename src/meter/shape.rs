@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::fields::place_of;
-use super::scan::{MARKS, RawText};
+use crate::domain::json::fields::place_of;
+use crate::domain::json::scan::{MARKS, RawText};
 
 /// Longer blocks are no model for others, and a stream shall not keep them.
 const LONGEST: usize = 1 << 10;

@@ -15,12 +15,12 @@ use super::long::LongEvent;
 use super::receipt::Receipt;
 use super::rename::{PublicName, replaced_at};
 use super::shape::Shape;
-use super::sse::{Framer, LONGEST_BLOCK};
 use super::state::{Failure, Pushed, State};
 use super::text::OutputText;
 use super::usage::{Pieces, Source};
 use super::words::{Standing, Words};
 use crate::domain::request::Endpoint;
+use crate::domain::sse::{Framer, LONGEST_BLOCK};
 use crate::domain::usage::Judged;
 
 /// One streamed answer as it passes.

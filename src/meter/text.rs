@@ -1,9 +1,9 @@
 //! The output text of an answer, kept for an estimate.
 
-use super::scan::{MARKS, Mark, Part, Parts, RawText};
 use super::tokens;
 use super::walk;
 use super::words::{Standing, Words};
+use crate::domain::json::scan::{MARKS, Mark, Part, Parts, RawText};
 use crate::domain::request::Endpoint;
 
 /// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since

@@ -1,8 +1,8 @@
 //! What a provider says it used: where it stands, in which pieces it comes, and llama.cpp's `timings`.
 
 use super::counts::{Counts, later};
-use super::fields::{count, object, pick_from};
-use super::scan::MARKS;
+use crate::domain::json::fields::{count, object, pick_from};
+use crate::domain::json::scan::MARKS;
 use crate::domain::request::Endpoint;
 use crate::domain::usage::{CacheWrites, Reported};
 
@@ -15,7 +15,7 @@ pub fn read(endpoint: Endpoint, usage: &str) -> Reported {
 }
 
 /// Where a usage object stands if not under `usage` at the top of a chunk or an answer, in the order to look.
-/// Each path goes through one of [`super::scan::USAGE_KEYS`], without which no event is read.
+/// Each path goes through one of [`crate::domain::json::scan::USAGE_KEYS`], without which no event is read.
 const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // Groq.
     ("x_groq", Some("usage")),
@@ -171,7 +171,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::scan::USAGE_KEYS;
+    use crate::domain::json::scan::USAGE_KEYS;
 
     #[test]
     fn no_place_of_a_usage_object_goes_unmarked() {

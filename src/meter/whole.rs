@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::fields::{error_text, given, object, pick, place_of};
 use super::receipt::{self, Receipt};
 use super::rename::PublicName;
 use super::text::OutputText;
 use super::usage;
+use crate::domain::json::fields::{error_text, given, object, pick, place_of};
 use crate::domain::request::Endpoint;
 use crate::domain::usage::Judged;
 

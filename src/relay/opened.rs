@@ -5,7 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::reason;
-use crate::meter::{Opening, reason_in};
+use crate::domain::json::fields::reason_in;
+use crate::meter::Opening;
 use crate::upstream::{Body, Failure};
 
 /// What of an answer that is none is read for its reason.

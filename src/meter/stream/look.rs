@@ -6,14 +6,14 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::super::event::{self, Hold, Sight};
-use super::super::fields::{self, place_of};
 use super::super::held::HeldKind;
-use super::super::scan::MARKS;
-use super::super::sse::Event;
 use super::super::state::{Failure, State};
 use super::super::text::Taken;
 use super::StreamMeter;
+use crate::domain::json::fields::{self, place_of};
+use crate::domain::json::scan::MARKS;
 use crate::domain::request::Endpoint;
+use crate::domain::sse::Event;
 
 /// Where a block goes.
 pub(super) enum Way {

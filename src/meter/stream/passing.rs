@@ -6,10 +6,10 @@ use memchr::memmem;
 
 use super::super::event::{self, Hold};
 use super::super::receipt;
-use super::super::scan::MARKS;
-use super::super::sse::Event;
 use super::look::Way;
 use super::*;
+use crate::domain::json::scan::MARKS;
+use crate::domain::sse::Event;
 
 impl StreamMeter {
     /// Looks at bytes that start in no long event.

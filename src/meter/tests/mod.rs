@@ -165,7 +165,7 @@ fn check(endpoint: Endpoint, wants_usage: bool, body: &[u8]) -> Seen {
 /// The blocks of a stream.
 fn blocks(body: &[u8]) -> Vec<Vec<u8>> {
     let mut ends = Vec::new();
-    let whole = super::sse::Framer::default().feed(Bytes::copy_from_slice(body), &mut ends);
+    let whole = crate::domain::sse::Framer::default().feed(Bytes::copy_from_slice(body), &mut ends);
     let starts = std::iter::once(0).chain(ends.iter().copied());
     starts.zip(&ends).map(|(start, &end)| whole[start..end].to_vec()).collect()
 }

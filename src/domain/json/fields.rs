@@ -1,6 +1,6 @@
 //! Named fields of a provider's JSON object, and the edits made to it.
 //!
-//! [`crate::domain::json`] reads what clients send and refuses a key given twice. Providers are
+//! [`super::TopLevel`] reads what clients send and refuses a key given twice. Providers are
 //! believed: the last of two counts, as most parsers have it.
 
 use std::borrow::Cow;
