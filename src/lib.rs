@@ -13,8 +13,8 @@
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family |
 //! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
-//! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; `meter` may use it |
-//! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic, what a request asks for |
+//! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; all above may use it |
+//! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic; JSON and events as bytes |
 //!
 //! What holds everywhere, and what breaks if it does not:
 //!
@@ -28,7 +28,7 @@
 //!   only after looking whether anybody, this process or another, has committed since.
 //! - **An estimate never lowers a report.** What bounds a charge is what cannot be exceeded (the bytes, a bound for
 //!   each medium, the output bound) or what was held. What no server could read in two ways is all that is sent:
-//!   [`domain::fields`], [`domain::lookalike`] and [`domain::hosted`] refuse the rest.
+//!   [`dialect::request::fields`], [`dialect::request::lookalike`] and [`dialect::request::hosted`] refuse the rest.
 //! - **One request is not the server.** Each server is asked once, three in all; only refused connections, and
 //!   hang-ups on different requests that our own question confirms, make one down.
 //! - **Nothing is waited for, or kept, from who may not ask.** Key, balance and limits are looked at before the body,

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex};
 
 use books::{Bill, Model};
 use coordinator::domain::charge::Charge;
+use coordinator::domain::endpoint::Endpoint;
 use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId, WithdrawalId};
 use coordinator::domain::keys::{KeyId, Scopes};
 use coordinator::domain::money::MicroUsd;
-use coordinator::domain::request::Endpoint;
 use coordinator::domain::settle::FeeBps;
 use coordinator::domain::time::Timestamp;
 use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
@@ -306,7 +306,7 @@ fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
         api_key: None,
         max_concurrent: None,
         ca_pem: None,
-        allow: coordinator::domain::hosted::Allow::default(),
+        allow: coordinator::dialect::request::hosted::Allow::default(),
         models: Vec::new(),
     };
     let _: ProviderId = providers::create(conn, &provider, "model", now())?.id;

@@ -68,7 +68,7 @@ fn prepare(conn: &Tx, url: &str, api_key: Secret, models: &[String]) -> Result<(
         api_key: Some(api_key),
         max_concurrent: None,
         ca_pem: None,
-        allow: crate::domain::hosted::Allow::default(),
+        allow: crate::dialect::request::hosted::Allow::default(),
         models,
     };
     providers::create(conn, &new, ACTOR, now).map(drop)

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::output::{Output, or_dash};
 use super::{ACTOR, Failed};
-use crate::domain::hosted::Allow;
+use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;

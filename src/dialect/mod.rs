@@ -3,6 +3,8 @@
 //!
 //! | room | what it is |
 //! |---|---|
+//! | [`request`] | what a request asks for, read once |
 //! | [`translate`] | a client's dialect on a server that speaks chat alone |
 
+pub mod request;
 pub mod translate;

@@ -3,7 +3,7 @@
 use super::ids::{AccountId, PriceId, ProviderId, RequestId};
 use super::keys::KeyId;
 use super::money::MicroUsd;
-use super::request::Endpoint;
+use super::endpoint::Endpoint;
 use super::settle::FeeBps;
 use super::time::Timestamp;
 use super::usage::{Metered, MeteredBy, Outcome, Usage};

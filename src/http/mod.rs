@@ -23,7 +23,7 @@ pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 use crate::store;
 use crate::upstream::Client;
 use account::{earnings, key_body, keys, payments, redeem, withdrawals};

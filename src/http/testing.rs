@@ -96,7 +96,7 @@ impl Bench {
                 api_key: None,
                 max_concurrent: None,
                 ca_pem: None,
-                allow: crate::domain::hosted::Allow::default(),
+                allow: crate::dialect::request::hosted::Allow::default(),
                 models: vec![(MODEL.into(), MODEL.into())],
             };
             providers::create(conn, &new, "test", now)

@@ -1,7 +1,7 @@
 //! The counts in a usage object, under all the names that servers give them.
 
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{count, each, object};
-use crate::domain::request::Endpoint;
 use crate::domain::usage::{CacheWrites, Reported};
 
 /// The counts as they were written; what they add up to is [`Counts::reported`]'s business.

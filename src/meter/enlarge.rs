@@ -4,8 +4,8 @@ use memchr::memmem;
 
 use super::media::Medium;
 use super::prompt::holds_parts;
+use crate::dialect::request::InferenceRequest;
 use crate::domain::number::{Whole, whole};
-use crate::domain::request::InferenceRequest;
 
 /// Fields whose numbers steer a processor (vLLM, SGLang).
 const FIELDS: [&str; 8] = [
@@ -93,7 +93,7 @@ fn of_key<'a>(json: &'a str, key: &str) -> impl Iterator<Item = u64> + use<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::Endpoint;
+    use crate::domain::endpoint::Endpoint;
 
     #[test]
     fn what_enlarges_a_picture_is_read() {

@@ -4,9 +4,9 @@
 
 use super::state::Failure;
 use super::usage::{self, Pieces};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{error_text, given, object, pick, pick_from};
 use crate::domain::json::scan::MARKS;
-use crate::domain::request::Endpoint;
 use crate::domain::sse::Event;
 use crate::domain::usage::Reported;
 

@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::prompt::holds_parts;
 use super::walk::{Value, decoded_letters};
-use crate::domain::request::InferenceRequest;
+use crate::dialect::request::InferenceRequest;
 
 /// A template writes an element in a line of its own, four blanks deeper a level. Down to here the element's own bytes
 /// cover that.
@@ -85,7 +85,7 @@ fn behind_string(mut text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::Endpoint;
+    use crate::domain::endpoint::Endpoint;
 
     fn beyond(body: &str) -> u64 {
         match InferenceRequest::read(Endpoint::ChatCompletions, body.as_bytes()) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::receipt::{self, Receipt};
 use super::rename::replaced_at;
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::sse::LONGEST_BLOCK;
 
 /// The most that is held back of one stream, in bytes.

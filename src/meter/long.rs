@@ -6,7 +6,7 @@ use memchr::memchr2;
 
 use super::skeleton::Skeleton;
 use super::text::OutputText;
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 
 /// What is not handed on before the event has ended, in bytes. The usage of a `response.completed` is there.
 const TAIL: usize = 64 << 10;

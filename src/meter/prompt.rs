@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use super::media::{self, Medium};
 use super::walk::{Value, decoded, entries, values};
+use crate::dialect::request::InferenceRequest;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::request::InferenceRequest;
 
 /// A piece of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use super::counts::Counts;
 use super::usage::Pieces;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{count, object, pick_from, place_of, replaced, with_field};
 use crate::domain::money::MicroUsd;
-use crate::domain::request::Endpoint;
 use crate::domain::sse::{self, Event};
 use crate::domain::usage::{MeteredBy, Usage};
 

@@ -5,7 +5,7 @@ use memchr::memchr2;
 
 use super::text::OutputText;
 use super::words::Standing;
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 
 /// What is kept of one string, in bytes.
 const STRING: usize = 256;

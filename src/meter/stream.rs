@@ -19,7 +19,7 @@ use super::state::{Failure, Pushed, State};
 use super::text::OutputText;
 use super::usage::{Pieces, Source};
 use super::words::{Standing, Words};
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::sse::{Framer, LONGEST_BLOCK};
 use crate::domain::usage::Judged;
 

@@ -3,8 +3,8 @@
 use super::tokens;
 use super::walk;
 use super::words::{Standing, Words};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::scan::{MARKS, Mark, Part, Parts, RawText};
-use crate::domain::request::Endpoint;
 
 /// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since
 /// their provider says what they used.

@@ -8,7 +8,7 @@ use super::prompt::{Flow, Piece, take_apart};
 use super::vocabulary::tokenizer;
 use super::walk::{self, Part};
 use super::{enlarge, growth};
-use crate::domain::request::InferenceRequest;
+use crate::dialect::request::InferenceRequest;
 
 /// What the chat templates in use put around a message, its role not counted.
 const TOKENS_PER_MESSAGE: u64 = 4;
@@ -162,7 +162,7 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::Endpoint;
+    use crate::domain::endpoint::Endpoint;
 
     #[test]
     fn text_is_counted_as_openai_counts_it() {

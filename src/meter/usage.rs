@@ -1,9 +1,9 @@
 //! What a provider says it used: where it stands, in which pieces it comes, and llama.cpp's `timings`.
 
 use super::counts::{Counts, later};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{count, object, pick_from};
 use crate::domain::json::scan::MARKS;
-use crate::domain::request::Endpoint;
 use crate::domain::usage::{CacheWrites, Reported};
 
 /// Reads a usage object of a whole answer, or of an OpenAI stream.

@@ -8,8 +8,8 @@ use super::receipt::{self, Receipt};
 use super::rename::PublicName;
 use super::text::OutputText;
 use super::usage;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{error_text, given, object, pick, place_of};
-use crate::domain::request::Endpoint;
 use crate::domain::usage::Judged;
 
 /// Why a body with status 200 is no answer.

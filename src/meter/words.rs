@@ -60,7 +60,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::super::text::OutputText;
-    use crate::domain::request::Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
+    use crate::domain::endpoint::Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
 
     #[test]
     fn nobody_honest_is_beyond_a_bound() {

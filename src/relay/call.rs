@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::rate::RateLimitStatus;
 use super::replay::Idempotency;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, RequestId};
-use crate::domain::request::Endpoint;
 use crate::store::keys::KeyRow;
 
 /// Who asks: an account, with one of its keys.

@@ -202,7 +202,7 @@ mod tests {
             api_key: None,
             max_concurrent: None,
             ca_pem: None,
-            allow: crate::domain::hosted::Allow::default(),
+            allow: crate::dialect::request::hosted::Allow::default(),
             flagged: 0,
             disabled_at: None,
             created_at: Timestamp::from_millis(0),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::AccountId;
-use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::meter::tokens::{self, PromptCount};
 
 /// Whose turn it is to have a prompt counted. It is work that is done before anything is paid, so it takes half of

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
-use crate::domain::request::InferenceRequest;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::RateLimitStatus;
 use super::reason::Reason;
+use crate::dialect::request::{BadRequest, Endpoint};
 use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
-use crate::domain::request::{BadRequest, Endpoint};
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 

@@ -13,7 +13,7 @@ use super::replay::Record;
 use super::send::StreamStart;
 use super::settle::{Closing, Unsettled, settle};
 use crate::domain::byte_budget::BytePermit;
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Outcome;
 use crate::meter::{Failure, State, StreamMeter};

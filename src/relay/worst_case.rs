@@ -10,9 +10,9 @@
 //!   discount: what cannot be held is refused. Else one slow stream that holds nearly everything would make every
 //!   request beside it cheaper, and a new key with a small limit would make every request so, again and again.
 
+use crate::dialect::request::InferenceRequest;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
-use crate::domain::request::InferenceRequest;
 use crate::domain::usage::Bounds;
 use crate::meter::{enlarge, growth, prompt};
 use crate::store::prices::PriceRow;
@@ -158,8 +158,8 @@ fn with_margin(counted: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::endpoint::Endpoint;
     use crate::domain::ids::PriceId;
-    use crate::domain::request::Endpoint;
     use crate::domain::time::Timestamp;
 
     fn row(max_output: Option<u64>) -> PriceRow {

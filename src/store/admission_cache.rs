@@ -16,9 +16,9 @@ use super::providers::{self, Offer};
 use super::sqlite::commit_clock::{Index, State};
 use super::sqlite::snapshot::in_snapshot;
 use super::{Read, StoreError};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
-use crate::domain::request::Endpoint;
 use crate::domain::settle::Balance;
 
 /// The most of a kind that is remembered: it bounds the memory where much is read and nothing written.

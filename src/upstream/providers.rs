@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::domain::hosted::Allow;
+use crate::dialect::request::hosted::Allow;
+use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::ids::ProviderId;
-use crate::domain::output_fields::OutputFields;
 use crate::domain::secret::Secret;
 
 /// Where a request can be sent.

@@ -108,8 +108,8 @@ pub use answer::stream::StreamTranslator;
 pub use answer::whole::whole;
 pub use context::{ClientDialect, Context};
 
+use crate::dialect::request::BadRequest;
 use crate::domain::json::TopLevel;
-use crate::domain::request::BadRequest;
 
 /// A request as the chat server gets it.
 #[derive(Debug, Clone)]

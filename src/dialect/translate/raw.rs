@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+use crate::dialect::request::BadRequest;
 use crate::domain::json::{BadJson, TopLevel};
-use crate::domain::request::BadRequest;
 
 /// What a client's request is read into, or why it is refused.
 pub(super) type Result<T> = std::result::Result<T, BadRequest>;

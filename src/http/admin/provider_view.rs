@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::money::MicroUsd;
-use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::provider_view::{ProbeView, ProviderView, health};
 use crate::auth::Admin;
-use crate::domain::hosted::Allow;
+use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::request::Endpoint;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::http::public::reads::PriceView;
 use crate::http::shared::error::ApiError;

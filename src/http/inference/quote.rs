@@ -5,9 +5,9 @@ use actix_web::web::{Data, Json, Payload};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::dialect::request::{BadRequest, Endpoint, InferenceRequest};
 use crate::domain::json::TopLevel;
 use crate::domain::money::{MicroUsd, Usd};
-use crate::domain::request::{BadRequest, Endpoint, InferenceRequest};
 use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AnyScope, ByKey};

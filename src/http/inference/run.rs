@@ -11,8 +11,8 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 use serde_json::json;
 
+use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::RequestId;
-use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::http::shared::auth::{self, Need};
 use crate::http::shared::body;
 use crate::http::shared::error::{self, ApiError, Envelope};

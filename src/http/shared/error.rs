@@ -9,9 +9,9 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde_json::{Value, json};
 
 use crate::auth::{AuthError, SignInError};
+use crate::dialect::request::BadRequest;
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
-use crate::domain::request::BadRequest;
 use crate::domain::time::Timestamp;
 use crate::relay::{RateLimitStatus, Reason, Refusal, ServerError};
 use crate::store::StoreError;

@@ -10,9 +10,9 @@ use super::super::held::HeldKind;
 use super::super::state::{Failure, State};
 use super::super::text::Taken;
 use super::StreamMeter;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{self, place_of};
 use crate::domain::json::scan::MARKS;
-use crate::domain::request::Endpoint;
 use crate::domain::sse::Event;
 
 /// Where a block goes.

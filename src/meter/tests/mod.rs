@@ -11,8 +11,8 @@ mod names;
 use bytes::Bytes;
 
 use super::{Receipt, State, StreamMeter};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::money::MicroUsd;
-use crate::domain::request::Endpoint;
 use crate::domain::usage::{CacheWrites, MeteredBy, Reported, Usage};
 
 const NO_WRITES: CacheWrites = CacheWrites { short: 0, hour: 0 };

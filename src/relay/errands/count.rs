@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
-use crate::domain::request::InferenceRequest;
 use crate::relay::rate::Rates;
 use crate::relay::{Caller, InferenceCall, Refusal, Relay};
 use crate::upstream::{Client, On, Target};

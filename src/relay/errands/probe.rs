@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::trial;
+use crate::dialect::request::output_fields::OutputFields;
+use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::ProviderId;
-use crate::domain::output_fields::OutputFields;
-use crate::domain::request::{Endpoint, InferenceRequest};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;

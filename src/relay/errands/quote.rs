@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::dialect::request::InferenceRequest;
 use crate::domain::money::MicroUsd;
-use crate::domain::request::InferenceRequest;
 use crate::domain::usage::{Bounds, CacheWrites, Usage};
 use crate::relay::admit::Payer;
 use crate::relay::holds::HeldNow;

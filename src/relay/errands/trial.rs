@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::domain::output_fields::{OutputFields, Trial};
-use crate::domain::request::Endpoint;
+use crate::dialect::request::output_fields::{OutputFields, Trial};
+use crate::domain::endpoint::Endpoint;
 use crate::upstream::{Client, On, Target};
 
 /// Tokens; a server that counts in another way may give a few more.

@@ -64,7 +64,7 @@ impl World {
             api_key: None,
             max_concurrent: None,
             ca_pem: None,
-            allow: crate::domain::hosted::Allow::default(),
+            allow: crate::dialect::request::hosted::Allow::default(),
             models: vec![(MODEL.into(), MODEL.into())],
         };
         self.store.write_now(|conn| providers::create(conn, &new, "test", NOW)).unwrap();

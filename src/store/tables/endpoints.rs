@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{OptionalExtension, params};
 
 use super::events;
+use crate::dialect::request::output_fields::OutputFields;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::ProviderId;
-use crate::domain::output_fields::OutputFields;
-use crate::domain::request::Endpoint;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
 

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::providers::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
 use super::{accounts, endpoints, events};
-use crate::domain::hosted::Allow;
+use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{accounts, endpoints, events};
-use crate::domain::hosted::Allow;
+use crate::dialect::request::hosted::Allow;
+use crate::dialect::request::output_fields::OutputFields;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
-use crate::domain::output_fields::OutputFields;
-use crate::domain::request::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};

@@ -5,8 +5,8 @@ mod refused;
 
 use serde_json::{Value, json};
 
+use crate::dialect::request::BadRequest;
 use crate::dialect::translate::{ClientDialect, request};
-use crate::domain::request::BadRequest;
 
 /// A request with these fields, beside a model and something to answer, as a chat request.
 fn asked(dialect: ClientDialect, mut fields: Value) -> Result<Value, BadRequest> {

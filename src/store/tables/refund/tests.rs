@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::charge::Charge;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{PriceId, ProviderId, WithdrawalId};
 use crate::domain::keys::{KeyId, Scopes};
 use crate::domain::price::Price;
-use crate::domain::request::Endpoint;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{MeteredBy, Outcome, Usage};
 use crate::store::keys::{Limits, NewKey, Owner};
@@ -46,7 +46,7 @@ impl Books {
             api_key: None,
             max_concurrent: None,
             ca_pem: None,
-            allow: crate::domain::hosted::Allow::default(),
+            allow: crate::dialect::request::hosted::Allow::default(),
             models: vec![("m".into(), "m".into())],
         };
         let provider_id = providers::create(&conn, &new, "test", NOW)?.id;

@@ -1,9 +1,9 @@
 //! Settled rows read back: which of them, in what order, what they say, and as CSV.
 
 use super::*;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{PriceId, ProviderId};
 use crate::domain::keys::Scopes;
-use crate::domain::request::Endpoint;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{CacheWrites, MeteredBy, Usage};
 use crate::store::keys::{Limits, NewKey, Owner};
@@ -55,7 +55,7 @@ impl Books {
             api_key: None,
             max_concurrent: None,
             ca_pem: None,
-            allow: crate::domain::hosted::Allow::default(),
+            allow: crate::dialect::request::hosted::Allow::default(),
             models: vec![("m".into(), "m".into())],
         };
         let provider = providers::create(&conn, &new, "test", NOW).unwrap().id;

@@ -3,8 +3,8 @@
 //! Servers differ in one dialect: OpenAI's newer models refuse `max_tokens` in a chat, and llama-cpp-python ignores
 //! `max_completion_tokens` and generates without a bound.
 
-use super::endpoint::Endpoint;
 use super::fields::OUTPUT;
+use crate::domain::endpoint::Endpoint;
 
 /// What is known of the fields in which a server may take the bound.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -116,8 +116,8 @@ impl OutputFields {
 mod tests {
     use super::Trial::{Exceeded, Kept, Refused, Short, Unclear};
     use super::*;
-    use crate::domain::hosted::Allow;
-    use crate::domain::request::InferenceRequest;
+    use crate::dialect::request::InferenceRequest;
+    use crate::dialect::request::hosted::Allow;
 
     #[test]
     fn what_was_kept_is_taken_and_what_is_merely_short_proves_nothing() {

@@ -1,16 +1,23 @@
 //! An inference request: what the coordinator reads of it, and the only edits it makes.
 
+mod facts;
+pub mod fields;
+pub mod output_fields;
+pub mod hosted;
+pub mod lookalike;
+mod settings;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-pub use super::endpoint::Endpoint;
-use super::fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
-use super::hosted::{Allow, Hosted};
-use super::json::{BadJson, Edits, TopLevel};
-use super::number::{Whole, whole};
-use super::output_fields::OutputFields;
-use super::settings::is_setting;
+pub use crate::domain::endpoint::Endpoint;
+use crate::domain::json::{BadJson, Edits, TopLevel};
+use crate::domain::number::{Whole, whole};
+use fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
+use hosted::{Allow, Hosted};
+use output_fields::OutputFields;
+use settings::is_setting;
 
 /// Why a request is refused before anything is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::endpoint::Endpoint;
-use super::json::{Edits, TopLevel};
+use super::BadRequest;
 use super::lookalike::lookalike;
-use super::request::BadRequest;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::json::{Edits, TopLevel};
 
 /// Fields that are left out.
 const LEFT_OUT: &[&str] = &["store", "service_tier", "speed"];
@@ -343,7 +343,7 @@ impl Hosted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::request::InferenceRequest;
+    use crate::dialect::request::InferenceRequest;
 
     #[test]
     fn a_stored_file_is_named_wherever_a_message_may_have_it() {

@@ -4,11 +4,11 @@
 //! with `n_predict`, KoboldCpp and TabbyAPI with `max_length`. What stands here is read, bounded or refused
 //! wherever it comes from; all else is passed on unread.
 
-use super::endpoint::Endpoint;
+use super::BadRequest;
 use super::hosted;
-use super::json::{BadJson, TopLevel};
 use super::lookalike::lookalike;
-use super::request::BadRequest;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::json::{BadJson, TopLevel};
 
 /// The most tokens of the output.
 pub(super) const OUTPUT: &[&str] = &[
