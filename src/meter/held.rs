@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::receipt::{self, Receipt};
 use super::rename::replaced_at;
+use crate::dialect::receipt::{self, Receipt};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::sse::LONGEST_BLOCK;
 

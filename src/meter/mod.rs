@@ -3,18 +3,15 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`stream`] | one streamed answer as it passes |
-//! | [`state`] | where a stream stands, and why it failed |
+//! | [`state`] | where a stream stands |
 //! | [`whole`] | one answer that came whole |
-//! | [`receipt`] | the cost, written into an answer |
 //! | `held` | the end of a stream, which waits for the receipt |
 //! | `shape` | what the events of a stream have in common, so that most need not be read |
 //! | `long` | an event that is too long to be kept |
 //! | `skeleton` | what is left of one |
 //! | `rename` | the public name of a model, in place of the server's own |
 //! | `opening` | what a body shows itself to be by its first bytes |
-//! | `event` | what one event of a stream means for the bill |
-//! | [`usage`] | where usage stands, in all dialects, and llama.cpp's `timings` |
-//! | `counts` | the counts in a usage object, under all their names |
+//! | `source` | what one source of counts said in the course of a stream |
 //! | `text` | the output text of an answer, kept for an estimate |
 //! | [`vocabulary`] | a byte-pair tokenizer, made at its first use |
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
@@ -28,15 +25,12 @@ pub mod stream;
 pub mod state;
 mod opening;
 pub mod whole;
-pub mod receipt;
 mod held;
 mod shape;
 mod long;
 mod skeleton;
 mod rename;
-mod event;
-mod counts;
-pub mod usage;
+mod source;
 mod text;
 mod dense;
 pub mod tokens;
@@ -51,8 +45,7 @@ mod words;
 mod tests;
 
 pub use opening::Opening;
-pub use receipt::Receipt;
-pub use state::{Failure, Pushed, State};
+pub use state::{Pushed, State};
 pub use stream::StreamMeter;
 pub use text::OutputText;
 pub use whole::{BadAnswer, WholeAnswer};

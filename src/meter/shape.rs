@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
+use crate::dialect::marks::MARKS;
 use crate::domain::json::fields::place_of;
-use crate::domain::json::scan::{MARKS, RawText};
+use crate::domain::json::scan::RawText;
 
 /// Longer blocks are no model for others, and a stream shall not keep them.
 const LONGEST: usize = 1 << 10;

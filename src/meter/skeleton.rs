@@ -4,7 +4,7 @@
 use memchr::memchr2;
 
 use super::text::OutputText;
-use super::words::Standing;
+use crate::dialect::standing::Standing;
 use crate::domain::endpoint::Endpoint;
 
 /// What is kept of one string, in bytes.

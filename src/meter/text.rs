@@ -2,9 +2,11 @@
 
 use super::tokens;
 use super::walk;
-use super::words::{Standing, Words};
+use super::words::Words;
+use crate::dialect::marks::MARKS;
+use crate::dialect::standing::Standing;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::json::scan::{MARKS, Mark, Part, Parts, RawText};
+use crate::domain::json::scan::{Mark, Part, Parts, RawText};
 
 /// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since
 /// their provider says what they used.

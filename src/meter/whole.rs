@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::receipt::{self, Receipt};
 use super::rename::PublicName;
 use super::text::OutputText;
-use super::usage;
+use crate::dialect::receipt::{self, Receipt};
+use crate::dialect::usage;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{error_text, given, object, pick, place_of};
 use crate::domain::usage::Judged;

@@ -1,7 +1,7 @@
 //! What a model wrote as it is, and the most of it that so many tokens can be.
 
-/// Of these, what stands for a call of a tool: a server may write it otherwise than the model did.
-const TOOLS: &[&[u8]] = &[b"name", b"arguments", b"partial_json", b"input"];
+use crate::dialect::standing::Standing;
+
 /// Twice the longest token of the vocabularies in use (128 bytes: a run of blanks with OpenAI, Llama and Qwen).
 const LONGEST_TOKEN: u64 = 256;
 /// A server may cut its text anew, even into single characters, which are four or five to a token.
@@ -35,25 +35,6 @@ impl Words {
     /// So many bytes fewer.
     pub const fn without(self, bytes: u64) -> Self {
         Self { bytes: self.bytes.saturating_sub(bytes), pieces: 0 }
-    }
-}
-
-/// What a string in an event is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
-    /// No output.
-    #[default]
-    Nothing,
-    /// Text as the model wrote it.
-    Words,
-    /// A part of a call of a tool.
-    Tool,
-}
-
-impl Standing {
-    /// What stands under a key of generated text.
-    pub fn of(key: &[u8]) -> Self {
-        if TOOLS.contains(&key) { Self::Tool } else { Self::Words }
     }
 }
 

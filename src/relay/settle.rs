@@ -6,8 +6,9 @@ use bytes::Bytes;
 use super::Refusal;
 use super::bill::Bill;
 use super::replay::Record;
+use crate::dialect::receipt::Receipt;
 use crate::domain::usage::{Judged, Metered, Outcome, Usage};
-use crate::meter::{Receipt, StreamMeter, WholeAnswer};
+use crate::meter::{StreamMeter, WholeAnswer};
 use crate::store::usage::Settled;
 
 /// An answer that is complete but for its receipt.

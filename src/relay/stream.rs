@@ -12,11 +12,12 @@ use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
 use super::send::StreamStart;
 use super::settle::{Closing, Unsettled, settle};
+use crate::dialect::failure::Failure;
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Outcome;
-use crate::meter::{Failure, State, StreamMeter};
+use crate::meter::{State, StreamMeter};
 use crate::upstream::{Body, Sign, Slot};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what

@@ -4,8 +4,6 @@
 //! input is answered with something, in time linear in its length; what counts for the bill is parsed
 //! with serde once this has found that it is there.
 
-use std::sync::LazyLock;
-
 use memchr::{memchr, memchr2, memmem::Finder};
 
 /// The content of a JSON string, its escapes as they stand.
@@ -159,7 +157,8 @@ impl<'a> Iterator for Parts<'a> {
 pub struct Mark(Finder<'static>);
 
 impl Mark {
-    fn new(key: &str) -> Self {
+    /// To look for `key`.
+    pub fn new(key: &str) -> Self {
         Self(Finder::new(&format!("\"{key}\"")).into_owned())
     }
 
@@ -183,50 +182,6 @@ impl Mark {
         self.values(json).any(|value| !value.starts_with(b"null") && !value.starts_with(b"\"\""))
     }
 }
-
-/// The keys of which one stands wherever usage is reported. An event without any of them is passed on without
-/// being asked for usage, so what `usage::elsewhere` reads must be under one of these.
-pub const USAGE_KEYS: [&str; 5] =
-    ["usage", "usageMetadata", "usage_metadata", "billed_units", "amazon-bedrock-invocationMetrics"];
-
-/// The keys that are looked for in every event.
-#[derive(Debug)]
-pub struct Marks {
-    /// [`USAGE_KEYS`]
-    pub usage: [Mark; USAGE_KEYS.len()],
-    /// `timings`
-    pub timings: Mark,
-    /// `error`
-    pub error: Mark,
-    /// `finish_reason`
-    pub finish_reason: Mark,
-    /// `delta`
-    pub delta: Mark,
-    /// `text`
-    pub text: Mark,
-    /// `item`
-    pub item: Mark,
-    /// `content_block`
-    pub content_block: Mark,
-    /// `input`
-    pub input: Mark,
-    /// `sequence_number`
-    pub sequence_number: Mark,
-}
-
-/// Built once: a finder picks its rare bytes when it is made.
-pub static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks {
-    usage: USAGE_KEYS.map(Mark::new),
-    timings: Mark::new("timings"),
-    error: Mark::new("error"),
-    finish_reason: Mark::new("finish_reason"),
-    delta: Mark::new("delta"),
-    text: Mark::new("text"),
-    item: Mark::new("item"),
-    content_block: Mark::new("content_block"),
-    input: Mark::new("input"),
-    sequence_number: Mark::new("sequence_number"),
-});
 
 #[cfg(test)]
 mod tests {

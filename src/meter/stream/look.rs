@@ -5,14 +5,15 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::super::event::{self, Hold, Sight};
 use super::super::held::HeldKind;
-use super::super::state::{Failure, State};
+use super::super::state::State;
 use super::super::text::Taken;
 use super::StreamMeter;
+use crate::dialect::event::{self, Hold, Sight};
+use crate::dialect::failure::Failure;
+use crate::dialect::marks::MARKS;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{self, place_of};
-use crate::domain::json::scan::MARKS;
 use crate::domain::sse::Event;
 
 /// Where a block goes.

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::super::event::{self, Hold};
-use super::super::receipt;
 use super::look::Way;
 use super::*;
-use crate::domain::json::scan::MARKS;
+use crate::dialect::event::{self, Hold};
+use crate::dialect::marks::MARKS;
+use crate::dialect::receipt;
 use crate::domain::sse::Event;
 
 impl StreamMeter {

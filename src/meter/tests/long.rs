@@ -1,7 +1,7 @@
 //! Events that are too long to be kept.
 
-use super::super::Failure;
 use super::*;
+use crate::dialect::failure::Failure;
 use Endpoint::{ChatCompletions as Chat, Messages, Responses};
 
 const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";

@@ -10,7 +10,8 @@ mod names;
 
 use bytes::Bytes;
 
-use super::{Receipt, State, StreamMeter};
+use super::{State, StreamMeter};
+use crate::dialect::receipt::Receipt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::money::MicroUsd;
 use crate::domain::usage::{CacheWrites, MeteredBy, Reported, Usage};

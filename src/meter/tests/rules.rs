@@ -1,7 +1,8 @@
 //! Rules of a stream that no recording shows.
 
-use super::super::{Failure, Pushed};
+use super::super::Pushed;
 use super::*;
+use crate::dialect::failure::Failure;
 use Endpoint::{ChatCompletions as Chat, Messages, Responses};
 
 const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hello world\"},\"finish_reason\":null}]}\n\n";

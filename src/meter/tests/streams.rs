@@ -1,7 +1,7 @@
 //! Streams of real servers: what they report, what is held back, what the client gets.
 
-use super::super::Failure;
 use super::*;
+use crate::dialect::failure::Failure;
 use Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
 
 /// The provider's numbers: prompt, cached, completion.

@@ -2,11 +2,11 @@
 //!
 //! Most events mean nothing and are told by the absence of a few keys; the others are parsed.
 
-use super::state::Failure;
+use super::failure::Failure;
+use super::marks::MARKS;
 use super::usage::{self, Pieces};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{error_text, given, object, pick, pick_from};
-use crate::domain::json::scan::MARKS;
 use crate::domain::sse::Event;
 use crate::domain::usage::Reported;
 
