@@ -1,6 +1,5 @@
 //! The counts in a usage object, under all the names that servers give them.
 
-use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{count, each, object};
 use crate::domain::usage::{CacheWrites, Reported};
 
@@ -49,7 +48,7 @@ impl Counts {
             "billed_units" => billed = object(Some(raw)),
             _ => counts.note(key, raw),
         });
-        if counts.reported(Endpoint::ChatCompletions) == Reported::default()
+        if counts.reported() == Reported::default()
             && let Some(nested) = tokens.or(billed)
         {
             each(nested, |key, raw| counts.note(key, raw));
@@ -120,17 +119,21 @@ impl Counts {
         self.input.or_else(|| self.prompt?.checked_sub(self.cache_read().unwrap_or(0)))
     }
 
+    /// What the counts of embeddings add up to: all is prompt.
+    pub fn reported_of_embeddings(&self) -> Reported {
+        Reported {
+            prompt_tokens: later(self.total, self.whole_prompt()),
+            cached_tokens: self.cache_read(),
+            cache_writes: CacheWrites::of(self.cache_written, self.written_for_an_hour),
+            completion_tokens: Some(0),
+        }
+    }
+
     /// What the counts add up to, where `input_tokens` counts the whole prompt unless the total says otherwise.
-    pub fn reported(&self, endpoint: Endpoint) -> Reported {
+    pub fn reported(&self) -> Reported {
         let cached_tokens = self.cache_read();
         let cache_writes = CacheWrites::of(self.cache_written, self.written_for_an_hour);
-        let mut prompt = later(self.input.and_then(|n| self.with_cache(n)), self.prompt);
-        prompt = prompt.and_then(|n| n.checked_add(self.tool_prompt.unwrap_or(0)));
-        prompt = prompt.or_else(|| self.cached?.checked_add(self.missed?));
-        if endpoint == Endpoint::Embeddings {
-            let prompt_tokens = later(self.total, prompt);
-            return Reported { prompt_tokens, cached_tokens, cache_writes, completion_tokens: Some(0) };
-        }
+        let mut prompt = self.whole_prompt();
         let mut completion = match (self.completion, self.thoughts) {
             (Some(text), Some(thoughts)) => text.checked_add(thoughts),
             (text, thoughts) => text.or(thoughts),
@@ -144,6 +147,12 @@ impl Counts {
             None => {}
         }
         Reported { prompt_tokens: prompt, cached_tokens, cache_writes, completion_tokens: completion }
+    }
+
+    fn whole_prompt(&self) -> Option<u64> {
+        let prompt = later(self.input.and_then(|n| self.with_cache(n)), self.prompt);
+        let prompt = prompt.and_then(|n| n.checked_add(self.tool_prompt.unwrap_or(0)));
+        prompt.or_else(|| self.cached?.checked_add(self.missed?))
     }
 
     /// `input_tokens` beside counts of the cache: these are apart, unless the total says that they are in it.
@@ -176,6 +185,8 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::usage::read;
+    use crate::domain::endpoint::Endpoint;
     use Endpoint::{ChatCompletions as Chat, Embeddings, Responses};
 
     fn said(
@@ -232,7 +243,7 @@ mod tests {
             (Embeddings, r#"{"prompt_tokens":10,"total_tokens":12}"#, said(10, None, 0)),
         ];
         for (endpoint, usage, expected) in rows {
-            assert_eq!(Counts::read(usage).reported(endpoint), expected, "{usage}");
+            assert_eq!(read(endpoint, usage), expected, "{usage}");
         }
     }
 }

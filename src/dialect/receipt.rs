@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::counts::Counts;
-use super::usage::Pieces;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{count, object, pick_from, place_of, replaced, with_field};
 use crate::domain::money::MicroUsd;
@@ -22,8 +21,27 @@ pub struct Receipt {
     pub metered_by: MeteredBy,
 }
 
+impl Receipt {
+    /// All tokens.
+    pub(super) const fn total(&self) -> u64 {
+        self.usage.prompt_tokens.saturating_add(self.usage.completion_tokens)
+    }
+}
+
+/// What a dialect calls the counts of a usage object.
+#[derive(Debug)]
+pub(super) struct CountNames {
+    pub prompt: &'static str,
+    pub completion: &'static str,
+    pub total: &'static str,
+    /// The object that holds `cached_tokens`.
+    pub details: &'static str,
+    /// Answers have a completion.
+    pub generates: bool,
+}
+
 /// The field of a usage object that holds the cost.
-const COST: &str = "cost_micro_usd";
+pub(super) const COST: &str = "cost_micro_usd";
 
 /// An object with the cost in its `usage`. An answer without one gets one, in its dialect's words.
 pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
@@ -36,24 +54,26 @@ pub fn edit(endpoint: Endpoint, json: &str, receipt: &Receipt) -> (Range<usize>,
     let [usage] = pick_from(Some(json), ["usage"]);
     match (usage, object(usage)) {
         (_, Some(usage)) => (place_of(json.as_bytes(), usage.as_bytes()), as_billed(endpoint, usage, receipt)),
-        (Some(other), None) => (place_of(json.as_bytes(), other.as_bytes()), usage_object(endpoint, receipt)),
+        (Some(other), None) => {
+            (place_of(json.as_bytes(), other.as_bytes()), (endpoint.dialect().receipt.usage_object)(receipt))
+        }
         (None, None) => {
             let open = json.find('{').map_or(0, |at| at + 1);
             let is_empty = json.get(open..).is_some_and(|rest| rest.trim_ascii_start().starts_with('}'));
             let comma = if is_empty { "" } else { "," };
-            (open..open, format!("\"usage\":{}{comma}", usage_object(endpoint, receipt)))
+            (open..open, format!("\"usage\":{}{comma}", (endpoint.dialect().receipt.usage_object)(receipt)))
         }
     }
 }
 
 /// The usage object of an event that ends an answer.
 pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
-    let holder = match endpoint {
-        Endpoint::Responses | Endpoint::Compact => {
-            let [response] = pick_from(Some(json), ["response"]);
-            object(response)?
+    let holder = match endpoint.dialect().receipt.holder {
+        Some(name) => {
+            let [holder] = pick_from(Some(json), [name]);
+            object(holder)?
         }
-        _ => json,
+        None => json,
     };
     let [usage] = pick_from(Some(holder), ["usage"]);
     object(usage)
@@ -62,55 +82,30 @@ pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
 /// A usage object with the cost in it. What it says is left as it is where that was billed, and set right where
 /// something else was.
 pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {
+    (endpoint.dialect().receipt.as_billed)(usage, receipt)
+}
+
+/// [`as_billed`] where the counts of the prompt and of the completion stand side by side.
+pub(super) fn counts_as_billed(usage: &str, receipt: &Receipt, words: &CountNames) -> String {
     let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, .. } = receipt.usage;
-    let total = prompt.saturating_add(completion);
-    let names = match endpoint {
-        Endpoint::Messages => return message_as_billed(usage, receipt),
-        Endpoint::Responses | Endpoint::Compact => ["input_tokens", "output_tokens", "total_tokens"],
-        _ => ["prompt_tokens", "completion_tokens", "total_tokens"],
-    };
+    let total = receipt.total();
+    let names = [words.prompt, words.completion, words.total];
     let mut edited = usage.to_owned();
     if Counts::read(usage).cache_read().unwrap_or(0) != cached {
-        let name = if endpoint == Endpoint::Responses { "input_tokens_details" } else { "prompt_tokens_details" };
-        let [details] = pick_from(Some(usage), [name]);
+        let [details] = pick_from(Some(usage), [words.details]);
         let details = with_field(object(details).unwrap_or("{}"), "cached_tokens", &cached.to_string());
-        edited = with_field(&edited, name, &details);
+        edited = with_field(&edited, words.details, &details);
     }
     let [said_prompt, said_completion, said_total] = pick_from(Some(usage), names).map(count);
     let is_right = [said_prompt == Some(prompt), said_completion == Some(completion)];
-    // An embedding has no completion, and whoever says what it bills need not add it up.
-    let generates = endpoint != Endpoint::Embeddings;
+    // Whoever says what it bills need not add it up.
+    let generates = words.generates;
     let totals = said_total.is_some() || !is_right[0] || (generates && !is_right[1]);
     let owed =
         [totals && said_total != Some(total), !is_right[1] && (generates || said_completion.is_some()), !is_right[0]];
     for ((name, billed), is_owed) in names.iter().zip([prompt, completion, total]).rev().zip(owed) {
         if is_owed {
             edited = with_field(&edited, name, &billed.to_string());
-        }
-    }
-    with_field(&edited, COST, &receipt.cost.micro().to_string())
-}
-
-/// The last event of a stream need not repeat what the first one said of the prompt.
-fn message_as_billed(usage: &str, receipt: &Receipt) -> String {
-    let Usage { prompt_tokens: prompt, cached_tokens: cached, cache_writes, completion_tokens: completion } =
-        receipt.usage;
-    let written = cache_writes.all();
-    let mut edited = usage.to_owned();
-    let said = Pieces::read(usage).reported();
-    if said.completion_tokens != Some(completion) {
-        edited = with_field(&edited, "output_tokens", &completion.to_string());
-    }
-    let tells = said.prompt_tokens.is_some() || said.cached_tokens.is_some();
-    let differs = said.prompt_tokens != Some(prompt) || said.cached_tokens.unwrap_or(0) != cached;
-    if (tells && differs) || (!tells && receipt.metered_by == MeteredBy::Estimate) {
-        let input = prompt.saturating_sub(cached).saturating_sub(written);
-        let names = ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];
-        for (name, billed) in names.iter().zip([input, cached, written]) {
-            let is_there = matches!(pick_from(Some(usage), [name]), [Some(_)]);
-            if is_there || *name == "input_tokens" || billed > 0 {
-                edited = with_field(&edited, name, &billed.to_string());
-            }
         }
     }
     with_field(&edited, COST, &receipt.cost.micro().to_string())
@@ -134,58 +129,20 @@ pub fn in_block(endpoint: Endpoint, block: &[u8], receipt: &Receipt) -> (Vec<u8>
 }
 
 fn in_event(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
-    if endpoint != Endpoint::Responses {
-        return in_object(endpoint, json, receipt);
-    }
-    let [response] = pick_from(Some(json), ["response"]);
-    match object(response) {
-        Some(response) => {
-            let place = place_of(json.as_bytes(), response.as_bytes());
-            replaced(json, place, &in_object(endpoint, response, receipt))
+    let Some(holder) = endpoint.dialect().receipt.holder else { return in_object(endpoint, json, receipt) };
+    let [held] = pick_from(Some(json), [holder]);
+    match object(held) {
+        Some(held) => {
+            let place = place_of(json.as_bytes(), held.as_bytes());
+            replaced(json, place, &in_object(endpoint, held, receipt))
         }
         None => json.to_owned(),
     }
 }
 
-/// The usage chunk of a stream whose provider sent none. `identity`: as in the chunks before it.
-pub fn usage_chunk(endpoint: Endpoint, identity: &str, receipt: &Receipt) -> String {
-    let object = match endpoint {
-        Endpoint::Completions => "text_completion",
-        _ => "chat.completion.chunk",
-    };
-    let usage = usage_object(endpoint, receipt);
-    format!("data: {{{identity}\"object\":\"{object}\",\"choices\":[],\"usage\":{usage}}}\n\n")
-}
-
-/// A usage object in the words of a dialect.
-pub fn usage_object(endpoint: Endpoint, receipt: &Receipt) -> String {
-    let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, cache_writes } =
-        receipt.usage;
-    let total = prompt.saturating_add(completion);
+/// A usage object of these counts, with the cost in it.
+pub(super) fn with_cost(counts: &str, receipt: &Receipt) -> String {
     let cost = receipt.cost.micro();
-    let counts = match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions => format!(
-            "\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{total},\
-             \"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}"
-        ),
-        Endpoint::Embeddings => format!("\"prompt_tokens\":{prompt},\"total_tokens\":{total}"),
-        Endpoint::Responses | Endpoint::Compact => format!(
-            "\"input_tokens\":{prompt},\"input_tokens_details\":{{\"cached_tokens\":{cached}}},\
-             \"output_tokens\":{completion},\"output_tokens_details\":{{\"reasoning_tokens\":0}},\
-             \"total_tokens\":{total}"
-        ),
-        Endpoint::Messages => {
-            let written = cache_writes.all();
-            let input = prompt.saturating_sub(cached).saturating_sub(written);
-            let written = match written {
-                0 => String::new(),
-                written => format!("\"cache_creation_input_tokens\":{written},"),
-            };
-            format!(
-                "\"input_tokens\":{input},{written}\"cache_read_input_tokens\":{cached},\"output_tokens\":{completion}"
-            )
-        }
-    };
     format!("{{{counts},\"{COST}\":{cost}}}")
 }
 

@@ -9,10 +9,7 @@ use crate::domain::usage::{CacheWrites, Reported};
 
 /// Reads a usage object of a whole answer, or of an OpenAI stream.
 pub fn read(endpoint: Endpoint, usage: &str) -> Reported {
-    match endpoint {
-        Endpoint::Messages => Pieces::read(usage).reported(),
-        _ => Counts::read(usage).reported(endpoint),
-    }
+    (endpoint.dialect().answer.read_usage)(usage)
 }
 
 /// Where a usage object stands if not under `usage` at the top of a chunk or an answer, in the order to look.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::rename::replaced_at;
+use crate::dialect::MadeUp;
 use crate::dialect::receipt::{self, Receipt};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::sse::LONGEST_BLOCK;
@@ -157,48 +158,20 @@ impl HeldBack {
 impl Ending<'_> {
     /// The client gets to see usage that stands alone.
     const fn shows_usage(&self) -> bool {
-        self.client_wants_usage || matches!(self.endpoint, Endpoint::Responses | Endpoint::Messages)
+        self.client_wants_usage || !self.endpoint.usage_is_asked_for()
     }
 
     /// What says that the answer was cut at the bound, as a server that minds it says it.
     fn cut(&self) -> String {
-        let Self { endpoint, identity, receipt, sequence, .. } = self;
-        let chunk = |object: &str, choice: &str| {
-            format!(
-                "data: {{{identity}\"object\":\"{object}\",\"choices\":[{{\"index\":0,{choice},\"finish_reason\":\"length\"}}]}}\n\n"
-            )
-        };
-        match endpoint {
-            Endpoint::Completions => chunk("text_completion", "\"text\":\"\""),
-            Endpoint::ChatCompletions | Endpoint::Embeddings => chunk("chat.completion.chunk", "\"delta\":{}"),
-            Endpoint::Responses | Endpoint::Compact => format!(
-                "event: response.incomplete\ndata: {{\"type\":\"response.incomplete\",\"sequence_number\":{sequence},\
-                 \"response\":{{{identity}\"object\":\"response\",\"status\":\"incomplete\",\
-                 \"incomplete_details\":{{\"reason\":\"max_output_tokens\"}},\"error\":null,\"output\":[],\"usage\":{}}}}}\n\n",
-                receipt::usage_object(*endpoint, receipt)
-            ),
-            Endpoint::Messages => format!(
-                "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"max_tokens\",\
-                 \"stop_sequence\":null}},\"usage\":{}}}\n\n",
-                receipt::usage_object(*endpoint, receipt)
-            ),
-        }
+        let Self { endpoint, identity, receipt, sequence, .. } = *self;
+        (endpoint.dialect().stream.cut)(&MadeUp { identity, sequence, receipt: Some(receipt) })
     }
 
     /// The usage chunk that the provider owes the client, and the last event, should it be missing:
     /// client libraries wait for it.
     fn closing(&self, has_usage: bool) -> (String, &'static str) {
-        match self.endpoint {
-            Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Embeddings => {
-                let owed = self.client_wants_usage && !has_usage;
-                let chunk = match owed {
-                    true => receipt::usage_chunk(self.endpoint, self.identity, self.receipt),
-                    false => String::new(),
-                };
-                (chunk, "data: [DONE]\n\n")
-            }
-            Endpoint::Responses | Endpoint::Compact => (String::new(), ""),
-            Endpoint::Messages => (String::new(), "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
-        }
+        let stream = &self.endpoint.dialect().stream;
+        let owed = stream.usage_chunk.filter(|_| self.client_wants_usage && !has_usage);
+        (owed.map_or_else(String::new, |chunk| chunk(self.identity, self.receipt)), stream.last_event)
     }
 }

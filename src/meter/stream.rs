@@ -22,6 +22,7 @@ use crate::dialect::failure::Failure;
 use crate::dialect::receipt::Receipt;
 use crate::dialect::standing::Standing;
 use crate::dialect::usage::Pieces;
+use crate::dialect::{Cause, MadeUp};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::sse::{Framer, LONGEST_BLOCK};
 use crate::domain::usage::Judged;
@@ -219,22 +220,12 @@ impl StreamMeter {
     }
 
     /// The end of a broken stream, where the dialect has more to say than an error: what the server itself said of
-    /// it, and a `response.failed`. `message` says why, for the client.
+    /// it, and an event of our own. `message` says why, for the client.
     pub fn broken(&self, code: &str, message: &str) -> Option<Bytes> {
-        if self.endpoint != Endpoint::Responses {
-            return None;
-        }
-        let said = &*self.last_words;
-        if memchr::memmem::find(said, b"response.failed").is_some() {
-            return Some(self.last_words.clone());
-        }
+        let broken = self.endpoint.dialect().stream.broken?;
         let sequence = self.sequence.map_or(0, |last| last.saturating_add(1));
         let identity = self.identity.as_deref().unwrap_or_default();
-        let error = serde_json::json!({"code": code, "message": message});
-        let failed = format!(
-            "event: response.failed\ndata: {{\"type\":\"response.failed\",\"sequence_number\":{sequence},\"response\":{{{identity}\
-             \"object\":\"response\",\"status\":\"failed\",\"error\":{error},\"output\":[],\"usage\":null}}}}\n\n"
-        );
-        Some([said, failed.as_bytes()].concat().into())
+        let made_up = MadeUp { identity, sequence, receipt: None };
+        Some(broken(&self.last_words, &made_up, Cause { code, message }).into())
     }
 }

@@ -5,6 +5,7 @@ use super::walk;
 use super::words::Words;
 use crate::dialect::marks::MARKS;
 use crate::dialect::standing::Standing;
+use crate::dialect::{Below, EventText};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::scan::{Mark, Part, Parts, RawText};
 
@@ -13,15 +14,6 @@ use crate::domain::json::scan::{Mark, Part, Parts, RawText};
 const FOLD_AT: usize = 16 << 10;
 /// A longer string is taken in pieces, in bytes.
 const LONG: usize = 64 << 10;
-
-/// The keys under which generated text stands in a chat message or delta.
-const CHAT: &[&[u8]] = &[b"content", b"reasoning_content", b"reasoning", b"refusal", b"name", b"arguments"];
-/// In a choice of a legacy completion.
-const COMPLETION: &[&[u8]] = &[b"text"];
-/// In the output of a response.
-const RESPONSES: &[&[u8]] = &[b"text", b"refusal", b"name", b"arguments", b"input"];
-/// In a content block of a message; `input` is an object, its words stand under keys of their own.
-const MESSAGES: &[&[u8]] = &[b"text", b"thinking", b"name", b"partial_json"];
 
 /// The output of one answer: some text, and the count of what came before it.
 #[derive(Debug, Default)]
@@ -68,19 +60,8 @@ impl OutputText {
     /// Takes in the text of one event of a stream. `kind` is the type of the event in the dialects that
     /// have types.
     pub fn take<'a>(&mut self, endpoint: Endpoint, kind: &[u8], data: &'a [u8]) -> Taken<'a> {
-        let (mark, keys): (&Mark, &[&[u8]]) = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Embeddings => (&MARKS.delta, CHAT),
-            Endpoint::Completions => (&MARKS.text, &[b""]),
-            Endpoint::Responses if kind.ends_with(b".delta") => (&MARKS.delta, &[b""]),
-            Endpoint::Responses if kind == b"response.output_item.added" => (&MARKS.item, &[b"name"]),
-            Endpoint::Messages if kind == b"content_block_delta" => (&MARKS.delta, MESSAGES),
-            Endpoint::Messages if kind == b"content_block_start" => (&MARKS.content_block, MESSAGES),
-            Endpoint::Responses | Endpoint::Compact | Endpoint::Messages => return Taken::Nothing,
-        };
-        // A value that is itself a string stands under the key "".
-        let bare = match endpoint {
-            Endpoint::Responses if !writes_text(kind) => Standing::Tool,
-            _ => Standing::Words,
+        let Some(EventText { mark, keys, bare }) = (endpoint.dialect().stream.text)(kind) else {
+            return Taken::Nothing;
         };
         let take = |taken, value| self.take_strings(Parts::of(value), keys, bare, taken);
         let taken = mark.values(data).fold(Taken::Nothing, take);
@@ -116,12 +97,13 @@ impl OutputText {
 
     /// What a string of an event is that stands under `key`, below the `keys` of other objects.
     pub fn standing<'k>(endpoint: Endpoint, mut keys: impl Iterator<Item = &'k [u8]>, key: &[u8]) -> Standing {
-        let is_output = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Embeddings => CHAT.contains(&key) && keys.any(|k| k == b"delta"),
-            Endpoint::Completions => key == b"text",
-            Endpoint::Responses | Endpoint::Compact => key == b"delta" && keys.next().is_none(),
-            Endpoint::Messages => MESSAGES.contains(&key) && keys.any(|k| matches!(k, b"delta" | b"content_block")),
-        };
+        let text = &endpoint.dialect().stream.long_text;
+        let is_output = text.keys.contains(&key)
+            && match text.below {
+                Below::Anything => true,
+                Below::Nothing => keys.next().is_none(),
+                Below::OneOf(above) => keys.any(|k| above.contains(&k)),
+            };
         if is_output { Standing::of(key) } else { Standing::Nothing }
     }
 
@@ -150,7 +132,7 @@ impl OutputText {
 
     /// There is text in the field of a whole answer that holds its output.
     pub fn is_in(endpoint: Endpoint, output: &str) -> bool {
-        let keys = whole_keys(endpoint);
+        let keys = endpoint.dialect().answer.text;
         let mut key: &[u8] = b"";
         let mut is_text = |part| match part {
             Part::Key(name) => {
@@ -161,14 +143,14 @@ impl OutputText {
             Part::Bare(_) => false,
         };
         Parts::of(output.as_bytes()).any(&mut is_text)
-            || (endpoint == Endpoint::Messages && MARKS.input.values(output.as_bytes()).next().is_some())
+            || (endpoint.dialect().answer.has_objects && MARKS.input.values(output.as_bytes()).next().is_some())
     }
 
     /// Takes in the field of a whole answer that holds its output.
     pub fn take_whole(&mut self, endpoint: Endpoint, output: &str) {
-        let keys = whole_keys(endpoint);
+        let keys = endpoint.dialect().answer.text;
         self.take_strings(Parts::of(output.as_bytes()), keys, Standing::Words, Taken::Nothing);
-        if endpoint == Endpoint::Messages {
+        if endpoint.dialect().answer.has_objects {
             for input in Mark::values(&MARKS.input, output.as_bytes()) {
                 let mut parts = Parts::of(input);
                 parts.by_ref().for_each(drop);
@@ -225,22 +207,6 @@ impl OutputText {
         }
         taken
     }
-}
-
-/// The keys under which generated text stands in a whole answer.
-const fn whole_keys(endpoint: Endpoint) -> &'static [&'static [u8]] {
-    match endpoint {
-        Endpoint::ChatCompletions => CHAT,
-        Endpoint::Completions => COMPLETION,
-        Endpoint::Responses | Endpoint::Compact => RESPONSES,
-        Endpoint::Messages => MESSAGES,
-        Endpoint::Embeddings => &[],
-    }
-}
-
-/// The deltas of this event are text as the model wrote it: no arguments, code, or sound.
-fn writes_text(kind: &[u8]) -> bool {
-    [&b"text"[..], b"refusal", b"reasoning"].iter().any(|word| memchr::memmem::find(kind, word).is_some())
 }
 
 #[cfg(test)]

@@ -42,16 +42,6 @@ pub struct WholeAnswer {
 /// An answer up to this size is copied into one piece, in bytes.
 const SMALL: usize = 64 << 10;
 
-/// The field that an answer cannot be without.
-const fn output_field(endpoint: Endpoint) -> &'static str {
-    match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Completions => "choices",
-        Endpoint::Embeddings => "data",
-        Endpoint::Responses | Endpoint::Compact => "output",
-        Endpoint::Messages => "content",
-    }
-}
-
 impl WholeAnswer {
     /// Reads a body with status 200.
     ///
@@ -59,7 +49,7 @@ impl WholeAnswer {
     /// Not a JSON object, an error object, or an object without the field that holds the output.
     pub fn read(endpoint: Endpoint, bytes: Bytes) -> Result<Self, BadAnswer> {
         let body = std::str::from_utf8(&bytes).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
-        let field = output_field(endpoint);
+        let field = endpoint.dialect().answer.output;
         let [error, output, usage, timings] =
             pick(body, ["error", field, "usage", "timings"]).map_err(|e| BadAnswer::NotAnObject(e.to_string()))?;
         if let Some(error) = given(error) {

@@ -199,7 +199,7 @@ async fn read_whole(
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
-    match WholeAnswer::read(request.endpoint.dialect(), body.clone()) {
+    match WholeAnswer::read(request.endpoint, body.clone()) {
         Ok(answer) => Ok(UpstreamReply::Whole(answer.named(&request.model))),
         Err(e @ BadAnswer::Error(_)) => {
             let text = opened::reason_to_show(&body);

@@ -1,87 +1,55 @@
-//! What an endpoint's dialect says of requests.
+//! What of a dialect is asked for by the endpoint.
 
 use crate::domain::endpoint::Endpoint;
 
 impl Endpoint {
     /// The field that bounds the output where the request names none.
-    ///
-    /// `max_completion_tokens` would not do for chat: llama-cpp-python ignores it and would run on unbounded.
     pub(super) const fn output_field(self) -> Option<&'static str> {
-        match self {
-            Self::ChatCompletions | Self::Completions | Self::Messages => Some("max_tokens"),
-            Self::Responses => Some("max_output_tokens"),
-            // OpenAI's has no such field.
-            Self::Embeddings | Self::Compact => None,
-        }
+        self.dialect().request.output_bound
     }
 
     /// The field without which there is nothing to answer.
     pub(super) const fn content_field(self) -> &'static str {
-        match self {
-            Self::ChatCompletions | Self::Messages => "messages",
-            Self::Completions => "prompt",
-            Self::Embeddings | Self::Responses | Self::Compact => "input",
-        }
+        self.dialect().request.content
     }
 
     /// The answer holds generated tokens.
     pub const fn generates(self) -> bool {
-        !matches!(self, Self::Embeddings)
+        self.dialect().request.generates
     }
 
     /// The answer may be streamed.
     pub const fn streams(self) -> bool {
-        !matches!(self, Self::Embeddings | Self::Compact)
-    }
-
-    /// The endpoint whose requests and answers this one's are like.
-    pub const fn dialect(self) -> Self {
-        match self {
-            Self::Compact => Self::Responses,
-            other => other,
-        }
+        self.dialect().request.streams
     }
 
     /// Few servers have it: it is offered where one is known to, and a server that does not is not at fault.
     pub const fn is_rare(self) -> bool {
-        matches!(self, Self::Compact)
+        self.dialect().request.is_rare
     }
 
     /// A server can be told how long its answer may be, whatever the request says.
     pub const fn takes_bound(self) -> bool {
-        !matches!(self, Self::Compact)
+        self.dialect().request.takes_bound
     }
 
     /// Streams of this dialect carry usage only if `stream_options.include_usage` asks for it.
     pub const fn usage_is_asked_for(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Completions)
+        self.dialect().stream.usage_is_asked_for
     }
 
     /// The fields of the dialect that a prompt is made of; others may reach one too.
     pub(super) const fn prompt_fields(self) -> &'static [&'static str] {
-        match self {
-            Self::ChatCompletions => &["messages", "tools", "functions", "response_format"],
-            Self::Completions => &["prompt", "suffix"],
-            Self::Embeddings => &["input"],
-            Self::Responses | Self::Compact => &["input", "instructions", "tools", "text"],
-            Self::Messages => &["system", "messages", "tools"],
-        }
+        self.dialect().request.prompt
     }
 
     /// A chat template turns the messages of this dialect into one text.
     pub const fn has_messages(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Responses | Self::Compact | Self::Messages)
+        self.dialect().request.has_messages
     }
 
-    /// Fields that would make a server do work whose tokens this request cannot bound or meter, with
-    /// the reason.
+    /// Fields that are refused, with the reason.
     pub(super) const fn refused_fields(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Responses => &[("background", "background responses cannot be metered")],
-            Self::Compact => {
-                &[("background", "background responses cannot be metered"), ("stream", "a compaction is not streamed")]
-            }
-            _ => &[],
-        }
+        self.dialect().request.refused
     }
 }

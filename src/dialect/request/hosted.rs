@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::BadRequest;
 use super::lookalike::lookalike;
+use crate::dialect::FileReferences;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::{Edits, TopLevel};
 
@@ -230,7 +231,7 @@ impl Hosted {
         if top.get(TEMPLATE_ARGUMENTS).is_some_and(brings_template) {
             hosted.needed.push((TEMPLATE, TEMPLATE_ARGUMENTS));
         }
-        if endpoint.dialect() == Endpoint::Responses && top.get("prompt").is_some_and(is_asked) {
+        if endpoint.dialect().request.stored.items && top.get("prompt").is_some_and(is_asked) {
             hosted.needed.push(("prompt", "prompt"));
         }
         if let Some(tools) = top.get("tools").filter(|raw| raw.starts_with('[')) {
@@ -273,16 +274,17 @@ impl Hosted {
             let rest = |place: usize| plain.get(place + key.len()..).unwrap_or_default().trim_ascii_start();
             plain.match_indices(key).any(|(place, _)| rest(place).starts_with(':'))
         };
-        // Arguments of calls are strings here, so that this is no key of theirs.
-        let dialect = endpoint.dialect();
-        if matches!(dialect, Endpoint::ChatCompletions | Endpoint::Responses) && is_key("\"file_id\"") {
-            self.needed.push(("file_id", field));
-        }
-        if dialect == Endpoint::Messages && is_key("\"file_id\"") && names_a_file(content, FILE_DEPTH) {
+        let stored = endpoint.dialect().request.stored;
+        let names_file = match stored.files {
+            FileReferences::Nowhere => false,
+            FileReferences::AnyKey => is_key("\"file_id\""),
+            FileReferences::Parts => is_key("\"file_id\"") && names_a_file(content, FILE_DEPTH),
+        };
+        if names_file {
             self.needed.push(("file_id", field));
         }
         let may_refer = || ["item_reference", "\"id\"", "\\u00"].iter().any(|sign| content.contains(sign));
-        if dialect != Endpoint::Responses || !content.starts_with('[') || !may_refer() {
+        if !stored.items || !content.starts_with('[') || !may_refer() {
             return Ok(());
         }
         let items: Vec<Head<'_>> = match serde_json::from_str(content) {

@@ -95,7 +95,7 @@ impl<'a> InferenceRequest<'a> {
         let hosted = Hosted::read(endpoint, &top)?;
         // Servers take 1 and "true" for true.
         let echoes =
-            endpoint == Endpoint::Completions && top.get("echo").is_some_and(|raw| !matches!(raw, "null" | "false"));
+            endpoint.dialect().request.echoes && top.get("echo").is_some_and(|raw| !matches!(raw, "null" | "false"));
         Ok(Self { endpoint, model, stream, include_usage, max_output, echoes, hosted, top })
     }
 
@@ -202,8 +202,7 @@ fn model(top: &TopLevel<'_>) -> Result<String, BadRequest> {
     Ok(model)
 }
 
-/// Refuses a request that asks nothing, and several prompts in one legacy completion: servers report the usage
-/// of one for all of them.
+/// Refuses a request that asks nothing, or what the dialect cannot answer.
 fn check_content(endpoint: Endpoint, top: &TopLevel<'_>) -> Result<(), BadRequest> {
     let field = endpoint.content_field();
     let refuse = |why: &str| Err(BadRequest::field(field, format!("{field} {why}")));
@@ -211,38 +210,10 @@ fn check_content(endpoint: Endpoint, top: &TopLevel<'_>) -> Result<(), BadReques
         None | Some("null") => return refuse("is required"),
         Some(raw) => raw,
     };
-    let is_list = raw.starts_with('[');
-    if is_list && raw.trim_start_matches('[').trim_ascii_start().starts_with(']') {
+    if raw.starts_with('[') && raw.trim_start_matches('[').trim_ascii_start().starts_with(']') {
         return refuse("must not be empty");
     }
-    match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Messages if !is_list => refuse("must be a list of messages"),
-        Endpoint::Embeddings if raw == "\"\"" => refuse("must not be empty"),
-        Endpoint::Embeddings | Endpoint::Responses | Endpoint::Compact if !is_list && !raw.starts_with('"') => {
-            refuse("must be a string or a list")
-        }
-        // llama.cpp takes an object too: a text with its pictures.
-        Endpoint::Completions if !raw.starts_with(['[', '"', '{']) => refuse("must be a string or a list"),
-        Endpoint::Completions if is_list && !is_one_prompt(raw) => {
-            refuse("must be one prompt: send a request for each")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A list is one prompt if it holds token numbers alone, or one prompt.
-fn is_one_prompt(list: &str) -> bool {
-    let parts: Vec<&serde_json::value::RawValue> = serde_json::from_str(list).unwrap_or_default();
-    let numbers = |part: &&serde_json::value::RawValue| part.get().starts_with(|c: char| c.is_ascii_digit());
-    match parts.as_slice() {
-        [one] if one.get().starts_with('[') => is_one_prompt_of_numbers(one.get()),
-        [_] => true,
-        parts => parts.iter().all(numbers),
-    }
-}
-
-fn is_one_prompt_of_numbers(list: &str) -> bool {
-    serde_json::from_str::<Vec<u64>>(list).is_ok_and(|numbers| !numbers.is_empty())
+    (endpoint.dialect().request.check_content)(raw).or_else(refuse)
 }
 
 /// The bound that all fields which name one agree on.

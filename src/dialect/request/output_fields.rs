@@ -39,10 +39,7 @@ impl Trial {
 impl OutputFields {
     /// The fields of an endpoint that are worth a trial, the one that is sent to an unknown server first.
     pub const fn candidates(endpoint: Endpoint) -> &'static [&'static str] {
-        match endpoint {
-            Endpoint::ChatCompletions => &["max_tokens", "max_completion_tokens"],
-            _ => &[],
-        }
+        endpoint.dialect().request.output_trials
     }
 
     /// What follows from trials of all the candidates. A field in which the bound was kept is taken; otherwise one

@@ -136,9 +136,8 @@ mod tests {
             (r#"{"name":"a","name":"b"}"#, "name"),
         ];
         for (body, field) in rows {
-            let e = read_new(body.as_bytes(), NOW)
-                .map(drop)
-                .map_err(|e| e.body(crate::http::shared::error::Envelope::OpenAi, None));
+            let e =
+                read_new(body.as_bytes(), NOW).map(drop).map_err(|e| e.body(crate::dialect::Envelope::OpenAi, None));
             let text = e.err().unwrap_or_default();
             assert!(text.contains(&format!(r#""param":"{field}""#)), "{body}: {text}");
         }

@@ -9,13 +9,12 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
-use serde_json::json;
 
 use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::RequestId;
 use crate::http::shared::auth::{self, Need};
 use crate::http::shared::body;
-use crate::http::shared::error::{self, ApiError, Envelope};
+use crate::http::shared::error::{self, ApiError};
 use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use crate::http::shared::stall::{self, Sign};
@@ -49,7 +48,7 @@ pub async fn run(
     let arrived = log::arrived(&request);
     let guard = GoneGuard::new(&request);
     let answered = answer(endpoint, &request, payload, &state, &client, arrived, guard).await;
-    answered.unwrap_or_else(|e| e.response(Envelope::of_path(endpoint.path()), Some(arrived.id)))
+    answered.unwrap_or_else(|e| e.response(endpoint.dialect().errors.envelope, Some(arrived.id)))
 }
 
 async fn answer(
@@ -149,7 +148,7 @@ pub async fn count_tokens(
         header(&mut response, "x-counted-by", if counted.by_provider { "provider" } else { "estimate" });
         response.json(serde_json::json!({"input_tokens": counted.tokens}))
     });
-    answer.unwrap_or_else(|e| e.response(Envelope::Anthropic, Some(arrived.id)))
+    answer.unwrap_or_else(|e| e.response(Endpoint::Messages.dialect().errors.envelope, Some(arrived.id)))
 }
 
 async fn counted(
@@ -243,10 +242,7 @@ fn stream_response(
 
 /// What a stream of the dialect says while it waits.
 fn sign_of(endpoint: Endpoint, state: &AppState) -> Sign {
-    let text = match Envelope::of_path(endpoint.path()) {
-        Envelope::Anthropic => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
-        Envelope::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
-    };
+    let text = Bytes::from_static(endpoint.dialect().errors.sign_of_life.as_bytes());
     Sign { every: state.settings.sign_of_life, text, at_once: false }
 }
 
@@ -321,18 +317,9 @@ fn events(
 
 /// One event with the envelope, or what the dialect has in its place, and no `[DONE]`.
 fn error_event(endpoint: Endpoint, e: &ApiError, request_id: RequestId) -> Bytes {
-    if endpoint == Endpoint::Responses {
-        let error = json!({"code": "server_error", "message": e.message()});
-        let response = json!({"id": request_id, "object": "response", "status": "failed", "error": error,
-            "output": [], "usage": null});
-        let failed = json!({"type": "response.failed", "sequence_number": 0, "response": response});
-        return Bytes::from(format!("event: response.failed\ndata: {failed}\n\n"));
+    let errors = &endpoint.dialect().errors;
+    if let Some(failed) = errors.failed {
+        return Bytes::from(failed(&request_id.to_string(), e.message()));
     }
-    let envelope = Envelope::of_path(endpoint.path());
-    let body = e.body(envelope, Some(request_id));
-    let name = match envelope {
-        Envelope::Anthropic => "event: error\n",
-        Envelope::OpenAi => "",
-    };
-    Bytes::from(format!("{name}data: {body}\n\n"))
+    Bytes::from(format!("{}data: {}\n\n", errors.event_line, e.body(errors.envelope, Some(request_id))))
 }

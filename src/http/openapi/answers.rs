@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::document::reference;
-use crate::http::shared::error::Envelope;
+use crate::dialect::Envelope;
+use crate::http::shared::error::envelope_of;
 use crate::http::shared::route::{Access, Answer, Body, Described, Route};
 
 /// The answers of a route by status.
@@ -12,7 +13,7 @@ pub fn of_route(route: &Route) -> Map<String, Value> {
     let (status, mut answer) = good(route.answer);
     set_headers(&mut answer, route, status);
     answers.insert(status.to_string(), answer);
-    let envelope = match Envelope::of_path(route.path) {
+    let envelope = match envelope_of(route.path) {
         Envelope::OpenAi => "Error",
         Envelope::Anthropic => "AnthropicError",
     };
@@ -105,7 +106,7 @@ fn set_headers(answer: &mut Value, route: &Route, status: u16) {
 fn headers(route: &Route, status: u16) -> Vec<(&'static str, &'static str)> {
     let runs = matches!(route.answer, Answer::Model);
     let mut headers = vec![("x-request-id", "The request's id; of what was charged, the usage row's request_id")];
-    if Envelope::of_path(route.path) == Envelope::Anthropic {
+    if envelope_of(route.path) == Envelope::Anthropic {
         headers.push(("request-id", "The same, where Anthropic's SDKs look for it"));
     }
     if status < 300 {

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::endpoint::Endpoint;
+
 /// The schemas by name.
 pub fn schemas() -> Vec<(&'static str, Value)> {
     let messages = json!({"type": "array", "minItems": 1, "items": {
@@ -32,13 +34,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("MessagesRequest", generates(&json!({"messages": messages}), "max_tokens", "messages")),
         (
             "QuoteRequest",
-            request(
-                &json!({"endpoint": {"type": "string", "enum": [
-                    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
-                    "/v1/responses/compact", "/v1/messages",
-                ]}}),
-                "endpoint",
-            ),
+            request(&json!({"endpoint": {"type": "string", "enum": Endpoint::ALL.map(Endpoint::path)}}), "endpoint"),
         ),
         (
             "ModelAnswer",

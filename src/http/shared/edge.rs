@@ -13,7 +13,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage, HttpResponse};
 
 use crate::http::shared::cors::{self, Verdict};
-use crate::http::shared::error::{ApiError, Envelope};
+use crate::http::shared::error::{ApiError, envelope_of};
 use crate::http::shared::log;
 use crate::http::shared::unread::Kept;
 use crate::http::state::AppState;
@@ -79,7 +79,7 @@ fn verdict(request: &ServiceRequest) -> Verdict {
 }
 
 fn answer(request: &ServiceRequest, e: &ApiError) -> HttpResponse {
-    e.response(Envelope::of_path(request.path()), Some(log::arrived(request.request()).id))
+    e.response(envelope_of(request.path()), Some(log::arrived(request.request()).id))
 }
 
 /// 426 for a WebSocket where SDKs try one first and then do without. Any other upgrade may be ignored, but one to a

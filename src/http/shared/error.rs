@@ -9,7 +9,9 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde_json::{Value, json};
 
 use crate::auth::{AuthError, SignInError};
+use crate::dialect::Envelope;
 use crate::dialect::request::BadRequest;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
 use crate::domain::time::Timestamp;
@@ -37,23 +39,13 @@ pub struct ApiError {
     limit_resets: Option<Duration>,
 }
 
-/// Whose envelope an error goes into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Envelope {
-    /// `{"error":{"message","type","code","param"}}`
-    OpenAi,
-    /// `{"type":"error","error":{"type","message"},"request_id"}`
-    Anthropic,
-}
-
-impl Envelope {
-    /// By the path: everything below `/v1/messages` speaks Anthropic.
-    pub fn of_path(path: &str) -> Self {
-        match path.strip_prefix("/v1/messages") {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Anthropic,
-            _ => Self::OpenAi,
-        }
-    }
+/// The envelope of what is answered at a path: that of the endpoint there or above it, else OpenAI's.
+pub fn envelope_of(path: &str) -> Envelope {
+    let is_below = |endpoint: &Endpoint| {
+        path.strip_prefix(endpoint.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let endpoint = Endpoint::ALL.into_iter().find(is_below);
+    endpoint.map_or(Envelope::OpenAi, |endpoint| endpoint.dialect().errors.envelope)
 }
 
 impl ApiError {

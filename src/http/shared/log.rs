@@ -9,11 +9,12 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
 
+use crate::dialect::Envelope;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::time::Timestamp;
 use crate::http::shared::edge::WasHead;
-use crate::http::shared::error::{Envelope, LONGEST_NAME, shortened};
+use crate::http::shared::error::{LONGEST_NAME, envelope_of, shortened};
 
 /// The id of the request at hand, and when it came.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ pub async fn middleware(
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
     // The name under which Anthropic's SDKs look for it.
-    if Envelope::of_path(response.request().path()) == Envelope::Anthropic
+    if envelope_of(response.request().path()) == Envelope::Anthropic
         && let Some(id) = response.headers().get("x-request-id").cloned()
     {
         response.headers_mut().insert(HeaderName::from_static("request-id"), id);

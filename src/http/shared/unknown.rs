@@ -4,7 +4,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HOST, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::http::shared::error::{ApiError, Envelope};
+use crate::dialect::Envelope;
+use crate::http::shared::error::{ApiError, envelope_of};
 use crate::http::shared::log;
 
 /// The most of a method and of a path that is said back, in bytes.
@@ -45,10 +46,8 @@ pub fn unknown_path(request: &HttpRequest, paths: impl Iterator<Item = &'static 
         format!("{} {} is not implemented", cut(request.method().as_str(), LONGEST_METHOD), cut(path, LONGEST_PATH));
     let meant = meant(path, paths);
     let (text, envelope) = match &meant {
-        Some(meant) => {
-            (format!("{asked}; {}", meant.advice(&origin(request.headers()))), Envelope::of_path(&meant.path))
-        }
-        None => (asked, Envelope::of_path(path)),
+        Some(meant) => (format!("{asked}; {}", meant.advice(&origin(request.headers()))), envelope_of(&meant.path)),
+        None => (asked, envelope_of(path)),
     };
     ApiError::not_found(text).response(envelope, Some(log::arrived(request).id))
 }
@@ -60,7 +59,7 @@ pub fn wrong_method(request: &HttpRequest, allow: &str) -> HttpResponse {
     } else {
         let (method, path) = (cut(request.method().as_str(), LONGEST_METHOD), cut(request.path(), LONGEST_PATH));
         let e = ApiError::wrong_method(format!("{method} {path} is not implemented; the path takes {allow}"));
-        e.response(Envelope::of_path(request.path()), Some(log::arrived(request).id))
+        e.response(envelope_of(request.path()), Some(log::arrived(request).id))
     };
     if let Ok(value) = HeaderValue::try_from(allow) {
         response.headers_mut().insert(ALLOW, value);
@@ -104,7 +103,7 @@ struct Meant {
 impl Meant {
     fn advice(&self, origin: &str) -> String {
         let path = &self.path;
-        match (self.is_of_models, Envelope::of_path(path)) {
+        match (self.is_of_models, envelope_of(path)) {
             (false, _) => format!("it is {origin}{path}"),
             // Anthropic's SDKs append the `/v1` too.
             (true, Envelope::Anthropic) => format!("it is {path} here: the base URL is {origin} (without /v1)"),

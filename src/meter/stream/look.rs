@@ -9,10 +9,9 @@ use super::super::held::HeldKind;
 use super::super::state::State;
 use super::super::text::Taken;
 use super::StreamMeter;
-use crate::dialect::event::{self, Hold, Sight};
+use crate::dialect::event::{self, EventMeaning, Withhold};
 use crate::dialect::failure::Failure;
 use crate::dialect::marks::MARKS;
-use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{self, place_of};
 use crate::domain::sse::Event;
 
@@ -51,26 +50,26 @@ impl StreamMeter {
             };
             return Ok((way, None));
         }
-        let sight = event::read(self.endpoint, &event, self.finished)?;
-        if sight.hold == Hold::Yes && sight.is_last && !self.events_seen {
+        let meaning = event::read(self.endpoint, &event, self.finished)?;
+        if meaning.withhold == Withhold::Yes && meaning.is_last && !self.events_seen {
             return Err(Failure::Empty);
         }
         self.events_seen = true;
-        *data_events += usize::from(!sight.is_ping);
+        *data_events += usize::from(!meaning.is_ping);
         let name = self.name_in(block, &event.data);
-        let taken = self.output.take(self.endpoint, sight.kind, &event.data);
-        if self.endpoint == Endpoint::Responses {
+        let taken = self.output.take(self.endpoint, meaning.kind, &event.data);
+        if self.endpoint.dialect().stream.is_numbered {
             self.number(MARKS.sequence_number.values(&event.data).next());
         }
-        self.note(&sight, taken.any_text());
-        let way = match (sight.hold, self.held.is_empty()) {
-            (Hold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
-            (Hold::Yes, _) if sight.is_last => Way::Held(HeldKind::Last),
-            (Hold::Yes, _) | (Hold::No, false) => Way::Held(HeldKind::Plain),
-            (Hold::No, true) => {
+        self.note(&meaning, taken.any_text());
+        let way = match (meaning.withhold, self.held.is_empty()) {
+            (Withhold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
+            (Withhold::Yes, _) if meaning.is_last => Way::Held(HeldKind::Last),
+            (Withhold::Yes, _) | (Withhold::No, false) => Way::Held(HeldKind::Plain),
+            (Withhold::No, true) => {
                 self.output_started = true;
                 if let (Taken::One(text), Cow::Borrowed(_)) = (taken, &event.data)
-                    && sight.is_plain(&event)
+                    && meaning.is_plain(&event)
                 {
                     self.shape.learn(block, text, name.clone());
                     self.shape_text = self.output.last();
@@ -115,37 +114,37 @@ impl StreamMeter {
             return;
         }
         match event::read(self.endpoint, event, true) {
-            Ok(Sight { usage: Some(usage), .. }) => self.usage.note(usage, true),
-            Ok(sight) if !sight.is_last => return,
+            Ok(EventMeaning { usage: Some(usage), .. }) => self.usage.note(usage, true),
+            Ok(meaning) if !meaning.is_last => return,
             _ => {}
         }
         self.state = State::Ended;
     }
 
     /// Notes what an event says; its output was taken before.
-    pub(super) fn note(&mut self, sight: &Sight<'_>, any_text: bool) {
+    pub(super) fn note(&mut self, meaning: &EventMeaning<'_>, any_text: bool) {
         if any_text {
             self.usage.outdate();
             self.timings.outdate();
         }
-        let is_final = self.finished || sight.finishes || sight.hold != Hold::No;
-        if let Some(usage) = sight.usage {
+        let is_final = self.finished || meaning.finishes || meaning.withhold != Withhold::No;
+        if let Some(usage) = meaning.usage {
             self.usage.note(usage, is_final);
             self.finished |= is_final;
         }
-        if let Some(pieces) = sight.pieces {
+        if let Some(pieces) = meaning.pieces {
             self.pieces = self.pieces.then(pieces);
             self.usage.note(self.pieces.reported(), is_final);
         }
-        if let Some(timings) = sight.timings {
+        if let Some(timings) = meaning.timings {
             self.timings.note(timings, is_final);
         }
-        if let (None, Some(identity)) = (&self.identity, &sight.identity) {
+        if let (None, Some(identity)) = (&self.identity, &meaning.identity) {
             let model = self.public_name.as_ref().map_or(identity.model, |name| name.quoted());
             self.identity = Some(format!("{}\"model\":{model},", identity.others));
         }
-        self.finished |= sight.finishes;
-        if sight.is_last {
+        self.finished |= meaning.finishes;
+        if meaning.is_last {
             self.finished = true;
             self.done = self.endpoint.usage_is_asked_for() && !self.judged().believed.is_whole();
             self.state = if self.done { State::More } else { State::Ended };

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::look::Way;
 use super::*;
-use crate::dialect::event::{self, Hold};
+use crate::dialect::event::{self, Withhold};
 use crate::dialect::marks::MARKS;
 use crate::dialect::receipt;
 use crate::domain::sse::Event;
@@ -106,7 +106,7 @@ impl StreamMeter {
     }
 
     pub(super) fn fail(&mut self, failure: Failure, block: &[u8]) {
-        if self.endpoint == Endpoint::Responses
+        if self.endpoint.dialect().stream.broken.is_some()
             && matches!(failure, Failure::ErrorEvent(_) | Failure::ResponseFailed(_))
         {
             self.number(MARKS.sequence_number.values(block).next());
@@ -205,15 +205,15 @@ impl StreamMeter {
         let Some(data) = data else { return handed.add(tail) };
         let data = data.trim_ascii();
         let event = Event { name: (!name.is_empty()).then_some(&*name), data: Cow::Borrowed(data), error: None };
-        let sight = match event::read(self.endpoint, &event, self.finished) {
-            Ok(sight) => sight,
+        let meaning = match event::read(self.endpoint, &event, self.finished) {
+            Ok(meaning) => meaning,
             Err(failure) => {
                 self.state = State::Failed(failure);
                 return;
             }
         };
-        self.note(&sight, false);
-        if sight.hold == Hold::No {
+        self.note(&meaning, false);
+        if meaning.withhold == Withhold::No {
             self.output_started = true;
             return handed.add(tail);
         }

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::json;
 
 use super::trial;
 use crate::dialect::request::output_fields::OutputFields;
@@ -139,10 +138,10 @@ fn row(
 async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool) -> Result<Reported, Unserved> {
     let unusable = |why: String| Unserved { why, for_good: true, gone: false, refused: false };
     let broke_off = |why: String| Unserved { why, for_good: false, gone: false, refused: false };
-    let body = body(endpoint, &target.upstream_model, stream);
+    let probe = &endpoint.dialect().probe;
+    let body = (probe.body)(&target.upstream_model, stream).to_string();
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
-    let bound = output_bound(endpoint);
-    let sent = request.for_upstream(&target.upstream_model, bound, &target.allow, &target.takes);
+    let sent = request.for_upstream(&target.upstream_model, probe.output_bound, &target.allow, &target.takes);
     let sent = vec![Bytes::from(sent.into_owned())];
     // Few probes run at once.
     let share = || ByteBudget::new(send::LARGEST_WHOLE);
@@ -186,25 +185,4 @@ impl From<Failed> for Unserved {
             }
         }
     }
-}
-
-/// One token is enough to see it count; OpenAI's Responses take no bound below 16.
-const fn output_bound(endpoint: Endpoint) -> u64 {
-    match endpoint {
-        Endpoint::Responses => 16,
-        _ => 1,
-    }
-}
-
-fn body(endpoint: Endpoint, model: &str, stream: bool) -> String {
-    let messages = json!([{"role": "user", "content": "Hi"}]);
-    match endpoint {
-        Endpoint::ChatCompletions => json!({"model": model, "messages": messages, "stream": stream}),
-        Endpoint::Completions => json!({"model": model, "prompt": "Hi", "max_tokens": 1, "stream": stream}),
-        Endpoint::Embeddings => json!({"model": model, "input": "Hi"}),
-        Endpoint::Compact => json!({"model": model, "input": messages}),
-        Endpoint::Responses => json!({"model": model, "input": "Hi", "max_output_tokens": 16, "stream": stream}),
-        Endpoint::Messages => json!({"model": model, "messages": messages, "max_tokens": 1, "stream": stream}),
-    }
-    .to_string()
 }

@@ -101,7 +101,7 @@ fn the_envelope_is_that_of_the_dialect() {
         ("/v1/messagesx", Envelope::OpenAi),
         ("/v1/chat/completions", Envelope::OpenAi),
     ] {
-        assert_eq!(Envelope::of_path(path), envelope, "{path}");
+        assert_eq!(envelope_of(path), envelope, "{path}");
     }
     let e = ApiError::invalid(Some("n"), "n must be 1");
     assert_eq!(
