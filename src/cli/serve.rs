@@ -126,9 +126,9 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     prepare(&store, &args)?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
-    let relay = Arc::new(Relay::new(store.clone(), writer, args.fee_bps, rooms(&args)?, resolve_key));
-    relay.recounts.set_every(args.recount_every);
-    let state = AppState::new(Arc::clone(&relay), settings(&args))?;
+    let relay = Arc::new(Relay::new(store.clone(), writer.clone(), args.fee_bps, rooms(&args)?, resolve_key));
+    relay.recount_every(args.recount_every);
+    let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
     let setup = first_admin_link(&store, &state.admins, address)?;
     let server = http::start(state, listener)?;
     announce(address, demo.as_ref(), setup.as_deref(), out)?;

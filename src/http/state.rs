@@ -25,12 +25,11 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Around a relay: reads and writes what it reads and writes.
+    /// Around a relay, and the `store` and `writer` that it uses.
     ///
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn new(relay: Arc<Relay>, settings: Settings) -> Result<Self, StoreError> {
-        let (store, writer) = (relay.store.clone(), relay.writer.clone());
+    pub fn new(relay: Arc<Relay>, store: Store, writer: Writer, settings: Settings) -> Result<Self, StoreError> {
         Ok(Self {
             verifier: Arc::new(Verifier::new(store.clone())?),
             admins: Arc::new(AdminAccess::new(store.clone())),

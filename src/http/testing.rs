@@ -71,7 +71,7 @@ impl Bench {
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
         let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20) };
-        let relay = Arc::new(Relay::new(store, writer, FeeBps::default(), rooms, |key| Some(key.clone())));
+        let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let second = Duration::from_secs(1);
         let settings = Settings {
             body_limit: 1 << 20,
@@ -84,7 +84,8 @@ impl Bench {
             cors_origins: Vec::new(),
             timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60, event: second * 60 },
         };
-        let bench = Self { state: AppState::new(relay, settings).expect("a state"), _dir: dir };
+        let bench =
+            Self { state: AppState::new(Arc::new(relay), store, writer, settings).expect("a state"), _dir: dir };
         let (address, server) = demo::start(vec![MODEL.into()], Imitate::default(), None).expect("a demo");
         super::spawn(server);
         let lab = bench.account("lab", 0);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::rate::RateLimitStatus;
+use super::minute::RateLimitStatus;
 use super::replay::Idempotency;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, RequestId};

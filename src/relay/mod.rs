@@ -8,10 +8,10 @@ mod call;
 mod capped;
 mod corrections;
 mod debits;
+mod minute;
 mod movements;
 mod counting;
 mod failed;
-mod rate;
 mod reason;
 mod replay;
 mod refusal;
@@ -30,6 +30,7 @@ use std::time::Instant;
 
 use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
+use crate::domain::keys::KeyId;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
@@ -42,7 +43,6 @@ use counting::Counting;
 use errands::count::Counts;
 use errands::recount::Recounts;
 use holds::Holds;
-use rate::Rates;
 use replay::{Claimed, Record, Replays};
 use send::UpstreamReply;
 use settle::settle;
@@ -53,7 +53,7 @@ pub use errands::count::TokenCount;
 pub use errands::probe::{PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
-pub use rate::RateLimitStatus;
+pub use minute::{MinuteCounter, RateLimitStatus};
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, SavedResponse};
@@ -67,23 +67,23 @@ pub type ResolveKey = fn(&Secret) -> Option<Secret>;
 #[derive(Debug)]
 pub struct Relay {
     /// For reading.
-    pub store: Store,
+    store: Store,
     /// For writing.
-    pub writer: Writer,
+    writer: Writer,
     /// Money promised to requests in flight.
-    pub holds: Arc<Holds>,
+    holds: Arc<Holds>,
     /// How the providers do.
-    pub providers: Arc<Providers>,
+    providers: Arc<Providers>,
     /// Keys that got a spend limit while requests may be in flight.
-    pub capped: Arc<Capped>,
+    capped: Arc<Capped>,
     /// Which answers are counted again.
-    pub recounts: Recounts,
+    recounts: Recounts,
     arrivals: Arrivals,
     answers: Shares,
     corrections: Arc<Corrections>,
     counting: Counting,
     counts: Counts,
-    rates: Rates,
+    rates: MinuteCounter<KeyId>,
     replays: Arc<Replays>,
     fee: FeeBps,
     resolve_key: ResolveKey,
@@ -115,12 +115,27 @@ impl Relay {
             counting: Counting::default(),
             recounts: Recounts::default(),
             counts: Counts::default(),
-            rates: Rates::default(),
+            rates: MinuteCounter::default(),
             replays: Arc::default(),
             fee,
             resolve_key,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Money promised to requests in flight.
+    pub const fn holds(&self) -> &Arc<Holds> {
+        &self.holds
+    }
+
+    /// How the providers do.
+    pub const fn providers(&self) -> &Arc<Providers> {
+        &self.providers
+    }
+
+    /// Counts one answer in so many again from now on; none if it is 0.
+    pub fn recount_every(&self, every: u32) {
+        self.recounts.set_every(every);
     }
 
     /// What the bodies of all requests in flight count towards.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::rate::RateLimitStatus;
+use super::minute::RateLimitStatus;
 use super::replay::SavedResponse;
 use super::settle::Closing;
 use super::stream::ReplyStream;

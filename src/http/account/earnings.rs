@@ -70,7 +70,7 @@ pub async fn get(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState
     let query = Query::of(&request)?;
     let since = query.parsed("since", A_TIME, Timestamp::parse)?;
     let until = query.parsed("until", A_TIME, Timestamp::parse)?;
-    let held = state.relay.holds.of_account(account).total;
+    let held = state.relay.holds().of_account(account).total;
     let read = move |conn: &Read| {
         let withdrawable = withdrawals::available(conn, account, held)?;
         let debt = accounts::debt(conn, account)?;

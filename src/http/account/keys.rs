@@ -155,7 +155,7 @@ pub struct OwnAccount {
 pub async fn own(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
     let caller = by.caller;
     let account = state.store.read(|conn| accounts::get(conn, caller.account))?;
-    let held_micro_usd = state.relay.holds.of_key(caller.key.id).total;
+    let held_micro_usd = state.relay.holds().of_key(caller.key.id).total;
     let view = view(&state, caller.account, caller.key.as_ref().clone()).await?;
     Ok(Json(OwnKey { view, held_micro_usd, account: OwnAccount { id: account.id, name: account.name } }))
 }

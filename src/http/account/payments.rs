@@ -54,7 +54,7 @@ impl BalanceView {
 pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
     let account = by.caller.account;
     let balance = state.store.read(|conn| accounts::balance(conn, account))?;
-    Ok(Json(BalanceView::new(balance, state.relay.holds.of_account(account).total)))
+    Ok(Json(BalanceView::new(balance, state.relay.holds().of_account(account).total)))
 }
 
 /// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.

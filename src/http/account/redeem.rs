@@ -1,7 +1,5 @@
 //! Invite codes, redeemed by accounts.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -16,22 +14,16 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AnyScope, CallerBody};
 use crate::http::shared::idempotency::{self, answer};
 use crate::http::state::AppState;
+use crate::relay::MinuteCounter;
 use crate::store::Tx;
 use crate::store::invites;
 
 /// Wrong codes that an account tried lately. In memory: a restart forgives them.
 #[derive(Debug, Default)]
-pub struct Guesses(Mutex<HashMap<AccountId, Tries>>);
+pub struct Guesses(MinuteCounter<AccountId>);
 
-#[derive(Debug, Clone, Copy)]
-struct Tries {
-    since: Instant,
-    count: u32,
-}
-
-/// Tries within the window, before the next is refused unseen.
+/// Tries within a minute, before the next is refused unseen.
 const MOST_TRIES: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(60);
 
 impl Guesses {
     /// Counts a try.
@@ -39,22 +31,12 @@ impl Guesses {
     /// # Errors
     /// There were too many lately: how long to wait.
     fn count(&self, account: AccountId, now: Instant) -> Result<(), Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, tries| now.saturating_duration_since(tries.since) < WINDOW);
-        let tries = all.entry(account).or_insert(Tries { since: now, count: 0 });
-        if tries.count >= MOST_TRIES {
-            return Err(WINDOW.saturating_sub(now.saturating_duration_since(tries.since)));
-        }
-        tries.count += 1;
-        Ok(())
+        self.0.count(account, MOST_TRIES, now).map(|_| ()).map_err(|status| status.reset)
     }
 
     /// One try was no guess. The others still count: who has one good code could else guess for ever.
     fn forgive(&self, account: AccountId) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tries) = all.get_mut(&account) {
-            tries.count = tries.count.saturating_sub(1);
-        }
+        self.0.forgive(account);
     }
 }
 
@@ -94,6 +76,8 @@ pub async fn redeem(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
 
     #[test]
     fn guessing_is_slow() {

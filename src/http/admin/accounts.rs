@@ -81,7 +81,7 @@ pub enum Status {
 
 impl AccountView {
     fn new(account: Account, state: &AppState) -> Self {
-        let (balance, held) = (account.balance, state.relay.holds.of_account(account.id).total);
+        let (balance, held) = (account.balance, state.relay.holds().of_account(account.id).total);
         Self {
             id: account.id,
             name: account.name,

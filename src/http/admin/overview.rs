@@ -128,7 +128,7 @@ async fn overview(
     Ok(Overview {
         accounts: totals.accounts,
         balance_micro_usd: totals.balance,
-        held_micro_usd: state.relay.holds.total(),
+        held_micro_usd: state.relay.holds().total(),
         withdrawable_micro_usd: totals.withdrawable,
         today: DayView::of(today, now_today),
         days: days.into_iter().map(|(day, totals)| DayView::of(day, totals)).collect(),
@@ -159,7 +159,7 @@ fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersVi
     for row in rows {
         if row.disabled_at.is_some() {
             view.disabled += 1;
-        } else if relay.providers.health(row.id, now).down {
+        } else if relay.providers().health(row.id, now).down {
             view.down.push(row.name.clone());
         } else {
             view.up += 1;

@@ -73,7 +73,7 @@ impl Remembered {
 
 fn look(conn: &Read, relay: &Relay, sums: &UsageSums, now: Timestamp) -> Result<Stats, StoreError> {
     let all = sums.total(conn, now)?;
-    let health = |id| relay.providers.health(id, Instant::now());
+    let health = |id| relay.providers().health(id, Instant::now());
     let enabled = providers::list(conn)?.into_iter().filter(|p| p.disabled_at.is_none());
     Ok(Stats {
         requests: all.requests,

@@ -189,8 +189,8 @@ mod tests {
     fn state(store: &Store) -> Result<AppState, StoreError> {
         let second = Duration::from_secs(1);
         let rooms = Rooms { bodies: ByteBudget::new(1 << 20), answers: ByteBudget::new(1 << 20) };
-        let relay =
-            Relay::new(store.clone(), Writer::start(store)?.0, FeeBps::default(), rooms, |key| Some(key.clone()));
+        let (writer, _) = Writer::start(store)?;
+        let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let settings = Settings {
             body_limit: 1_000,
             body_timeout: second,
@@ -202,7 +202,7 @@ mod tests {
             cors_origins: Vec::new(),
             timeouts: Timeouts { connect: second, first_byte: second, idle: second, event: second },
         };
-        AppState::new(Arc::new(relay), settings)
+        AppState::new(Arc::new(relay), store.clone(), writer, settings)
     }
 
     #[test]

@@ -69,7 +69,7 @@ async fn money_held_by_requests_cannot_be_withdrawn() {
     let key = bench.key(lab, "manage", Limits::default());
     let app = bench.app().await;
     assert_eq!(call(&app, "POST /v1/chat/completions", &payer, chat(1_000)).await.status, 200);
-    let held = bench.state.relay.holds.open(lab, None, |_| Ok::<_, StoreError>((MicroUsd::new(7_000), ())));
+    let held = bench.state.relay.holds().open(lab, None, |_| Ok::<_, StoreError>((MicroUsd::new(7_000), ())));
     let held: OpenHold = held.unwrap().0;
     let ask = |usd: &str| json!({"amount_usd": usd});
     assert_eq!(call(&app, WITHDRAWALS, &key, ask("0.003001")).await.status, 400);

@@ -10,8 +10,7 @@ use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
-use crate::relay::rate::Rates;
-use crate::relay::{Caller, InferenceCall, Refusal, Relay};
+use crate::relay::{Caller, InferenceCall, MinuteCounter, Refusal, Relay};
 use crate::upstream::{Client, On, Target};
 
 /// Counts a minute of a key, beside its paid requests.
@@ -37,14 +36,14 @@ struct Counted {
 /// What free counts may take.
 #[derive(Debug)]
 pub struct Counts {
-    rates: Rates,
+    rates: MinuteCounter<KeyId>,
     running: Mutex<HashMap<KeyId, u32>>,
     turns: Semaphore,
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { rates: Rates::default(), running: Mutex::default(), turns: Semaphore::new(COUNTED_AT_ONCE) }
+        Self { rates: MinuteCounter::default(), running: Mutex::default(), turns: Semaphore::new(COUNTED_AT_ONCE) }
     }
 }
 

@@ -1,14 +1,19 @@
-//! Requests a minute, per key. In memory: a restart forgives a minute.
+//! How often somebody did something in this minute. In memory: a restart forgives a minute.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::domain::keys::KeyId;
+/// Counts in minutes, for each `K` that has a limit.
+#[derive(Debug)]
+pub struct MinuteCounter<K>(Mutex<HashMap<K, Minute>>);
 
-/// Counts the requests of each key that has a limit.
-#[derive(Debug, Default)]
-pub struct Rates(Mutex<HashMap<KeyId, Minute>>);
+impl<K> Default for MinuteCounter<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Minute {
@@ -16,7 +21,7 @@ struct Minute {
     requests: u32,
 }
 
-/// Where a key stands in its minute.
+/// How much of a minute's limit is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimitStatus {
     /// Requests a minute.
@@ -31,12 +36,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Beyond so many keys, those whose minute is over are forgotten.
 const MOST_KEYS: usize = 10_000;
 
-impl Rates {
+impl<K: Copy + Eq + Hash> MinuteCounter<K> {
     /// Counts a request.
     ///
     /// # Errors
     /// The minute's requests are used up; nothing is counted.
-    pub fn count(&self, key: KeyId, limit: u32, now: Instant) -> Result<RateLimitStatus, RateLimitStatus> {
+    pub fn count(&self, key: K, limit: u32, now: Instant) -> Result<RateLimitStatus, RateLimitStatus> {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if minutes.len() >= MOST_KEYS {
             minutes.retain(|_, minute| now.saturating_duration_since(minute.began) < MINUTE);
@@ -53,15 +58,24 @@ impl Rates {
         let status = RateLimitStatus { limit, remaining: limit.saturating_sub(minute.requests), reset };
         if full { Err(status) } else { Ok(status) }
     }
+
+    /// One of them is not to count.
+    pub fn forgive(&self, key: K) {
+        let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(minute) = minutes.get_mut(&key) {
+            minute.requests = minute.requests.saturating_sub(1);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::keys::KeyId;
 
     #[test]
     fn a_minute_has_its_requests_and_no_more() {
-        let rates = Rates::default();
+        let rates = MinuteCounter::default();
         let key = KeyId::from_i64(1);
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
