@@ -11,7 +11,7 @@ crate=target/torture/mutants
 what=${1:-all}
 rm -rf "$crate/src" "$crate/tests"
 mkdir -p "$crate/src" "$crate/tests"
-cp -r src/domain src/store "$crate/src/"
+cp -r src/domain src/dialect src/store "$crate/src/"
 # The store's rows say what they look like in the API's document, with the schemas of the domain's types.
 cp src/http/shared/types.rs "$crate/src/types.rs"
 cp -r tests/fixtures "$crate/tests/"
@@ -20,8 +20,8 @@ cp schema.sql Cargo.lock clippy.toml "$crate/"
 # The floors alone: no binary, a test of its own, no workspace above.
 sed -e '/^\[\[bin\]\]/,/^$/d' -e 's|^path = "tests/main.rs"|path = "tests/stories.rs"|' Cargo.toml >"$crate/Cargo.toml"
 printf '\n[workspace]\n' >>"$crate/Cargo.toml"
-printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod store;\npub mod types;\n' >"$crate/src/lib.rs"
-domain='src/domain/*.rs'
+printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod dialect;\npub mod store;\npub mod types;\n' >"$crate/src/lib.rs"
+domain='src/domain/*.rs src/domain/json/*.rs src/dialect/request/*.rs'
 settlement='src/store/tables/usage.rs src/store/tables/ledger.rs src/store/tables/idempotency.rs src/store/tables/accounts.rs'
 writer='src/store/sqlite/writer.rs'
 case $what in
