@@ -5,7 +5,7 @@
 //! | [`stream`] | one streamed answer as it passes |
 //! | [`state`] | where a stream stands |
 //! | [`whole`] | one answer that came whole |
-//! | `held` | the end of a stream, which waits for the receipt |
+//! | `withheld` | the end of a stream, which waits for the receipt |
 //! | `shape` | what the events of a stream have in common, so that most need not be read |
 //! | `long` | an event that is too long to be kept |
 //! | `skeleton` | what is left of one |
@@ -25,7 +25,7 @@ pub mod stream;
 pub mod state;
 mod opening;
 pub mod whole;
-mod held;
+mod withheld;
 mod shape;
 mod long;
 mod skeleton;

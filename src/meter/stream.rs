@@ -3,20 +3,20 @@
 //! The end of the answer is held back until the request is settled, so that a client that has it whole
 //! is in the database.
 
-mod look;
+mod inspect;
 mod passing;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::held::{Ending, HeldBack, HeldKind};
 use super::long::LongEvent;
 use super::rename::{PublicName, replaced_at};
 use super::shape::Shape;
 use super::source::Source;
 use super::state::{Pushed, State};
 use super::text::OutputText;
+use super::withheld::{BlockKind, Ending, Withheld};
 use super::words::Words;
 use crate::dialect::failure::Failure;
 use crate::dialect::receipt::Receipt;
@@ -43,7 +43,7 @@ pub struct StreamMeter {
     /// What the text in an event of that shape is.
     shape_text: Standing,
     long: Option<Box<LongEvent>>,
-    held: HeldBack,
+    held: Withheld,
     output: OutputText,
     usage: Source,
     timings: Source,
@@ -95,7 +95,7 @@ impl StreamMeter {
             shape: Shape::default(),
             shape_text: Standing::Nothing,
             long: None,
-            held: HeldBack::default(),
+            held: Withheld::default(),
             output: OutputText::default(),
             usage: Source::default(),
             timings: Source::default(),
@@ -147,12 +147,14 @@ impl StreamMeter {
             self.end_cut_long();
         }
         let tail = self.framer.into_tail();
-        if self.state == State::More && look::is_complete(&tail) {
+        if self.state == State::More && inspect::is_complete(&tail) {
             let block = Bytes::from([&tail, &b"\n\n"[..]].concat());
-            match self.look(&block, &mut 0) {
-                Ok((look::Way::Forward, name)) => self.held.push(self.renamed(&block, name), HeldKind::Plain),
-                Ok((look::Way::Held(kind), name)) => self.held.push(self.renamed(&block, name), kind),
-                Ok((look::Way::Nowhere, _)) => {}
+            match self.inspect(&block, &mut 0) {
+                Ok((inspect::Disposition::Forward, name)) => {
+                    self.held.push(self.renamed(&block, name), BlockKind::Plain)
+                }
+                Ok((inspect::Disposition::Withhold(kind), name)) => self.held.push(self.renamed(&block, name), kind),
+                Ok((inspect::Disposition::Drop, _)) => {}
                 Err(failure) => self.fail(failure, &block),
             }
         }

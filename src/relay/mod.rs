@@ -11,7 +11,7 @@ mod debits;
 mod minute;
 mod movements;
 mod counting;
-mod failed;
+mod attempts;
 mod reason;
 mod replay;
 mod refusal;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::admit::Admission;
-use super::failed::{self, Failed, Tried, unusable};
+use super::attempts::{self, AttemptFailure, Attempts, unusable};
 use super::opened;
 use super::reason;
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
@@ -64,7 +64,7 @@ impl Relay {
         request: &InferenceRequest<'_>,
         admission: &Admission,
     ) -> Result<Dispatch, Refusal> {
-        let (mut tried, mut lacks_endpoint) = (Tried::default(), false);
+        let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
         let mut queue = VecDeque::from(self.ranked(admission)?);
         while let Some(target) = queue.pop_front() {
@@ -84,7 +84,7 @@ impl Relay {
                 // The next one may have it.
                 Err(failed) if request.endpoint.is_rare() && failed.is_no_path() => lacks_endpoint = true,
                 Err(failed) => {
-                    let print = failed::print(&call.body, caller.account);
+                    let print = attempts::print(&call.body, caller.account);
                     failed.tell(&slot, call.request_id, print, &target.name, sent);
                     if let Some(takes) = other_field(request, &target, &failed) {
                         queue.push_front(Target { takes, ..target });
@@ -139,7 +139,7 @@ pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_ke
 
 /// A server of which nothing is known refused the field for the output bound that we wrote and the client did not:
 /// the one to use in its place.
-fn other_field(request: &InferenceRequest<'_>, target: &Target, failed: &Failed) -> Option<OutputFields> {
+fn other_field(request: &InferenceRequest<'_>, target: &Target, failed: &AttemptFailure) -> Option<OutputFields> {
     let [ours, other] = OutputFields::candidates(request.endpoint) else { return None };
     let was_ours = target.takes.is_empty() && !request.sets_bound_in(ours);
     (was_ours && failed.refuses_field(ours)).then(|| OutputFields::instead(ours, other))
@@ -154,7 +154,7 @@ pub(super) async fn attempt(
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
-) -> Result<UpstreamReply, Failed> {
+) -> Result<UpstreamReply, AttemptFailure> {
     let asked = ask(client, request, target, along, body, on, share).await;
     asked.map_err(|failed| failed.without(target.api_key.as_ref().map(Secret::expose)))
 }
@@ -167,14 +167,14 @@ async fn ask(
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
-) -> Result<UpstreamReply, Failed> {
+) -> Result<UpstreamReply, AttemptFailure> {
     let mut path = request.endpoint.upstream_path().to_owned();
     if !query.is_empty() {
         path = format!("{path}?{query}");
     }
     let sent = Instant::now();
     let late = |e| match e {
-        Failure::Late(after) => failed::too_late(after, request.stream),
+        Failure::Late(after) => attempts::too_late(after, request.stream),
         e => e.into(),
     };
     let answer = client.post(target, &path, headers, body, on).await.map_err(late)?;
@@ -185,7 +185,7 @@ async fn ask(
         }
         200..=299 if request.stream => begin_stream(answer, request, target, sent, client.first_byte()).await,
         200..=299 => read_whole(answer, request, target, share).await,
-        _ => Err(failed::read_error(answer, target, &request.model).await),
+        _ => Err(attempts::read_error(answer, target, &request.model).await),
     }
 }
 
@@ -194,7 +194,7 @@ async fn read_whole(
     request: &InferenceRequest<'_>,
     target: &Target,
     share: AnswerShare<'_>,
-) -> Result<UpstreamReply, Failed> {
+) -> Result<UpstreamReply, AttemptFailure> {
     let body = answer.body.whole(LARGEST_WHOLE, share).await?;
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
@@ -203,7 +203,7 @@ async fn read_whole(
         Ok(answer) => Ok(UpstreamReply::Whole(answer.named(&request.model))),
         Err(e @ BadAnswer::Error(_)) => {
             let text = opened::reason_to_show(&body);
-            Err(unusable(&e.to_string(), failed::error_says(text, &target.upstream_model, &request.model)))
+            Err(unusable(&e.to_string(), attempts::error_says(text, &target.upstream_model, &request.model)))
         }
         Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
     }
@@ -217,14 +217,14 @@ async fn begin_stream(
     target: &Target,
     sent: Instant,
     limit: Duration,
-) -> Result<UpstreamReply, Failed> {
+) -> Result<UpstreamReply, AttemptFailure> {
     let deadline = sent + limit;
     let mut body = answer.body;
     let late = |e| match e {
-        Failure::Silent(_) => failed::too_late(limit, true),
+        Failure::Silent(_) => attempts::too_late(limit, true),
         e => e.into(),
     };
-    let error_says = |text| failed::error_says(text, &target.upstream_model, &request.model);
+    let error_says = |text| attempts::error_says(text, &target.upstream_model, &request.model);
     let (start, kind) = opened::first(&mut body, deadline).await.map_err(late)?;
     if let Some(kind) = kind.filter(|kind| *kind != Opening::Events) {
         let start = opened::read_on(kind, start, &mut body, deadline).await;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Refusal;
+use super::attempts;
 use super::bill::Bill;
-use super::failed;
 use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
 use super::send::StreamStart;
@@ -236,13 +236,13 @@ impl OpenStream {
         drop(body);
         let why = failure.to_string();
         // It did answer: where it is gone altogether, the next one finds nobody.
-        slot.failed(&why, Sign::Failed, failed::print(&bill.request, bill.charge.account_id), Instant::now());
+        slot.failed(&why, Sign::Failed, attempts::print(&bill.request, bill.charge.account_id), Instant::now());
         drop(slot);
         tracing::warn!(request_id = %bill.charge.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
             let key = bill.offer.provider.api_key.as_ref().and_then(bill.relay.resolve_key);
             let text = without_key(text, key.as_ref().map(Secret::expose));
-            failed::error_says(Some(fit_to_show(&text)), &bill.offer.upstream_model, &bill.offered.price.model)
+            attempts::error_says(Some(fit_to_show(&text)), &bill.offer.upstream_model, &bill.offered.price.model)
         });
         let settled = bill.settle(Bill::nothing(), Outcome::ProviderError).await;
         (settled.map_or_else(Refusal::from, |_| Refusal::ProviderFailed(says)), meter)

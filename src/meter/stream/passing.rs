@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::look::Way;
+use super::inspect::Disposition;
 use super::*;
 use crate::dialect::event::{self, Withhold};
 use crate::dialect::marks::MARKS;
@@ -40,8 +40,8 @@ impl StreamMeter {
                 (first, forward) = (end, end);
                 drop(self.start_long(text.slice(start..end), handed));
             } else {
-                match self.look(block, &mut handed.data_events) {
-                    Ok((Way::Forward, name)) => {
+                match self.inspect(block, &mut handed.data_events) {
+                    Ok((Disposition::Forward, name)) => {
                         if forward != start {
                             hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
                             first = start;
@@ -50,14 +50,14 @@ impl StreamMeter {
                         forward = end;
                         self.stop_if_beyond(before);
                     }
-                    Ok((Way::Held(kind), name)) => {
+                    Ok((Disposition::Withhold(kind), name)) => {
                         if self.held.is_full_with(end - start) {
                             hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
                             (first, forward) = (end, end);
                         }
                         self.hold(&text.slice(start..end), name, kind, handed);
                     }
-                    Ok((Way::Nowhere, _)) => {}
+                    Ok((Disposition::Drop, _)) => {}
                     Err(failure) => self.fail(failure, block),
                 }
             }
@@ -130,7 +130,7 @@ impl StreamMeter {
         replaced_at(&block, &places, &bare(by.as_bytes()))
     }
 
-    pub(super) fn hold(&mut self, block: &Bytes, name: Option<Range<usize>>, kind: HeldKind, handed: &mut Handed) {
+    pub(super) fn hold(&mut self, block: &Bytes, name: Option<Range<usize>>, kind: BlockKind, handed: &mut Handed) {
         if self.held.is_full_with(block.len()) {
             self.release(handed);
         }
@@ -219,7 +219,7 @@ impl StreamMeter {
         }
         let usage = std::str::from_utf8(data).ok().and_then(|json| receipt::usage_in(self.endpoint, json));
         let usage = usage.and_then(|raw| memmem::rfind(&tail, raw.as_bytes()).map(|at| at..at + raw.len()));
-        self.held.push(tail, HeldKind::End { usage });
+        self.held.push(tail, BlockKind::End { usage });
     }
 
     /// The body ended in a long event: it may lack no more than its blank line.

@@ -13,7 +13,7 @@ use crate::domain::ids::ProviderId;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
 use crate::meter::State;
-use crate::relay::failed::{Failed, Kind};
+use crate::relay::attempts::{AttemptFailure, Kind};
 use crate::relay::send::{self, StreamStart, UpstreamReply};
 use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
@@ -162,25 +162,25 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     }
 }
 
-impl From<Failed> for Unserved {
-    fn from(e: Failed) -> Self {
+impl From<AttemptFailure> for Unserved {
+    fn from(e: AttemptFailure) -> Self {
         match e {
             // An answer that is no answer of this dialect, an endpoint or a model that is not there. Other errors
             // (wrong key, overloaded, still loading) say nothing of what it can do.
-            Failed::Fault(fault) => {
+            AttemptFailure::Fault(fault) => {
                 let for_good =
                     matches!(fault.kind, Kind::Unusable | Kind::UnknownModel | Kind::Settings(404 | 405 | 410 | 501));
                 Self { why: fault.why, for_good, gone: fault.kind == Kind::Unreached, refused: false }
             }
-            Failed::Busy { says, .. } => {
+            AttemptFailure::Busy { says, .. } => {
                 let why = says.map_or_else(|| "it is busy".to_owned(), |says| format!("it is busy: {says}"));
                 Self { why, for_good: false, gone: false, refused: false }
             }
-            Failed::NoRoom => {
+            AttemptFailure::NoRoom => {
                 Self { why: "its answer is too large".to_owned(), for_good: true, gone: false, refused: false }
             }
-            Failed::Slow(why) => Self { why, for_good: false, gone: true, refused: false },
-            Failed::Request(e) => {
+            AttemptFailure::Slow(why) => Self { why, for_good: false, gone: true, refused: false },
+            AttemptFailure::Request(e) => {
                 Self { why: format!("{}: {}", e.status, e.reason.message), for_good: true, gone: false, refused: true }
             }
         }

@@ -6,7 +6,7 @@ const PRIVATE: Private<'_> = Private { model: "q4.gguf", key: None };
 
 fn kind(status: u16, body: &str) -> Option<Kind> {
     match sort(status, None, body.as_bytes(), PRIVATE, "public") {
-        Failed::Fault(fault) => Some(fault.kind),
+        AttemptFailure::Fault(fault) => Some(fault.kind),
         _ => None,
     }
 }
@@ -34,22 +34,22 @@ fn whose_fault_it_is() {
 #[test]
 fn a_refusal_of_the_server_keeps_its_words_and_the_public_name() {
     let body = r#"{"error":{"message":"q4.gguf takes 5 tokens","code":"context_length_exceeded","n_ctx":5}}"#;
-    let Failed::Request(e) = sort(400, None, body.as_bytes(), PRIVATE, "public") else { panic!("no refusal") };
+    let AttemptFailure::Request(e) = sort(400, None, body.as_bytes(), PRIVATE, "public") else { panic!("no refusal") };
     assert_eq!((e.status, e.reason.message.as_str()), (400, "public takes 5 tokens"));
     assert_eq!(e.reason.code.as_deref(), Some("context_length_exceeded"));
     let body = r#"{"error":{"message":"Loading model"}}"#;
     let failed = sort(503, Some(Duration::from_secs(7)), body.as_bytes(), PRIVATE, "public");
-    let Failed::Busy { status: 503, says: Some(says), wait: Some(_) } = failed else { panic!("{failed:?}") };
+    let AttemptFailure::Busy { status: 503, says: Some(says), wait: Some(_) } = failed else { panic!("{failed:?}") };
     assert_eq!(says, "Loading model");
 }
 
-fn failed(kind: Kind) -> Failed {
-    Failed::Fault(Fault { kind, why: String::new(), says: "x".into() })
+fn failed(kind: Kind) -> AttemptFailure {
+    AttemptFailure::Fault(Fault { kind, why: String::new(), says: "x".into() })
 }
 
 /// What comes of servers 1, 2, … that fail in these ways, one after the other.
 fn end_of(kinds: &[(i64, Kind)]) -> Option<Refusal> {
-    let mut tried = Tried::default();
+    let mut tried = Attempts::default();
     let note = |(id, kind): &(i64, Kind)| tried.note(ProviderId::from_i64(*id), failed(*kind));
     kinds.iter().find_map(note)
 }
@@ -74,14 +74,14 @@ fn two_that_fail_alike_mean_the_request_and_three_are_asked_at_most() {
     assert!(
         end_of(&[(1, Unreached), (2, Unreached), (3, Unreached), (4, Settings(401)), (5, Settings(401))]).is_none()
     );
-    let mut tried = Tried::default();
+    let mut tried = Attempts::default();
     assert!(tried.note(ProviderId::from_i64(1), failed(UnknownModel)).is_none());
     assert_eq!(tried.on(), On::Any);
     assert!(matches!(tried.end("m"), Refusal::ModelNotFound(_)));
-    let mut tried = Tried::default();
+    let mut tried = Attempts::default();
     assert!(tried.note(ProviderId::from_i64(1), failed(Stale)).is_none());
     assert_eq!(tried.on(), On::Fresh);
-    assert!(matches!(Tried::default().end("m"), Refusal::ProvidersFull(None)));
+    assert!(matches!(Attempts::default().end("m"), Refusal::ProvidersFull(None)));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::super::held::HeldKind;
 use super::super::state::State;
 use super::super::text::Taken;
+use super::super::withheld::BlockKind;
 use super::StreamMeter;
 use crate::dialect::event::{self, EventMeaning, Withhold};
 use crate::dialect::failure::Failure;
@@ -16,37 +16,37 @@ use crate::domain::json::fields::{self, place_of};
 use crate::domain::sse::Event;
 
 /// Where a block goes.
-pub(super) enum Way {
+pub(super) enum Disposition {
     Forward,
-    Held(HeldKind),
-    Nowhere,
+    Withhold(BlockKind),
+    Drop,
 }
 
 impl StreamMeter {
     /// Looks at one block: where it goes, and where in it another name of the model stands. `data_events` counts it
     /// if it is progress.
-    pub(super) fn look(
+    pub(super) fn inspect(
         &mut self,
         block: &[u8],
         data_events: &mut usize,
-    ) -> Result<(Way, Option<Range<usize>>), Failure> {
+    ) -> Result<(Disposition, Option<Range<usize>>), Failure> {
         let is_blank = block.iter().all(|b| matches!(b, b'\r' | b'\n'));
         if self.state == State::Ended && !is_blank {
-            return Ok((Way::Nowhere, None));
+            return Ok((Disposition::Drop, None));
         }
         let event = Event::read(block);
         if self.done && !is_blank {
-            self.look_behind(&event);
-            return Ok((Way::Nowhere, None));
+            self.inspect_behind(&event);
+            return Ok((Disposition::Drop, None));
         }
         if event.data.is_empty() {
             if let Some(error) = event.error {
                 return Err(event::error_event(error));
             }
             let way = match (self.held.is_empty(), is_blank) {
-                (true, _) => Way::Forward,
-                (false, true) => Way::Held(HeldKind::Blank),
-                (false, false) => Way::Held(HeldKind::Plain),
+                (true, _) => Disposition::Forward,
+                (false, true) => Disposition::Withhold(BlockKind::Blank),
+                (false, false) => Disposition::Withhold(BlockKind::Plain),
             };
             return Ok((way, None));
         }
@@ -63,9 +63,9 @@ impl StreamMeter {
         }
         self.note(&meaning, taken.any_text());
         let way = match (meaning.withhold, self.held.is_empty()) {
-            (Withhold::Usage { alone }, _) => Way::Held(HeldKind::Usage { alone }),
-            (Withhold::Yes, _) if meaning.is_last => Way::Held(HeldKind::Last),
-            (Withhold::Yes, _) | (Withhold::No, false) => Way::Held(HeldKind::Plain),
+            (Withhold::Usage { alone }, _) => Disposition::Withhold(BlockKind::Usage { alone }),
+            (Withhold::Yes, _) if meaning.is_last => Disposition::Withhold(BlockKind::Last),
+            (Withhold::Yes, _) | (Withhold::No, false) => Disposition::Withhold(BlockKind::Plain),
             (Withhold::No, true) => {
                 self.output_started = true;
                 if let (Taken::One(text), Cow::Borrowed(_)) = (taken, &event.data)
@@ -74,7 +74,7 @@ impl StreamMeter {
                     self.shape.learn(block, text, name.clone());
                     self.shape_text = self.output.last();
                 }
-                Way::Forward
+                Disposition::Forward
             }
         };
         Ok((way, name))
@@ -109,7 +109,7 @@ impl StreamMeter {
     }
 
     /// Looks for usage in what comes after the last event. The client gets none of it.
-    fn look_behind(&mut self, event: &Event<'_>) {
+    fn inspect_behind(&mut self, event: &Event<'_>) {
         if event.data.is_empty() {
             return;
         }

@@ -13,7 +13,7 @@ use crate::upstream::{Answer, Failure, On, Sign, Slot, Target};
 
 /// Why one server did not answer.
 #[derive(Debug)]
-pub enum Failed {
+pub enum AttemptFailure {
     /// The next one may do better.
     Fault(Fault),
     /// It has no room, or loads its model: another time. No failure.
@@ -83,26 +83,26 @@ const MOST_HASHED: usize = 32 << 10;
 
 /// What came of the servers that were asked for one request.
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct Attempts {
     asked: usize,
     seen: Vec<(ProviderId, Kind)>,
     refusal: Option<Refusal>,
 }
 
-impl Tried {
+impl Attempts {
     /// Notes how one failed. A refusal if that is the end: no other server is to be asked.
-    pub fn note(&mut self, by: ProviderId, failed: Failed) -> Option<Refusal> {
+    pub fn note(&mut self, by: ProviderId, failed: AttemptFailure) -> Option<Refusal> {
         match failed {
-            Failed::Request(e) => return Some(Refusal::ByServer(e)),
-            Failed::NoRoom => return Some(Refusal::NoRoom),
-            Failed::Slow(text) => return Some(Refusal::ProviderTimeout(text)),
-            Failed::Busy { status, says, wait } => {
+            AttemptFailure::Request(e) => return Some(Refusal::ByServer(e)),
+            AttemptFailure::NoRoom => return Some(Refusal::NoRoom),
+            AttemptFailure::Slow(text) => return Some(Refusal::ProviderTimeout(text)),
+            AttemptFailure::Busy { status, says, wait } => {
                 self.asked += 1;
                 if matches!(self.refusal, None | Some(Refusal::ProviderBusy { .. })) {
                     self.refusal = Some(Refusal::ProviderBusy { status, says, wait });
                 }
             }
-            Failed::Fault(fault) => {
+            AttemptFailure::Fault(fault) => {
                 self.asked += usize::from(fault.kind != Kind::Unreached);
                 let alike = |(other, kind): &(ProviderId, Kind)| *other != by && kind.is_like(fault.kind);
                 let alike = fault.kind.may_be_the_requests() && self.seen.iter().any(alike);
@@ -132,7 +132,7 @@ impl Tried {
     }
 }
 
-impl Failed {
+impl AttemptFailure {
     /// Without the provider's key in what anybody is told.
     pub fn without(mut self, key: Option<&str>) -> Self {
         match &mut self {
@@ -208,8 +208,8 @@ pub fn print(body: &[u8], account: AccountId) -> u64 {
 }
 
 /// An answer that is none.
-pub fn unusable(why: &str, says: impl Into<Cow<'static, str>>) -> Failed {
-    Failed::Fault(Fault { kind: Kind::Unusable, why: why.to_owned(), says: says.into() })
+pub fn unusable(why: &str, says: impl Into<Cow<'static, str>>) -> AttemptFailure {
+    AttemptFailure::Fault(Fault { kind: Kind::Unusable, why: why.to_owned(), says: says.into() })
 }
 
 /// An error with status 200: what the caller is told of it, if it says anything.
@@ -219,31 +219,31 @@ pub fn error_says(text: Option<String>, upstream_model: &str, model: &str) -> Co
 }
 
 /// The answer did not begin in time.
-pub fn too_late(after: Duration, streamed: bool) -> Failed {
+pub fn too_late(after: Duration, streamed: bool) -> AttemptFailure {
     let hint = if streamed { "" } else { ", or ask for a stream" };
-    Failed::Slow(format!(
+    AttemptFailure::Slow(format!(
         "the provider did not begin its answer within {} s: raise --first-byte-timeout{hint}",
         after.as_secs()
     ))
 }
 
 /// Nothing came for too long in the middle of a whole answer.
-pub fn fell_silent(after: Duration) -> Failed {
-    Failed::Slow(format!(
+pub fn fell_silent(after: Duration) -> AttemptFailure {
+    AttemptFailure::Slow(format!(
         "the provider fell silent for {} s in the middle of its answer: raise --idle-timeout, or ask for a stream",
         after.as_secs()
     ))
 }
 
 /// A whole answer came, little by little, for too long.
-fn is_endless(after: Duration) -> Failed {
-    Failed::Slow(format!(
+fn is_endless(after: Duration) -> AttemptFailure {
+    AttemptFailure::Slow(format!(
         "the provider did not finish its answer within {} s of its beginning: raise --event-timeout, or ask for a stream",
         after.as_secs()
     ))
 }
 
-impl From<Failure> for Failed {
+impl From<Failure> for AttemptFailure {
     fn from(e: Failure) -> Self {
         let (kind, says) = match e {
             Failure::Late(after) => return too_late(after, false),
@@ -261,7 +261,7 @@ impl From<Failure> for Failed {
 }
 
 /// Sorts a server's error. `model` is the public name of what it calls otherwise.
-pub async fn read_error(answer: Answer, target: &Target, model: &str) -> Failed {
+pub async fn read_error(answer: Answer, target: &Target, model: &str) -> AttemptFailure {
     let (status, wait) = (answer.status, answer.retry_after);
     let body = answer.body.start(MOST_READ, READ_TIME).await;
     let private = Private { model: &target.upstream_model, key: target.api_key.as_ref().map(Secret::expose) };
@@ -277,13 +277,13 @@ struct Private<'a> {
     key: Option<&'a str>,
 }
 
-fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, model: &str) -> Failed {
+fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, model: &str) -> AttemptFailure {
     let upstream_model = private.model;
     let reason = || reason::read(body).map(|reason| reason.without(private.key));
     let of_failure = || reason::of_failure(body, private.key).map(|text| reason::named(text, upstream_model, model));
     match status {
-        408 | 425 | 429 => Failed::Busy { status: 429, says: None, wait },
-        503 | 529 => Failed::Busy { status, says: of_failure(), wait },
+        408 | 425 | 429 => AttemptFailure::Busy { status: 429, says: None, wait },
+        503 | 529 => AttemptFailure::Busy { status, says: of_failure(), wait },
         400 | 404 | 409 | 413 | 422 => match reason() {
             Some(reason) if matches!(status, 400 | 404) && reason.is_unknown_model(upstream_model) => {
                 fault(Kind::UnknownModel, status, Some(&reason), "it does not have the model".into())
@@ -296,10 +296,10 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, 
             reason => {
                 let none = || Reason { message: "the provider refused the request".to_owned(), ..Reason::default() };
                 let reason = reason.unwrap_or_else(none).renamed(upstream_model, model).shown();
-                Failed::Request(Box::new(ServerError { status, reason }))
+                AttemptFailure::Request(Box::new(ServerError { status, reason }))
             }
         },
-        300..=399 => Failed::Fault(Fault {
+        300..=399 => AttemptFailure::Fault(Fault {
             kind: Kind::Settings(status),
             why: format!("it answered {status}: redirects are not followed"),
             says: "an unusable answer".into(),
@@ -326,12 +326,12 @@ fn is_no_path(message: &str) -> bool {
         || text.starts_with("invalid url (post ")
 }
 
-fn fault(kind: Kind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> Failed {
+fn fault(kind: Kind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> AttemptFailure {
     let why = match reason {
         Some(reason) => format!("it answered {status}: {}", shortened(&reason.message, LONGEST_LOGGED)),
         None => format!("it answered {status}"),
     };
-    Failed::Fault(Fault { kind, why, says })
+    AttemptFailure::Fault(Fault { kind, why, says })
 }
 
 #[cfg(test)]

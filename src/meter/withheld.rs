@@ -18,21 +18,21 @@ const SMALL: usize = 4 << 10;
 
 /// The blocks held back, in order.
 #[derive(Debug, Default)]
-pub struct HeldBack {
-    blocks: Vec<Held>,
+pub struct Withheld {
+    blocks: Vec<Block>,
     bytes: usize,
 }
 
 /// A block that waits for the receipt.
 #[derive(Debug)]
-struct Held {
+struct Block {
     bytes: Bytes,
-    kind: HeldKind,
+    kind: BlockKind,
 }
 
 /// What a block is that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeldKind {
+pub enum BlockKind {
     /// Goes out as it is.
     Plain,
     /// A blank line more than needed, or an LF cut off from its CR: goes the way of what it follows.
@@ -68,7 +68,7 @@ pub struct Ending<'a> {
     pub sequence: u64,
 }
 
-impl HeldBack {
+impl Withheld {
     /// Nothing is held back.
     pub const fn is_empty(&self) -> bool {
         self.blocks.is_empty()
@@ -85,31 +85,31 @@ impl HeldBack {
     }
 
     /// Holds one more block back.
-    pub fn push(&mut self, bytes: Bytes, kind: HeldKind) {
+    pub fn push(&mut self, bytes: Bytes, kind: BlockKind) {
         // A small block shall not keep all that came with it.
         let bytes = if bytes.len() <= SMALL { Bytes::copy_from_slice(&bytes) } else { bytes };
         self.bytes += bytes.len();
-        self.blocks.push(Held { bytes, kind });
+        self.blocks.push(Block { bytes, kind });
     }
 
     /// Holds back what comes before all that is.
     pub fn push_first(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.bytes += bytes.len();
-            self.blocks.insert(0, Held { bytes, kind: HeldKind::Plain });
+            self.blocks.insert(0, Block { bytes, kind: BlockKind::Plain });
         }
     }
 
     /// Gives up what is held back, as it is.
     pub fn release(&mut self, shows_usage: bool) -> Bytes {
         let held = std::mem::take(self);
-        let shown = held.blocks.iter().filter(|held| shows_usage || held.kind != HeldKind::Usage { alone: true });
+        let shown = held.blocks.iter().filter(|held| shows_usage || held.kind != BlockKind::Usage { alone: true });
         shown.flat_map(|held| held.bytes.iter().copied()).collect::<Vec<_>>().into()
     }
 
     /// All of it, with the receipt in it, up to the last byte of the stream.
     pub fn with(self, ending: Ending<'_>) -> Bytes {
-        let is_usage = |held: &Held| matches!(held.kind, HeldKind::Usage { .. } | HeldKind::End { usage: Some(_) });
+        let is_usage = |held: &Block| matches!(held.kind, BlockKind::Usage { .. } | BlockKind::End { usage: Some(_) });
         let target = self.blocks.iter().rposition(is_usage);
         let mut out = Vec::with_capacity(self.bytes + 256);
         let mut blank_follows = true;
@@ -120,29 +120,29 @@ impl HeldBack {
         let mut closing = Some(ending.closing(target.is_some()));
         for (place, held) in self.blocks.iter().enumerate() {
             match &held.kind {
-                HeldKind::Blank if !blank_follows => continue,
-                HeldKind::Usage { alone: true } if !ending.shows_usage() => {
+                BlockKind::Blank if !blank_follows => continue,
+                BlockKind::Usage { alone: true } if !ending.shows_usage() => {
                     blank_follows = false;
                     continue;
                 }
-                HeldKind::Usage { .. } if Some(place) == target && ending.shows_usage() => {
+                BlockKind::Usage { .. } if Some(place) == target && ending.shows_usage() => {
                     let (block, anew) = receipt::in_block(ending.endpoint, &held.bytes, ending.receipt);
                     out.extend_from_slice(&block);
                     blank_follows = !anew;
                     continue;
                 }
-                HeldKind::Last => {
+                BlockKind::Last => {
                     let (usage_chunk, _) = closing.take().unwrap_or_default();
                     out.extend_from_slice(usage_chunk.as_bytes());
                 }
-                HeldKind::End { usage: Some(usage) } if Some(place) == target && ending.shows_usage() => {
+                BlockKind::End { usage: Some(usage) } if Some(place) == target && ending.shows_usage() => {
                     let text = held.bytes.get(usage.clone()).and_then(|raw| std::str::from_utf8(raw).ok());
                     let billed = receipt::as_billed(ending.endpoint, text.unwrap_or("{}"), ending.receipt);
                     out.extend_from_slice(&replaced_at(&held.bytes, std::slice::from_ref(usage), billed.as_bytes()));
                     blank_follows = true;
                     continue;
                 }
-                HeldKind::Plain | HeldKind::Blank | HeldKind::Usage { .. } | HeldKind::End { .. } => {}
+                BlockKind::Plain | BlockKind::Blank | BlockKind::Usage { .. } | BlockKind::End { .. } => {}
             }
             out.extend_from_slice(&held.bytes);
             blank_follows = true;
