@@ -1,9 +1,9 @@
 //! A charge: all that the books must know of one metered request.
 
+use super::endpoint::Endpoint;
 use super::ids::{AccountId, PriceId, ProviderId, RequestId};
 use super::keys::KeyId;
 use super::money::MicroUsd;
-use super::endpoint::Endpoint;
 use super::settle::FeeBps;
 use super::time::Timestamp;
 use super::usage::{Metered, MeteredBy, Outcome, Usage};
