@@ -12,6 +12,7 @@ mod minute;
 mod movements;
 mod counting;
 mod attempts;
+mod places;
 mod reason;
 mod replay;
 mod refusal;

@@ -66,13 +66,18 @@ impl StreamMeter {
         hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
         self.framer.close(&mut text, start);
         if self.framer.pending() > LONGEST_BLOCK && self.goes_on() {
-            let pending = self.framer.into_tail();
-            match self.done {
-                // What follows the last word is not waited for at such length.
-                true => self.state = State::Ended,
-                false if self.state == State::More => drop(self.start_long(pending, handed)),
-                false => {}
-            }
+            self.pass_pending(handed);
+        }
+    }
+
+    /// What waits for the end of its block is too long to be kept.
+    fn pass_pending(&mut self, handed: &mut Handed) {
+        let pending = self.framer.into_tail();
+        match self.done {
+            // What follows the last word is not waited for at such length.
+            true => self.state = State::Ended,
+            false if self.state == State::More => drop(self.start_long(pending, handed)),
+            false => {}
         }
     }
 
