@@ -265,3 +265,29 @@ pub enum Envelope {
     /// `{"type":"error","error":{"type":…,"message":…},"request_id":…}`
     Anthropic,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::request::InferenceRequest;
+    use super::*;
+
+    #[test]
+    fn what_a_dialect_says_holds_together() {
+        for endpoint in Endpoint::ALL {
+            let Dialect { request, probe, stream, .. } = endpoint.dialect();
+            assert!(request.prompt.contains(&request.content), "{endpoint}: the content is no part of the prompt");
+            let is_bounded = request.output_bound.is_some();
+            assert_eq!(is_bounded, request.generates && request.takes_bound, "{endpoint}: is the output bounded?");
+            assert!(
+                request.output_trials.first().is_none_or(|first| request.output_bound == Some(first)),
+                "{endpoint}"
+            );
+            assert_eq!(stream.usage_chunk.is_some(), stream.usage_is_asked_for, "{endpoint}: who asks is owed a chunk");
+            for streamed in [false, request.streams] {
+                let body = (probe.body)("m", streamed).to_string();
+                let read = InferenceRequest::read(endpoint, body.as_bytes()).map(|read| (read.model, read.stream));
+                assert_eq!(read, Ok(("m".to_owned(), streamed)), "{endpoint}: the probe is no request of ours");
+            }
+        }
+    }
+}
