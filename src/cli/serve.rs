@@ -18,7 +18,7 @@ use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::http::{self, AppState, Settings};
-use crate::relay::{self, ASK_TIMEOUTS, Relay, Rooms};
+use crate::relay::{self, ASK_TIMEOUTS, QueueLimits, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
 
@@ -51,6 +51,12 @@ pub struct Args {
     /// What whole answers may take together on their way, and the ends of streams that wait for their charge, in MiB
     #[arg(long, env = "COORDINATOR_ANSWER_BUDGET_MIB", default_value = "256", value_name = "MIB", value_parser = clap::value_parser!(u32).range(128..=1_048_576))]
     answer_budget_mib: u32,
+    /// How long a request waits for a place when all servers of its model are full; 0: not at all
+    #[arg(long, env = "COORDINATOR_QUEUE_TIMEOUT", default_value = "120", value_name = "SECONDS", value_parser = seconds_or_none)]
+    queue_timeout: Duration,
+    /// How many requests may wait for one model, a quarter of them of one account; more are 429
+    #[arg(long, env = "COORDINATOR_QUEUE_LENGTH", default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    queue_length: u16,
     /// How long a request body may take, plus a second for every 16 KiB of it
     #[arg(long, env = "COORDINATOR_BODY_TIMEOUT", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
     body_timeout: Duration,
@@ -96,6 +102,10 @@ fn fee(text: &str) -> Result<FeeBps, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let parsed = text.parse().ok().filter(|n| (1..=86_400).contains(n));
     parsed.map(Duration::from_secs).ok_or_else(|| "a time is 1 to 86400 seconds".to_owned())
+}
+
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { seconds(text).map_err(|e| format!("{e}, or 0")) }
 }
 
 /// A provider's key as the operator gave it: itself, or the name of a variable that holds it. None if there is no
@@ -171,7 +181,8 @@ fn rooms(args: &Args) -> Result<Rooms, Failed> {
         return Err(Failed::Other(text));
     }
     let budget = |mib| ByteBudget::new(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX));
-    Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib) })
+    let queue = QueueLimits { timeout: args.queue_timeout, length: usize::from(args.queue_length) };
+    Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib), queue })
 }
 
 fn settings(args: &Args) -> Settings {

@@ -30,7 +30,7 @@ use account::{earnings, key_body, keys, payments, redeem, withdrawals};
 use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
 use inference::{models, quote, run};
 use openapi::wire;
-use public::{reads, stats};
+use public::{capacity, reads, stats};
 pub use shared::origin::read as read_origin;
 use shared::route::{self, Access, Route, Served, at, delete, get, patch, post, proved, put};
 use shared::unknown;
@@ -71,6 +71,8 @@ const ROUTES: &[Route] = &[
     .one::<wire::TokenCount>()
     .errors(&[404]),
     get("/v1/models", at!(Inference, models::list), "The models that the key may use").one::<models::ModelList>(),
+    get("/v1/models/capacity", at!(Anybody, capacity::get), "How busy the servers of each model are")
+        .one::<capacity::ModelCapacities>(),
     get("/v1/models/{model}", at!(Inference, models::get), "One model").with_rest(".+").one::<models::ModelView>(),
     // Without a key.
     get("/v1/pricing", at!(Anybody, reads::pricing), "The prices in force").one::<reads::Pricing>(),

@@ -14,7 +14,7 @@ use actix_web::web::{Data, ServiceConfig};
 
 use crate::http::account::redeem;
 use crate::http::admin::overview;
-use crate::http::public::stats;
+use crate::http::public::{capacity, stats};
 use crate::http::shared::socket::Http1Socket;
 use crate::http::shared::{edge, log, stall};
 use crate::http::state::AppState;
@@ -26,13 +26,20 @@ pub struct Shared {
     state: Data<AppState>,
     guesses: Data<redeem::Guesses>,
     stats: Data<stats::Remembered>,
+    places: Data<capacity::KnownPlaces>,
     overview: Data<overview::Remembered>,
 }
 
 impl Shared {
     /// Nothing is remembered yet.
     pub fn new(state: AppState) -> Self {
-        Self { state: Data::new(state), guesses: Data::default(), stats: Data::default(), overview: Data::default() }
+        Self {
+            state: Data::new(state),
+            guesses: Data::default(),
+            stats: Data::default(),
+            places: Data::default(),
+            overview: Data::default(),
+        }
     }
 }
 
@@ -53,6 +60,7 @@ pub fn app(
         .app_data(shared.state.clone())
         .app_data(shared.guesses.clone())
         .app_data(shared.stats.clone())
+        .app_data(shared.places.clone())
         .app_data(shared.overview.clone())
         // One client per worker, made on its thread.
         .app_data(Data::new(Client::new(shared.state.settings.timeouts)))

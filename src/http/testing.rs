@@ -23,7 +23,7 @@ use crate::http::AppState;
 use crate::http::Settings;
 use crate::http::routes;
 use crate::http::server::{self, Shared};
-use crate::relay::{Relay, Rooms};
+use crate::relay::{QueueLimits, Relay, Rooms};
 use crate::store::keys::{self, Limits, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Store, StoreError, Tx, Writer, accounts, admins, audit, ledger, prices};
@@ -70,7 +70,9 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
-        let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20) };
+        // Nobody waits, so that a test sees at once who would.
+        let queue = QueueLimits { timeout: Duration::ZERO, length: 100 };
+        let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20), queue };
         let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let second = Duration::from_secs(1);
         let settings = Settings {

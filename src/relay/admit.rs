@@ -54,6 +54,13 @@ enum HoldAttempt {
     WorthCounting(u64),
 }
 
+impl Admission {
+    /// What it may take of a server, in tokens.
+    pub const fn work(&self) -> u64 {
+        self.bounds.prompt_tokens.saturating_add(self.bounds.completion_tokens)
+    }
+}
+
 impl Relay {
     /// Reserves the worst case.
     pub(super) async fn admit(
@@ -164,9 +171,6 @@ impl Relay {
     ) -> Result<HoldAttempt, Refusal> {
         let mut worth_counting = None;
         let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
-            if caller.key.limits.max_concurrent.is_some_and(|most| held.key.requests >= most) {
-                return Err(Refusal::TooManyAtOnce);
-            }
             if price.is_free() {
                 return Ok((MicroUsd::ZERO, Affordable { bounds: worst.bounds, hold: MicroUsd::ZERO }));
             }

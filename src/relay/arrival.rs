@@ -134,8 +134,15 @@ impl Relay {
             return Err(refusal);
         }
         let running = self.holds.of_key(caller.key.id).requests;
-        let most = caller.key.limits.max_concurrent;
+        let most = caller.key.limits.max_concurrent.map(|most| most.saturating_add(self.may_wait()));
         self.upload(caller, pays, |waiting| most.is_none_or(|most| running.saturating_add(waiting) < most))
+    }
+
+    /// How many requests of a key may wait until others of it are done.
+    fn may_wait(&self) -> u32 {
+        let limits = self.queue.limits();
+        let longest = if limits.timeout.is_zero() { 0 } else { limits.longest_of_one() };
+        u32::try_from(longest).unwrap_or(u32::MAX)
     }
 
     /// Lets a body be waited for that costs nothing.

@@ -5,11 +5,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::Refusal;
+use super::queue::Place;
 use super::reason::{self, LONGEST_LOGGED, Reason, shortened, without_key};
 use super::refusal::ServerError;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
 use crate::domain::secret::Secret;
-use crate::upstream::{Answer, Failure, On, Sign, Slot, Target};
+use crate::upstream::{Answer, Failure, On, Sign, Target};
 
 /// Why one server did not answer.
 #[derive(Debug)]
@@ -116,18 +117,25 @@ impl Attempts {
         if self.asked >= MOST_ASKED { self.refusal.take() } else { None }
     }
 
+    /// Notes that one has no room now, and is waited for.
+    pub fn waits(&mut self, failed: AttemptFailure) {
+        if let (AttemptFailure::Busy { status, says, wait }, None) = (failed, &self.refusal) {
+            self.refusal = Some(Refusal::ProviderBusy { status, says, wait });
+        }
+    }
+
     /// After a kept connection that was closed, others may be too: the next ones are fresh.
     pub fn on(&self) -> On {
         if self.seen.iter().any(|(_, kind)| *kind == Kind::Stale) { On::Fresh } else { On::Any }
     }
 
-    /// What the caller is told when there is no other server. `model`: the public name.
-    pub fn end(self, model: &str) -> Refusal {
+    /// What the caller is told when there is no other server. `model`: the public name; `otherwise`: if none was asked.
+    pub fn end(self, model: &str, otherwise: Option<Refusal>) -> Refusal {
         let nobody_has_it = !self.seen.is_empty() && self.seen.iter().all(|(_, kind)| *kind == Kind::UnknownModel);
         match self.refusal {
             Some(Refusal::ProviderError { .. }) if nobody_has_it => Refusal::ModelNotFound(model.to_owned()),
             Some(refusal) => refusal,
-            None => Refusal::ProvidersFull(None),
+            None => otherwise.unwrap_or(Refusal::ProvidersFull(None)),
         }
     }
 }
@@ -148,6 +156,14 @@ impl AttemptFailure {
         self
     }
 
+    /// It has no room: when it wants to be asked again, if it said so.
+    pub const fn busy(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Busy { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
     /// A kept connection was closed: the server has perhaps not seen the request.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
@@ -164,7 +180,7 @@ impl AttemptFailure {
     }
 
     /// Tells the server's place what it says of the server, and the log what happened.
-    pub fn tell(&self, slot: &Slot, request_id: RequestId, print: u64, provider: &str, sent: Instant) {
+    pub fn tell(&self, place: &Place, request_id: RequestId, print: u64, provider: &str, sent: Instant) {
         match self {
             Self::Fault(Fault { kind: Kind::Stale, why, .. }) => {
                 tracing::debug!(%request_id, provider, why, "a kept connection was closed");
@@ -177,19 +193,19 @@ impl AttemptFailure {
                     Kind::HungUp => Sign::HungUp,
                     _ => Sign::Failed,
                 };
-                slot.failed(why, sign, print, Instant::now());
+                place.failed(why, sign, print, Instant::now());
             }
             Self::Busy { status, wait, .. } => {
                 tracing::info!(%request_id, provider, status, "a provider is busy");
-                slot.busy(*wait, Instant::now());
+                place.busy(*status, *wait, Instant::now());
             }
             Self::NoRoom => {
-                slot.answered(sent.elapsed());
+                place.answered(sent.elapsed());
                 tracing::warn!(%request_id, provider, "no room for a large answer: raise --answer-budget-mib");
             }
             Self::Slow(why) => tracing::warn!(%request_id, provider, why, "a provider was too slow"),
             Self::Request(e) => {
-                slot.answered(sent.elapsed());
+                place.answered(sent.elapsed());
                 let (status, why) = (e.status, e.reason.message.as_str());
                 tracing::info!(%request_id, provider, status, why, "a provider refused a request");
             }

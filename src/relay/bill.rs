@@ -13,6 +13,7 @@ use super::counting;
 use super::holds::OpenHold;
 use super::replay::Claim;
 use super::send::{Dispatch, UpstreamReply};
+use super::wait::Seat;
 use super::{Caller, InferenceCall, Relay};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::charge::Charge;
@@ -22,7 +23,6 @@ use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported
 use crate::store::providers::Offer;
 use crate::store::usage::Settled;
 use crate::store::{AtDebit, ChargeHold, Offered, StoreError};
-use crate::upstream::Slot;
 
 /// What is known of a request that a provider has begun to answer.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub struct Bill {
 pub struct Times {
     /// The request was there.
     pub began: Instant,
+    /// How long it waited for a place, of all that it took.
+    pub waited: Duration,
     /// It was sent to the provider.
     pub sent: Instant,
     /// The first byte of the answer came.
@@ -65,7 +67,7 @@ impl Relay {
         dispatch: Dispatch,
         request: &InferenceRequest<'_>,
         claim: Option<Arc<Claim>>,
-    ) -> (Bill, UpstreamReply, Slot) {
+    ) -> (Bill, UpstreamReply, Seat) {
         let (price, provider) = (&admission.offered.price, &dispatch.offer.provider);
         let nothing = Bill::nothing();
         let charge = Charge {
@@ -98,9 +100,14 @@ impl Relay {
             streamed: request.stream,
             echoes: request.echoes,
             claim,
-            times: Times { began: call.began, sent: dispatch.sent, first_byte: dispatch.first_byte },
+            times: Times {
+                began: call.began,
+                waited: dispatch.waited,
+                sent: dispatch.sent,
+                first_byte: dispatch.first_byte,
+            },
         };
-        (bill, dispatch.reply, dispatch.slot)
+        (bill, dispatch.reply, dispatch.seat)
     }
 }
 
@@ -244,6 +251,7 @@ impl Line {
             cost_micro_usd = cost,
             outcome,
             before_send_ms = millis(times.sent.duration_since(times.began)),
+            queue_ms = millis(times.waited),
             first_byte_ms = millis(times.first_byte.duration_since(times.sent)),
             settle_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             total_ms = millis(times.began.elapsed()),

@@ -1,5 +1,5 @@
 //! The story, told once, and the holds in memory. The only room that knows the order:
-//! *hold → send → meter → settle → answer*.
+//! *hold → wait → send → meter → settle → answer*.
 
 mod admit;
 mod arrival;
@@ -18,9 +18,11 @@ mod replay;
 mod refusal;
 mod reply;
 mod opened;
+mod queue;
 mod send;
 mod settle;
 mod stream;
+mod wait;
 mod worst_case;
 mod errands;
 pub mod holds;
@@ -44,17 +46,20 @@ use counting::Counting;
 use errands::count::Counts;
 use errands::recount::Recounts;
 use holds::Holds;
+use queue::{Gates, Queue};
 use replay::{Claimed, Record, Replays};
 use send::UpstreamReply;
 use settle::settle;
 
 pub use arrival::Upload;
 pub use call::{Caller, InferenceCall};
+pub use errands::capacity::Capacity;
 pub use errands::count::TokenCount;
 pub use errands::probe::{PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
 pub use minute::{MinuteCounter, RateLimitStatus};
+pub use queue::QueueLimits;
 pub use reason::Reason;
 pub use refusal::{Refusal, ServerError};
 pub use replay::{Idempotency, SavedResponse};
@@ -79,6 +84,10 @@ pub struct Relay {
     capped: Arc<Capped>,
     /// Which answers are counted again.
     recounts: Recounts,
+    /// Who waits for which server.
+    queue: Arc<Queue>,
+    /// Requests of keys that may have only so many at once.
+    keys: Arc<Gates<KeyId>>,
     arrivals: Arrivals,
     answers: Shares,
     corrections: Arc<Corrections>,
@@ -91,7 +100,7 @@ pub struct Relay {
     draining: AtomicBool,
 }
 
-/// The memory for what is in flight.
+/// The room for what is in flight: memory, and places in line.
 #[derive(Debug)]
 pub struct Rooms {
     /// Of the clients' bodies.
@@ -99,16 +108,21 @@ pub struct Rooms {
     /// Of whole answers, and of the held ends of streams: a budget of its own, so that uploads never take the room of
     /// an answer that a server has worked for.
     pub answers: Arc<ByteBudget>,
+    /// How many may wait for a place, and how long.
+    pub queue: QueueLimits,
 }
 
 impl Relay {
     /// A relay with nothing in flight. What is in flight may take what `rooms` allow.
     pub fn new(store: Store, writer: Writer, fee: FeeBps, rooms: Rooms, resolve_key: ResolveKey) -> Self {
+        let providers = Arc::<Providers>::default();
         Self {
             store,
             writer,
             holds: Arc::default(),
-            providers: Arc::default(),
+            queue: Arc::new(Queue::new(Arc::clone(&providers), rooms.queue)),
+            keys: Arc::default(),
+            providers,
             capped: Arc::default(),
             arrivals: Arrivals::new(rooms.bodies),
             answers: Shares::new(rooms.answers),
@@ -147,6 +161,8 @@ impl Relay {
     /// Refuses new work from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.queue.close();
+        self.keys.close();
         if !self.holds.is_empty() {
             // What does not drain in time is counted; the tokenizer should be there by then.
             drop(std::thread::Builder::new().name("tokenizer".into()).spawn(|| crate::meter::tokens::count("")));
@@ -177,12 +193,18 @@ impl Relay {
         };
         let admission = self.admit(caller, &call, &request).await?;
         let output_capped = admission.output_capped;
-        let dispatch = self.send(client, caller, &call, &request, &admission).await?;
+        let turn = self.wait(caller, &request, &admission).await?;
+        let dispatch = self.send(client, caller, &call, &request, &admission, turn).await?;
+        let waited = dispatch.waited;
         let record = claim.clone().map(|claim| Record::new(claim, call.request_id, request.stream, output_capped));
-        let (bill, reply, slot) = self.bill(caller, &call, admission, dispatch, &request, claim);
+        let (bill, reply, seat) = self.bill(caller, &call, admission, dispatch, &request, claim);
         let body = match reply {
-            UpstreamReply::Whole(answer) => ReplyBody::whole(settle(bill, answer, record).await?),
-            UpstreamReply::Stream(start) => ReplyBody::Stream(ReplyStream::new(bill, start, slot, record)),
+            UpstreamReply::Whole(answer) => {
+                // The server is done: the next one need not wait for the disk.
+                drop(seat);
+                ReplyBody::whole(settle(bill, answer, record).await?, waited)
+            }
+            UpstreamReply::Stream(start) => ReplyBody::Stream(ReplyStream::new(bill, start, seat, record)),
         };
         Ok(InferenceReply { body, output_capped, rate_limit })
     }

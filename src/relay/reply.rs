@@ -1,6 +1,7 @@
 //! What the story gives a client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -35,6 +36,8 @@ pub enum ReplyBody {
         balance: MicroUsd,
         /// What was used.
         usage: Usage,
+        /// How long the request waited for a place.
+        waited: Duration,
     },
     /// To be read on; settled before its end.
     Stream(ReplyStream),
@@ -49,8 +52,8 @@ impl InferenceReply {
 }
 
 impl ReplyBody {
-    pub(super) fn whole(closing: Closing<Vec<Bytes>>) -> Self {
+    pub(super) fn whole(closing: Closing<Vec<Bytes>>, waited: Duration) -> Self {
         let Closing { pieces: body, usage, settled } = closing;
-        Self::Whole { body, cost: settled.charged, balance: settled.balance, usage }
+        Self::Whole { body, cost: settled.charged, balance: settled.balance, usage, waited }
     }
 }

@@ -1,6 +1,5 @@
 //! Sending: the next provider, only before the first byte.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +8,16 @@ use bytes::Bytes;
 use super::admit::Admission;
 use super::attempts::{self, AttemptFailure, Attempts, unusable};
 use super::opened;
+use super::queue::Placed;
 use super::reason;
+use super::wait::{Seat, Turn, is_worth_waiting};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::InferenceRequest;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::secret::Secret;
 use crate::meter::{BadAnswer, Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
-use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Slot, Target, Unavailable};
+use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Target};
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
@@ -45,7 +46,9 @@ pub struct StreamStart {
 pub struct Dispatch {
     pub(super) reply: UpstreamReply,
     pub(super) offer: Arc<Offer>,
-    pub(super) slot: Slot,
+    pub(super) seat: Seat,
+    /// For a place, of all that it took.
+    pub(super) waited: Duration,
     pub(super) sent: Instant,
     pub(super) first_byte: Instant,
 }
@@ -55,7 +58,8 @@ pub const LARGEST_WHOLE: usize = 64 << 20;
 
 impl Relay {
     /// Asks the servers in order until one begins to answer: each once, three in all, and no other once two have
-    /// failed alike. Only one whose kept connection was closed has another turn, after the others.
+    /// failed alike. Only one whose kept connection was closed has another turn, after the others, and one that has no
+    /// room is waited for.
     pub(super) async fn send(
         self: &Arc<Self>,
         client: &Client,
@@ -63,12 +67,14 @@ impl Relay {
         call: &InferenceCall,
         request: &InferenceRequest<'_>,
         admission: &Admission,
+        turn: Turn,
     ) -> Result<Dispatch, Refusal> {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
-        let mut queue = VecDeque::from(self.ranked(admission)?);
-        while let Some(target) = queue.pop_front() {
-            let Some(slot) = self.providers.take(&target) else { continue };
+        let Turn { mut placed, key, until, mut waited } = turn;
+        let mut without_room = Vec::new();
+        let refusal = loop {
+            let Placed { place, target, mut others } = placed;
             let sent = Instant::now();
             let (model, output) = (target.upstream_model.as_str(), admission.bounds.completion_tokens);
             let body = request.pieces_for_upstream(&call.body, model, output, &target.allow, &target.takes);
@@ -76,43 +82,68 @@ impl Relay {
             match attempt(client, request, &target, along, body, tried.on(), &share).await {
                 Ok(reply) => {
                     let first_byte = Instant::now();
-                    slot.answered(first_byte.duration_since(sent));
+                    place.answered(first_byte.duration_since(sent));
                     let mut offers = admission.offered.offers.iter();
-                    let Some(offer) = offers.find(|offer| offer.provider.id == target.provider) else { continue };
-                    return Ok(Dispatch { reply, offer: Arc::clone(offer), slot, sent, first_byte });
+                    let offer = offers.find(|offer| offer.provider.id == target.provider);
+                    let offer = offer.ok_or(Refusal::ProvidersFull(None))?;
+                    let seat = Seat { place, _key: key };
+                    return Ok(Dispatch { reply, offer: Arc::clone(offer), seat, sent, first_byte, waited });
                 }
                 // The next one may have it.
                 Err(failed) if request.endpoint.is_rare() && failed.is_no_path() => lacks_endpoint = true,
                 Err(failed) => {
                     let print = attempts::print(&call.body, caller.account);
-                    failed.tell(&slot, call.request_id, print, &target.name, sent);
+                    failed.tell(&place, call.request_id, print, &target.name, sent);
                     if let Some(takes) = other_field(request, &target, &failed) {
-                        queue.push_front(Target { takes, ..target });
+                        placed = Placed { place, target: Target { takes, ..target }, others };
                         continue;
                     }
-                    let is_stale = failed.is_stale();
-                    if let Some(refusal) = tried.note(target.provider, failed) {
-                        return Err(refusal);
-                    }
-                    if is_stale {
-                        queue.push_back(target);
+                    let left = until.saturating_duration_since(Instant::now());
+                    if failed.busy().is_some_and(|wait| is_worth_waiting(wait, left)) {
+                        self.queue.refund(target.provider, caller.account, admission.work());
+                        tried.waits(failed);
+                        without_room.push(target);
+                    } else {
+                        let is_stale = failed.is_stale();
+                        if let Some(refusal) = tried.note(target.provider, failed) {
+                            return Err(refusal);
+                        }
+                        if is_stale {
+                            others.push(target);
+                        }
                     }
                 }
             }
-        }
-        match tried.end(&request.model) {
+            drop(place);
+            placed = match self.queue.free_place(others) {
+                Ok(placed) => placed,
+                Err(mut targets) => {
+                    targets.append(&mut without_room);
+                    if targets.is_empty() {
+                        break None;
+                    }
+                    let began = Instant::now();
+                    match self.wait_in_line(caller, request, admission, targets, until).await {
+                        Ok(placed) => {
+                            waited += began.elapsed();
+                            placed
+                        }
+                        Err(Refusal::Draining) => return Err(Refusal::Draining),
+                        Err(refusal) => break Some(refusal),
+                    }
+                }
+            };
+        };
+        match tried.end(&request.model, refusal) {
             Refusal::ProvidersFull(_) if lacks_endpoint => Err(self.not_served(request)?),
             refusal => Err(refusal),
         }
     }
 
-    /// Who can be asked now, in which order.
-    fn ranked(&self, admission: &Admission) -> Result<Vec<Target>, Refusal> {
+    /// Who can be asked, in which order.
+    pub(super) fn ranked(&self, admission: &Admission) -> Result<Vec<Target>, Refusal> {
         let targets = admission.offered.offers.iter().map(|offer| self.target(offer)).collect();
-        self.providers.rank(targets, Instant::now()).map_err(|e| match e {
-            Unavailable::Full => Refusal::ProvidersFull(None),
-            Unavailable::Down(wait) => Refusal::ProvidersDown(wait),
-        })
+        self.providers.rank(targets, Instant::now()).map_err(Refusal::ProvidersDown)
     }
 
     /// Where an offer is sent, with its key.

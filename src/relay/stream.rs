@@ -12,13 +12,14 @@ use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
 use super::send::StreamStart;
 use super::settle::{Closing, Unsettled, settle};
+use super::wait::Seat;
 use crate::dialect::failure::Failure;
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Outcome;
 use crate::meter::{State, StreamMeter};
-use crate::upstream::{Body, Sign, Slot};
+use crate::upstream::{Body, Sign};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
 /// was delivered is settled.
@@ -55,8 +56,8 @@ struct OpenStream {
     state: State,
     body: Body,
     silence: Silence,
-    /// A place at the provider.
-    slot: Slot,
+    /// A place at the provider, and at the key.
+    seat: Seat,
     /// What the held end takes of the room for answers, if it is long.
     room: Option<BytePermit>,
     /// For a repeat, if the client sent an idempotency key.
@@ -104,12 +105,12 @@ pub enum StreamPart {
 
 impl ReplyStream {
     /// Its beginning, which was read to see that it is one.
-    pub(super) fn new(bill: Bill, start: StreamStart, slot: Slot, record: Option<Record>) -> Self {
+    pub(super) fn new(bill: Bill, start: StreamStart, seat: Seat, record: Option<Record>) -> Self {
         let StreamStart { first: ready, state, mut meter, body } = start;
         meter.bound_output(bill.longest_output());
         let endpoint = bill.charge.endpoint;
         let silence = Silence::default();
-        let open = OpenStream { bill, meter, ready, state, body, silence, slot, room: None, record };
+        let open = OpenStream { bill, meter, ready, state, body, silence, seat, room: None, record };
         Self { endpoint, stage: Stage::First(Box::new(open)) }
     }
 
@@ -225,19 +226,19 @@ impl OpenStream {
     /// Settles; what was held back is then for the client. The provider's work is done: its connection and its place
     /// are free before that.
     async fn end(self: Box<Self>) -> (Result<Closing<[Bytes; 1]>, Refusal>, Option<BytePermit>) {
-        let Self { bill, meter, body, slot, room, record, .. } = *self;
-        drop((body, slot));
+        let Self { bill, meter, body, seat, room, record, .. } = *self;
+        drop((body, seat));
         (settle(bill, meter, record).await, room)
     }
 
     /// The provider failed in the middle: nothing is charged, and the row says so.
     async fn fail(self: Box<Self>, failure: &Failure) -> (Refusal, Box<StreamMeter>) {
-        let Self { bill, meter, body, slot, .. } = *self;
+        let Self { bill, meter, body, seat, .. } = *self;
         drop(body);
         let why = failure.to_string();
         // It did answer: where it is gone altogether, the next one finds nobody.
-        slot.failed(&why, Sign::Failed, attempts::print(&bill.request, bill.charge.account_id), Instant::now());
-        drop(slot);
+        seat.place.failed(&why, Sign::Failed, attempts::print(&bill.request, bill.charge.account_id), Instant::now());
+        drop(seat);
         tracing::warn!(request_id = %bill.charge.request_id, provider = bill.offer.provider.name, why, "a stream failed");
         let says = failure.says().map_or(Cow::Borrowed("its answer broke off"), |text| {
             let key = bill.offer.provider.api_key.as_ref().and_then(bill.relay.resolve_key);

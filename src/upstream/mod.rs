@@ -14,7 +14,7 @@ mod url;
 mod wait;
 
 pub use client::{Answer, Body, Client, Failure, On, Timeouts};
-pub use providers::{Health, Providers, Sign, Slot, Target, Unavailable};
+pub use providers::{Health, Providers, Sign, Slot, Target};
 pub use room::AnswerShare;
 pub use tls::check_ca_pem;
 pub use url::check_base_url;

@@ -1,6 +1,7 @@
 //! The providers as they are right now: how busy, how well. In memory; a restart forgets it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,13 +46,15 @@ pub enum Sign {
     Failed,
 }
 
-/// Why none of the providers takes a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// All serve as many requests as they take.
+/// Whom to ask first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Open,
+    /// It failed a moment ago.
+    Cooling,
+    /// All its places are taken, or it says so.
     Full,
-    /// All are down; the first is tried again after so long.
-    Down(Duration),
+    Down,
 }
 
 /// The state of all providers, shared by all workers.
@@ -73,6 +76,17 @@ struct State {
     /// When we ask it whether it is there.
     ask: Option<Ask>,
     cooling_until: Option<Instant>,
+    /// It said that it has no room, and until when it is believed.
+    full_until: Option<Instant>,
+    /// How it said so: 429, 503 or 529.
+    full_status: u16,
+    /// So many it had room for when it said so.
+    had_room_for: Option<u32>,
+    /// How long a request has its place, smoothed.
+    service: Option<Duration>,
+    /// The last times until the first byte, in milliseconds, in no order, and how many there have been.
+    first_bytes: [u32; LAST_FIRST_BYTES],
+    first_bytes_seen: usize,
     last_failure: Option<String>,
     first_byte: Option<Duration>,
 }
@@ -103,6 +117,10 @@ pub struct Health {
     pub last_failure: Option<String>,
     /// How long it takes until the first byte, smoothed.
     pub first_byte: Option<Duration>,
+    /// Requests that wait for a place and could have it there; filled in by whoever keeps the line.
+    pub waiting: u32,
+    /// How long the first of them has waited.
+    pub longest_wait: Option<Duration>,
 }
 
 /// So many different requests without a connection, and a provider counts as down; so many on whose
@@ -112,56 +130,120 @@ const DOWN_AFTER: usize = 3;
 const MOST_SIGNS: usize = 16;
 /// How long a busy one that does not say when it has room is asked last.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// After so long without its saying that it is full, a provider is tried with one more than it had room for.
+const TRY_MORE_AFTER: Duration = Duration::from_secs(5);
+/// So many of the last times until the first byte are kept.
+const LAST_FIRST_BYTES: usize = 16;
 /// The longest time a failing provider is left alone, or not asked whether it is there.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Providers {
-    /// The targets in the order to try them: least busy first, those that failed lately last. Failing
-    /// ones are not left out: with nothing better to be had, a try beats a refusal.
+    /// The targets in the order to try them: least busy first, those that failed lately last, then those that are
+    /// full or down, for which a request can wait. Failing ones are not left out: with nothing better to be had, a try
+    /// beats a refusal.
     ///
     /// # Errors
-    /// None of them takes a request now.
-    pub fn rank(&self, targets: Vec<Target>, now: Instant) -> Result<Vec<Target>, Unavailable> {
+    /// All of them are down; the first is asked again after so long.
+    pub fn rank(&self, targets: Vec<Target>, now: Instant) -> Result<Vec<Target>, Duration> {
         let states = self.lock();
-        let mut open = Vec::with_capacity(targets.len());
+        let mut ranked = Vec::with_capacity(targets.len());
         let mut wait: Option<Duration> = None;
-        let mut full = false;
         for target in targets {
-            let state = states.get(&target.provider);
-            let in_flight = state.map_or(0, |s| s.in_flight);
-            let cooling = state.and_then(|s| s.cooling_for(now));
-            match cooling {
-                _ if target.max_concurrent.is_some_and(|most| in_flight >= most) => full = true,
-                _ if state.is_some_and(|s| s.down) => {
-                    let left = state.map_or(Duration::ZERO, |s| s.asked_in(now));
-                    wait = Some(wait.map_or(left, |w| w.min(left)));
-                }
-                _ => {
-                    let share = target.max_concurrent.map_or(0, |most| in_flight.saturating_mul(1_000) / most.max(1));
-                    let served = state.map_or(0, |s| s.served);
-                    open.push(((cooling.is_some(), share, in_flight, served), target));
-                }
-            }
+            let Some(state) = states.get(&target.provider) else {
+                ranked.push(((Rank::Open, 0, 0, 0), target));
+                continue;
+            };
+            let (in_flight, served) = (state.in_flight, state.served);
+            let share = target.max_concurrent.map_or(0, |most| in_flight.saturating_mul(1_000) / most.max(1));
+            let rank = if state.down {
+                let left = state.asked_in(now);
+                wait = Some(wait.map_or(left, |w| w.min(left)));
+                Rank::Down
+            } else if state.is_full(&target, now) {
+                Rank::Full
+            } else if state.cooling_for(now).is_some() {
+                Rank::Cooling
+            } else {
+                Rank::Open
+            };
+            ranked.push(((rank, share, in_flight, served), target));
         }
-        if open.is_empty() {
-            return Err(match wait {
-                Some(left) if !full => Unavailable::Down(left),
-                _ => Unavailable::Full,
-            });
+        if ranked.iter().all(|((rank, ..), _)| *rank == Rank::Down) {
+            return Err(wait.unwrap_or_default());
         }
-        open.sort_by_key(|(order, _)| *order);
-        Ok(open.into_iter().map(|(_, target)| target).collect())
+        ranked.sort_by_key(|(order, _)| *order);
+        Ok(ranked.into_iter().map(|(_, target)| target).collect())
     }
 
-    /// Takes a place at a provider, unless it is full by now.
+    /// Takes a place at a provider, unless it is full or down by now.
     pub fn take(self: &Arc<Self>, target: &Target) -> Option<Slot> {
+        self.take_if(target, |state, now| !state.is_full(target, now))
+    }
+
+    /// Takes a place at a provider even if it said that it is full: where nobody can wait, a try beats a refusal.
+    pub fn take_unasked(self: &Arc<Self>, target: &Target) -> Option<Slot> {
+        self.take_if(target, |state, _| target.max_concurrent.is_none_or(|most| state.in_flight < most))
+    }
+
+    fn take_if(self: &Arc<Self>, target: &Target, is_free: impl FnOnce(&State, Instant) -> bool) -> Option<Slot> {
+        let now = Instant::now();
         let mut states = self.lock();
         let state = states.entry(target.provider).or_default();
-        if target.max_concurrent.is_some_and(|most| state.in_flight >= most) {
+        if state.down || !is_free(state, now) {
             return None;
         }
         state.in_flight += 1;
-        Some(Slot { providers: Arc::clone(self), provider: target.provider })
+        let (providers, provider) = (Arc::clone(self), target.provider);
+        Some(Slot { providers, provider, taken: now, answered: AtomicBool::new(false) })
+    }
+
+    /// What these said if they all said that they are full: the last one's status, and when the first of them has room.
+    pub fn said_full(&self, targets: &[Target], now: Instant) -> Option<(u16, Duration)> {
+        let states = self.lock();
+        let mut said: Option<(u16, Duration)> = None;
+        for target in targets {
+            let state = states.get(&target.provider)?;
+            let left =
+                state.full_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())?;
+            said = Some((state.full_status, said.map_or(left, |(_, first)| first.min(left))));
+        }
+        said
+    }
+
+    /// How many requests a provider takes at once, as far as that is known: as it was told to us, or as it showed.
+    pub fn places(&self, provider: ProviderId, max_concurrent: Option<u32>) -> Option<u32> {
+        let shown = self.lock().get(&provider).and_then(|state| state.had_room_for);
+        max_concurrent.into_iter().chain(shown).min()
+    }
+
+    /// The last times until a provider's first byte, in milliseconds.
+    pub fn last_first_bytes(&self, provider: ProviderId) -> Vec<u32> {
+        let states = self.lock();
+        let of = |state: &State| state.first_bytes.iter().copied().take(state.first_bytes_seen).collect();
+        states.get(&provider).map_or_else(Vec::new, of)
+    }
+
+    /// How many places these have together, as far as that is known, and how long a request has one, smoothed.
+    pub fn pace(&self, targets: &[Target], now: Instant) -> (u32, Duration) {
+        let states = self.lock();
+        let (mut places, mut service, mut known) = (0_u32, Duration::ZERO, 0_u32);
+        for target in targets {
+            let state = states.get(&target.provider);
+            let room = state.and_then(|state| state.had_room_for);
+            let most = target.max_concurrent.into_iter().chain(room).min();
+            places = places.saturating_add(most.unwrap_or(1));
+            let full = state.and_then(|s| s.full_until).map(|until| until.saturating_duration_since(now));
+            if let Some(took) = state.and_then(|s| s.service).max(full) {
+                service += took;
+                known += 1;
+            }
+        }
+        (places, service / known.max(1))
+    }
+
+    /// Until when a provider that said that it is full is believed.
+    pub fn full_until(&self, provider: ProviderId, now: Instant) -> Option<Instant> {
+        self.lock().get(&provider).and_then(|state| state.full_until).filter(|until| *until > now)
     }
 
     /// Takes a place for work that nobody pays for: only where most places are free, and never the last one.
@@ -181,6 +263,7 @@ impl Providers {
             down: state.down,
             last_failure: state.last_failure.clone(),
             first_byte: state.first_byte,
+            ..Health::default()
         })
     }
 
@@ -249,6 +332,11 @@ impl State {
         self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
+    fn is_full(&self, target: &Target, now: Instant) -> bool {
+        let most = target.max_concurrent.into_iter().chain(self.had_room_for).min();
+        most.is_some_and(|most| self.in_flight >= most) || self.full_until.is_some_and(|until| until > now)
+    }
+
     fn asked_in(&self, now: Instant) -> Duration {
         self.ask.map_or(Duration::ZERO, |ask| ask.at.saturating_duration_since(now))
     }
@@ -272,14 +360,33 @@ impl State {
 pub struct Slot {
     providers: Arc<Providers>,
     provider: ProviderId,
+    taken: Instant,
+    answered: AtomicBool,
 }
 
 impl Slot {
+    /// Whose place it is.
+    pub const fn provider(&self) -> ProviderId {
+        self.provider
+    }
+
     /// The provider began to answer after `first_byte`.
     pub fn answered(&self, first_byte: Duration) {
+        self.answered.store(true, Ordering::Relaxed);
+        let now = Instant::now();
         let mut states = self.providers.lock();
         let state = states.entry(self.provider).or_default();
         state.served += 1;
+        if let Some(kept) = state.first_bytes.get_mut(state.first_bytes_seen % LAST_FIRST_BYTES) {
+            *kept = u32::try_from(first_byte.as_millis()).unwrap_or(u32::MAX);
+        }
+        state.first_bytes_seen = state.first_bytes_seen.wrapping_add(1);
+        if let Some(most) = state.had_room_for
+            && state.in_flight >= most
+            && state.full_until.is_none_or(|until| until + TRY_MORE_AFTER < now)
+        {
+            state.had_room_for = most.checked_add(1);
+        }
         state.is_well();
         // A moving average: an eighth of the new, as TCP smooths its round-trip time (RFC 6298).
         state.first_byte = Some(state.first_byte.map_or(first_byte, |old| (old * 7 + first_byte) / 8));
@@ -305,157 +412,28 @@ impl Slot {
         }
     }
 
-    /// The provider has no room: for a moment others are asked first.
-    pub fn busy(&self, wait: Option<Duration>, now: Instant) {
+    /// The provider has no room, until it wants to be asked again; and after that no more than it had room for.
+    pub fn busy(&self, status: u16, wait: Option<Duration>, now: Instant) {
         let mut states = self.providers.lock();
         let state = states.entry(self.provider).or_default();
+        state.full_status = status;
         let until = now.checked_add(wait.unwrap_or(SHORT_PAUSE).min(LONGEST_PAUSE));
-        state.cooling_until = state.cooling_until.max(until);
+        state.full_until = state.full_until.max(until);
+        state.had_room_for = Some(state.in_flight.saturating_sub(1).max(1));
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut states = self.providers.lock();
-        if let Some(state) = states.get_mut(&self.provider) {
-            state.in_flight = state.in_flight.saturating_sub(1);
+        let Some(state) = states.get_mut(&self.provider) else { return };
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if *self.answered.get_mut() {
+            let service = self.taken.elapsed();
+            state.service = Some(state.service.map_or(service, |old| (old * 7 + service) / 8));
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(id: i64, max_concurrent: Option<u32>) -> Target {
-        Target {
-            provider: ProviderId::from_i64(id),
-            name: id.to_string(),
-            url: String::new(),
-            api_key: None,
-            upstream_model: String::new(),
-            max_concurrent,
-            ca_pem: None,
-            allow: Allow::default(),
-            takes: OutputFields::default(),
-        }
-    }
-
-    fn order(providers: &Providers, targets: &[Target], now: Instant) -> Result<Vec<String>, Unavailable> {
-        providers.rank(targets.to_vec(), now).map(|ranked| ranked.into_iter().map(|t| t.name).collect())
-    }
-
-    #[test]
-    fn the_least_busy_comes_first_and_the_full_one_not_at_all() {
-        let providers = Arc::new(Providers::default());
-        let targets = [target(1, None), target(2, None), target(3, Some(1))];
-        let now = Instant::now();
-        let slots = (providers.take(&targets[0]), providers.take(&targets[2]));
-        assert!(slots.0.is_some() && slots.1.is_some());
-        assert_eq!(order(&providers, &targets, now), Ok(vec!["2".into(), "1".into()]));
-        assert!(providers.take(&targets[2]).is_none());
-        assert_eq!(order(&providers, &targets[2..], now), Err(Unavailable::Full));
-        drop(slots);
-        assert_eq!(order(&providers, &targets[2..], now), Ok(vec!["3".into()]));
-    }
-
-    fn fail(providers: &Arc<Providers>, sign: Sign, print: u64, now: Instant) {
-        if let Some(slot) = providers.take(&target(1, None)) {
-            slot.failed("no", sign, print, now);
-        }
-    }
-
-    #[test]
-    fn what_one_request_meets_says_little_of_the_provider() {
-        for sign in [Sign::HungUp, Sign::Failed] {
-            let providers = Arc::new(Providers::default());
-            let targets = [target(1, None), target(2, None)];
-            let now = Instant::now();
-            for _ in 0..20 {
-                fail(&providers, sign, 7, now);
-            }
-            let after = |seconds| now + Duration::from_secs(seconds);
-            let (first, last) = (Ok(vec!["1".into(), "2".into()]), Ok(vec!["2".into(), "1".into()]));
-            assert_eq!(order(&providers, &targets, now), last, "{sign:?}");
-            assert_eq!(order(&providers, &targets[..1], now), Ok(vec!["1".into()]), "it is all there is");
-            assert_eq!(order(&providers, &targets, after(1)), first, "{sign:?}");
-            assert_eq!(providers.due(9, now).0, []);
-            // A second one makes it the last to be asked for longer.
-            fail(&providers, sign, 8, now);
-            assert_eq!(order(&providers, &targets, after(1)), last, "{sign:?}");
-            assert_eq!(order(&providers, &targets, after(2)), first, "{sign:?}");
-        }
-    }
-
-    #[test]
-    fn a_provider_that_answers_is_never_down_whatever_it_answers() {
-        let providers = Arc::new(Providers::default());
-        let now = Instant::now();
-        for print in 0..100 {
-            fail(&providers, Sign::Failed, print, now);
-        }
-        assert!(!providers.health(ProviderId::from_i64(1), now).down);
-        assert_eq!(providers.due(9, now), (vec![], None));
-    }
-
-    #[test]
-    fn one_that_hangs_up_on_different_requests_is_asked_before_it_counts_as_down() {
-        let providers = Arc::new(Providers::default());
-        let (id, now) = (ProviderId::from_i64(1), Instant::now());
-        for print in 0..3 {
-            fail(&providers, Sign::HungUp, print, now);
-        }
-        assert!(!providers.health(id, now).down);
-        assert_eq!(providers.due(9, now), (vec![id], None));
-        assert_eq!(providers.due(9, now), (vec![], None), "it is being asked");
-        providers.asked(id, Ok(()), now);
-        assert!(!providers.health(id, now).cooling);
-        for print in 0..3 {
-            fail(&providers, Sign::HungUp, print, now);
-        }
-        assert_eq!(providers.due(9, now).0, [id]);
-        providers.asked(id, Err("gone".into()), now);
-        assert!(providers.health(id, now).down);
-    }
-
-    #[test]
-    fn one_that_is_down_gets_nothing_until_it_answers_us() {
-        let providers = Arc::new(Providers::default());
-        let targets = [target(1, None)];
-        let (id, mut now) = (ProviderId::from_i64(1), Instant::now());
-        for print in 0..3 {
-            fail(&providers, Sign::Unreached, print, now);
-        }
-        assert!(matches!(order(&providers, &targets, now), Err(Unavailable::Down(_))));
-        for tries in 1..=10_u32 {
-            assert_eq!(providers.due(9, now).0, [id], "{tries}");
-            providers.asked(id, Err("gone".into()), now);
-            let (due, Some(next)) = providers.due(9, now) else { panic!("it is not asked again") };
-            assert_eq!(due, []);
-            let (wait, whole) = (next - now, Duration::from_secs(1 << (tries.min(6) - 1)).min(LONGEST_PAUSE));
-            assert!(wait >= whole * 3 / 4 && wait <= whole * 5 / 4, "{tries}: {wait:?}");
-            // Long after, it is still down: no caller finds out for us.
-            assert_eq!(order(&providers, &targets, now), Err(Unavailable::Down(wait)));
-            now = next;
-            assert!(matches!(order(&providers, &targets, now), Err(Unavailable::Down(_))));
-        }
-        assert_eq!(providers.due(0, now), (vec![], None), "no room");
-        assert_eq!(providers.due(9, now).0, [id]);
-        providers.asked(id, Ok(()), now);
-        assert_eq!(order(&providers, &targets, now), Ok(vec!["1".into()]));
-        assert_eq!(providers.due(9, now), (vec![], None));
-    }
-
-    #[test]
-    fn a_busy_one_is_asked_last_and_is_no_failure() {
-        let providers = Arc::new(Providers::default());
-        let targets = [target(1, None), target(2, None)];
-        let now = Instant::now();
-        if let Some(slot) = providers.take(&targets[0]) {
-            slot.busy(Some(Duration::from_secs(7)), now);
-        }
-        assert_eq!(order(&providers, &targets, now), Ok(vec!["2".into(), "1".into()]));
-        assert_eq!(order(&providers, &targets, now + Duration::from_secs(8)), Ok(vec!["1".into(), "2".into()]));
-        assert_eq!(providers.health(targets[0].provider, now).failed, 0);
-    }
-}
+mod tests;

@@ -156,7 +156,7 @@ fn who_may_ask_for_what() {
 
 #[test]
 fn what_money_limits_and_repeats_refuse() {
-    let world = World::new(obedient);
+    let world = World::with("5.00", &["--queue-timeout", "0"], obedient);
     let send = |request: Request| world.server.http().send(&request);
     let poor = world.server.account("poor");
     let capped = key_of(&world, "payer", &["--limit-usd", "0.000001", "--limit-reset", "monthly"]);
@@ -189,7 +189,7 @@ fn what_money_limits_and_repeats_refuse() {
 #[test]
 fn what_servers_did() {
     let mut world = World::unstarted("5.00", obedient);
-    world.server.start(&["--first-byte-timeout", "1"]);
+    world.server.start(&["--first-byte-timeout", "1", "--queue-timeout", "0"]);
     let send = |path: &str, words: &str| world.server.http().send(&post(path, &world.payer.key, &saying(path, words)));
     for path in PATHS {
         for status in [400, 404, 409, 413, 422] {

@@ -114,7 +114,7 @@ fn a_full_provider_is_429_and_free_again_afterwards() {
     let mut world = World::unstarted("5.00", move |_| Answer::chat(usage(10, 5)).after(Step::Gate(closed.clone())));
     world.server.ok(&["provider", "remove", "up"]);
     world.server.provider("narrow", &world.upstream.url(), &world.owner, &["--max-concurrent", "2"]);
-    world.server.start(&[]);
+    world.server.start(&["--queue-timeout", "0"]);
     let running: Vec<_> = (1..=2)
         .map(|count| {
             let conn = world.open(&chat_body());

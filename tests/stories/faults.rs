@@ -125,7 +125,7 @@ fn a_server_without_room_keeps_its_status_and_its_wait() {
     for (status, header, wait, kind) in rows {
         let body = json!({"error": {"message": "Loading model", "type": "unavailable_error"}}).to_string();
         let script = move |_: &Seen| Answer::text(status, "application/json", &body, header);
-        let world = World::new(script);
+        let world = World::with("5.00", &["--queue-timeout", "0"], script);
         for _ in 0..4 {
             let reply = world.chat(&chat_body());
             assert_eq!((reply.status, reply.error().0.as_str()), (status, kind), "{}", reply.text());

@@ -30,7 +30,7 @@ fn unfinished(world: &World, key: &str, sent: usize) -> Conn {
 
 #[test]
 fn a_body_is_waited_for_only_from_who_may_send_it() {
-    let world = World::new(honest(10, 5));
+    let world = World::with("5.00", &["--queue-timeout", "0"], honest(10, 5));
     let key = |more: &[&str]| text(&world.server.ok(&[&["key", "create", "payer"], more].concat()), "key");
     let poor = world.server.account("poor");
     let status = |key: &str| unfinished(&world, key, 10).head();

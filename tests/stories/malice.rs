@@ -16,7 +16,7 @@ fn a_providers_key_that_its_server_repeats_is_told_to_nobody() {
     let mut world = World::unstarted("5.00", honest(10, 5));
     world.server.ok(&["provider", "remove", "up"]);
     world.server.provider("keyed", &world.upstream.url(), &world.owner, &["--api-key", KEY]);
-    world.server.start(&[]);
+    world.server.start(&["--queue-timeout", "0"]);
     let escaped: String = KEY.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
     for status in [200, 302, 400, 401, 404, 409, 413, 418, 422, 429, 500, 502, 503, 529] {
         let json = |said: &str| {

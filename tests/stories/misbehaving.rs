@@ -24,6 +24,7 @@ const ALLOWED: &[&str] = &[
     "x-content-type-options",
     "x-cost-micro-usd",
     "x-max-tokens-limited",
+    "x-queue-ms",
     "x-request-id",
     "x-should-retry",
 ];

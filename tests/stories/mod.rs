@@ -22,6 +22,7 @@ mod compact;
 mod credit;
 mod idempotency;
 mod caps;
+mod queue;
 mod withdrawals;
 mod refunds;
 mod sizes;

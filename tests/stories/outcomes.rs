@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::world::answer::{Answer, Cut, End, Step, Stream, completion, honest, usage};
 use crate::world::http::{Reply, envelope};
+use crate::world::upstream::Seen;
 use crate::world::{World, chat_body, micro, stream_body};
 
 /// The payer paid nothing and nobody earned; rows, if any, say so.
@@ -48,7 +49,7 @@ fn a_provider_that_fails_before_the_first_byte_costs_nothing() {
         ("a page", Answer::text(200, "text/html", "<html>It works!</html>", "")),
         ("a JSON list", Answer::text(200, "application/json", "[]", "")),
     ];
-    let world = World::new(honest(1, 1));
+    let world = World::with("5.00", &["--queue-timeout", "0"], honest(1, 1));
     for (how, answer) in ways {
         for body in [chat_body(), stream_body(true)] {
             let answer = answer.clone();
@@ -192,7 +193,8 @@ fn a_providers_refusal_is_passed_on_and_costs_nothing() {
 
 #[test]
 fn all_providers_busy_is_429_with_retry_after() {
-    let world = World::new(|_| Answer::text(429, "application/json", "{}", "retry-after: 7\r\n"));
+    let busy = |_: &Seen| Answer::text(429, "application/json", "{}", "retry-after: 7\r\n");
+    let world = World::with("5.00", &["--queue-timeout", "0"], busy);
     let reply = world.chat(&chat_body());
     assert_eq!(reply.status, 429, "{}", reply.text());
     assert_eq!(reply.error().0, "rate_limit_error");

@@ -79,6 +79,10 @@ pub struct ProvidersView {
     /// Their names.
     down: Vec<String>,
     disabled: u32,
+    /// Requests that wait for a place.
+    waiting: u32,
+    /// How long the first of them has waited.
+    longest_wait_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,7 +159,9 @@ fn out_of_line(rows: &[providers::ProviderRow], all: &[Recount]) -> Vec<String> 
 
 fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersView {
     let now = Instant::now();
-    let mut view = ProvidersView::default();
+    let (waiting, longest) = relay.waiting();
+    let longest_wait_ms = longest.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let mut view = ProvidersView { waiting, longest_wait_ms, ..ProvidersView::default() };
     for row in rows {
         if row.disabled_at.is_some() {
             view.disabled += 1;

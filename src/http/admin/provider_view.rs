@@ -1,7 +1,5 @@
 //! A provider and its probe, as an admin sees them.
 
-use std::time::Instant;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,6 +28,10 @@ pub struct ProviderView {
     state: &'static str,
     in_flight: u32,
     max_concurrent: Option<u32>,
+    /// Requests that wait for a place and could have it there.
+    waiting: u32,
+    /// How long the first of them has waited.
+    longest_wait_ms: Option<u64>,
     has_api_key: bool,
     /// Fields and tools whose work at the provider may be asked for.
     allow: Vec<String>,
@@ -122,6 +124,8 @@ impl ProviderView {
             state,
             in_flight: health.in_flight,
             max_concurrent: row.max_concurrent,
+            waiting: health.waiting,
+            longest_wait_ms: health.longest_wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             has_api_key: row.api_key.is_some(),
             allow: row.allow.names().to_vec(),
             has_ca: row.ca_pem.is_some(),
@@ -201,9 +205,4 @@ fn partly(rows: &[&EndpointRow]) -> String {
             format!("not with {}", missing.join(", "))
         }
     }
-}
-
-/// How a provider does now.
-pub fn health(providers: &crate::upstream::Providers, id: ProviderId) -> Health {
-    providers.health(id, Instant::now())
 }

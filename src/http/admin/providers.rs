@@ -8,7 +8,7 @@ use actix_web::web::{Data, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::provider_view::{ProbeView, ProviderView, health};
+use super::provider_view::{ProbeView, ProviderView};
 use crate::auth::Admin;
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::ProviderId;
@@ -88,7 +88,7 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderVi
         let earned = sums.earned(conn, Timestamp::now())?;
         let view = |row: providers::ProviderRow| {
             let earned = earned.get(&row.id).copied().unwrap_or_default();
-            let health = health(relay.providers(), row.id);
+            let health = relay.health(row.id);
             ProviderView::read(conn, row, health, earned)
         };
         providers::list(conn)?.into_iter().map(view).collect()
@@ -97,7 +97,7 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderVi
 }
 
 async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError> {
-    let health = health(state.relay.providers(), id);
+    let health = state.relay.health(id);
     let sums = state.store.usage_sums();
     let read = state.store.read_later(move |conn| {
         let earned = sums.earned(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();

@@ -170,9 +170,10 @@ fn respond(reply: InferenceReply, request_id: RequestId, request: &HttpRequest, 
     let mut response = HttpResponse::Ok();
     terms_headers(&mut response, reply.output_capped, reply.rate_limit);
     match reply.body {
-        ReplyBody::Whole { body, cost, balance, .. } => {
+        ReplyBody::Whole { body, cost, balance, waited, .. } => {
             header(&mut response, "x-cost-micro-usd", &cost.micro().to_string());
             header(&mut response, "x-balance-micro-usd", &balance.micro().to_string());
+            header(&mut response, "x-queue-ms", &waited.as_millis().to_string());
             response.content_type("application/json");
             let size = body.iter().map(Bytes::len).sum::<usize>();
             match <[Bytes; 1]>::try_from(body) {

@@ -137,9 +137,10 @@ fn headers(route: &Route, status: u16) -> Vec<(&'static str, &'static str)> {
     headers
 }
 
-const RECEIPT: [(&str, &str); 4] = [
+const RECEIPT: [(&str, &str); 5] = [
     ("x-cost-micro-usd", "What was debited; not if it streams"),
     ("x-balance-micro-usd", "What is left; not if it streams"),
+    ("x-queue-ms", "How long the request waited for a place at a server; not if it streams"),
     ("x-max-tokens-limited", "balance: the output bound was lowered to what the balance affords"),
     ("x-idempotent-replay-of", "This is the answer to that request, again"),
 ];

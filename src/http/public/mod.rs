@@ -1,4 +1,5 @@
 //! What anybody may read.
 
+pub mod capacity;
 pub mod reads;
 pub mod stats;

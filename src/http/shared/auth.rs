@@ -137,7 +137,7 @@ mod tests {
     use crate::domain::byte_budget::ByteBudget;
     use crate::domain::settle::FeeBps;
     use crate::http::Settings;
-    use crate::relay::{Relay, Rooms};
+    use crate::relay::{QueueLimits, Relay, Rooms};
     use crate::store::{Store, StoreError, Writer, admins, sessions};
     use crate::upstream::Timeouts;
 
@@ -188,7 +188,11 @@ mod tests {
 
     fn state(store: &Store) -> Result<AppState, StoreError> {
         let second = Duration::from_secs(1);
-        let rooms = Rooms { bodies: ByteBudget::new(1 << 20), answers: ByteBudget::new(1 << 20) };
+        let rooms = Rooms {
+            bodies: ByteBudget::new(1 << 20),
+            answers: ByteBudget::new(1 << 20),
+            queue: QueueLimits::default(),
+        };
         let (writer, _) = Writer::start(store)?;
         let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let settings = Settings {

@@ -36,7 +36,7 @@ const USUAL_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// What a page may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, request-id, x-cost-micro-usd, x-balance-micro-usd, x-max-tokens-limited, x-should-retry, \
+    "x-request-id, request-id, x-cost-micro-usd, x-balance-micro-usd, x-queue-ms, x-max-tokens-limited, x-should-retry, \
      x-idempotent-replay-of, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, \
      x-ratelimit-reset-requests, x-ratelimit-reset-spend, x-counted-by, allow, link, retry-after",
 );

@@ -77,11 +77,11 @@ fn two_that_fail_alike_mean_the_request_and_three_are_asked_at_most() {
     let mut tried = Attempts::default();
     assert!(tried.note(ProviderId::from_i64(1), failed(UnknownModel)).is_none());
     assert_eq!(tried.on(), On::Any);
-    assert!(matches!(tried.end("m"), Refusal::ModelNotFound(_)));
+    assert!(matches!(tried.end("m", None), Refusal::ModelNotFound(_)));
     let mut tried = Attempts::default();
     assert!(tried.note(ProviderId::from_i64(1), failed(Stale)).is_none());
     assert_eq!(tried.on(), On::Fresh);
-    assert!(matches!(Attempts::default().end("m"), Refusal::ProvidersFull(None)));
+    assert!(matches!(Attempts::default().end("m", None), Refusal::ProvidersFull(None)));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | [`quote`] | what a request would cost now |
 //! | [`recount`] | the tokenizer's count beside what a provider reported, for one answer in some |
 
+pub mod capacity;
 pub mod probe;
 mod trial;
 pub mod watch;

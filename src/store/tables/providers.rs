@@ -117,6 +117,34 @@ pub fn models(conn: &Read, id: ProviderId) -> Result<Vec<(String, String)>, Stor
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Who may serve a model with a price, and how many requests at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPlaces {
+    /// The public name.
+    pub model: String,
+    /// An enabled provider of it.
+    pub provider: ProviderId,
+    /// Of all its models together.
+    pub max_concurrent: Option<u32>,
+}
+
+/// All of them, by model.
+///
+/// # Errors
+/// SQLite fails.
+pub fn places(conn: &Read) -> Result<Vec<ModelPlaces>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT m.model, p.id, p.max_concurrent FROM provider_models m JOIN providers p ON p.id = m.provider_id \
+         WHERE p.disabled_at IS NULL AND p.removed_at IS NULL \
+         AND EXISTS (SELECT 1 FROM prices WHERE prices.model = m.model AND retired_at IS NULL) ORDER BY m.model, p.id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let provider = ProviderId::from_i64(row.get(1)?);
+        Ok(ModelPlaces { model: row.get(0)?, provider, max_concurrent: row.get(2)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The provider with this id or name.
 ///
 /// # Errors

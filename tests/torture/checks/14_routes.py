@@ -23,6 +23,7 @@ TABLE: dict[str, str] = {
     "GET /api/version": "open",
     "GET /v1/pricing": "open",
     "GET /v1/stats": "open",
+    "GET /v1/models/capacity": "open",
     "GET /openapi.json": "open",
     "GET /docs": "open",
     "GET /": "open",

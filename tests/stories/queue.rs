@@ -1,0 +1,297 @@
+//! A busy server keeps nobody out: who finds all places taken waits, in a fair order, with the money held.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::world::answer::{Answer, Gate, Step, Stream, completion, honest, usage};
+use crate::world::http::{Conn, Request};
+use crate::world::upstream::Seen;
+use crate::world::{Account, MODEL, World, chat_body, cost, eventually, micro, stream_body, text};
+
+/// Who is at the server, in the order of arrival, and a gate that each of them waits at.
+#[derive(Clone, Default)]
+struct Desk(Arc<Mutex<Vec<(String, Gate)>>>);
+
+impl Desk {
+    fn answer(&self, seen: &Seen) -> Answer {
+        let gate = Gate::default();
+        self.0.lock().unwrap().push((text(&seen.json(), "user"), gate.clone()));
+        Answer::chat(usage(10, 5)).after(Step::Gate(gate))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Waits until so many came, and lets the last of them go.
+    fn serve(&self, place: usize) {
+        eventually("the next one", || self.0.lock().unwrap().len() > place);
+        self.0.lock().unwrap()[place].1.open();
+    }
+}
+
+/// A world whose only server takes so many at once; they name themselves in `user`.
+fn desk(places: &str, serve: &[&str]) -> (World, Desk) {
+    let desk = Desk::default();
+    let own = desk.clone();
+    let mut world = World::unstarted("5.00", move |seen| own.answer(seen));
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("narrow", &world.upstream.url(), &world.owner, &["--max-concurrent", places]);
+    world.server.start(serve);
+    (world, desk)
+}
+
+fn named(name: &str) -> Value {
+    let mut body = chat_body();
+    body["user"] = name.into();
+    body
+}
+
+fn open(world: &World, key: &str, body: &Value) -> Conn {
+    world.server.http().open(&Request::post("/v1/chat/completions").key(key).json(body))
+}
+
+/// What one request of [`named`] holds.
+fn one_hold(world: &World, account: &Account) -> i64 {
+    micro(&world.money_of(account), "held_micro_usd")
+}
+
+/// How many run at the servers, or wait for them.
+fn running_and_waiting(world: &World) -> i64 {
+    let capacity = world.server.http().send(&Request::get("/v1/models/capacity")).expect(200).json();
+    micro(&capacity["data"][0], "running") + micro(&capacity["data"][0], "waiting")
+}
+
+/// Opens a request and waits until it runs, or stands in line.
+fn stand_in_line(world: &World, account: &Account, name: &str) -> Conn {
+    let before = running_and_waiting(world);
+    let conn = open(world, &account.key, &named(name));
+    eventually("it to stand in line", || running_and_waiting(world) > before);
+    conn
+}
+
+/// Opens a request and waits until its money is held: it runs, or waits.
+fn open_and_hold(world: &World, account: &Account, name: &str) -> Conn {
+    let before = one_hold(world, account);
+    let conn = open(world, &account.key, &named(name));
+    eventually("the hold", || one_hold(world, account) > before);
+    conn
+}
+
+#[test]
+fn three_at_once_at_one_place_are_all_answered_in_order() {
+    let (world, desk) = desk("1", &[]);
+    let conns: Vec<Conn> =
+        ["one", "two", "three"].iter().map(|name| stand_in_line(&world, &world.payer, name)).collect();
+    eventually("the first", || desk.names() == ["one"]);
+    let capacity =
+        || world.server.http().send(&Request::get("/v1/models/capacity")).expect(200).json()["data"][0].clone();
+    let busy = json!({"id": MODEL, "places": 1, "running": 1, "waiting": 2, "first_byte_ms": null});
+    eventually("two to wait", || capacity() == busy);
+    // Long enough to be seen in milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    for place in 0..3 {
+        desk.serve(place);
+    }
+    let waits: Vec<i64> = conns.into_iter().map(|conn| conn.finish().expect(200).number("x-queue-ms")).collect();
+    assert_eq!(desk.names(), ["one", "two", "three"]);
+    let idle = capacity();
+    assert_eq!((&idle["running"], &idle["waiting"]), (&json!(0), &json!(0)), "{idle}");
+    assert!(idle["first_byte_ms"].as_i64().is_some(), "{idle}");
+    assert!(waits[0] < waits[1] && waits[2] > 0, "{waits:?}");
+    assert_eq!(world.rows().iter().map(|row| micro(row, "cost_micro_usd")).sum::<i64>(), 3 * cost(10, 5));
+    world.wait_released();
+    eventually("its line in the log", || world.server.log().contains("\"queue_ms\":"));
+}
+
+#[test]
+fn accounts_take_turns_however_much_one_of_them_asks_for() {
+    let (world, desk) = desk("1", &[]);
+    let other = world.server.account("other");
+    world.server.ok(&["credit", &other.id, "5.00"]);
+    let mut conns: Vec<Conn> = (0..6).map(|_| stand_in_line(&world, &world.payer, "many")).collect();
+    conns.extend((0..2).map(|_| stand_in_line(&world, &other, "rare")));
+    (0..8).for_each(|place| desk.serve(place));
+    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+    assert_eq!(desk.names(), ["many", "many", "rare", "many", "rare", "many", "many", "many"]);
+}
+
+#[test]
+fn who_leaves_is_out_at_once_and_owes_nothing() {
+    let (world, desk) = desk("1", &[]);
+    let first = stand_in_line(&world, &world.payer, "first");
+    let held = one_hold(&world, &world.payer);
+    let gone = stand_in_line(&world, &world.payer, "gone");
+    let last = stand_in_line(&world, &world.payer, "last");
+    gone.close();
+    eventually("its hold to be released", || one_hold(&world, &world.payer) == 2 * held);
+    (0..2).for_each(|place| desk.serve(place));
+    first.finish().expect(200);
+    last.finish().expect(200);
+    assert_eq!(desk.names(), ["first", "last"]);
+    world.wait_released();
+    assert_eq!(world.rows().len(), 2);
+}
+
+#[test]
+fn the_line_has_an_end_and_no_account_fills_it() {
+    let (world, desk) = desk("1", &["--queue-length", "8"]);
+    let other = world.server.account("other");
+    world.server.ok(&["credit", &other.id, "5.00"]);
+    let mut conns: Vec<Conn> = (0..3).map(|_| stand_in_line(&world, &world.payer, "many")).collect();
+    let full = world.chat(&named("many")).expect(429);
+    assert_eq!((full.error().0.as_str(), full.error().1.as_str()), ("rate_limit_error", "rate_limit_exceeded"));
+    assert!((1..=60).contains(&full.number("retry-after")) && full.header("x-should-retry").is_none());
+    conns.push(stand_in_line(&world, &other, "rare"));
+    (0..4).for_each(|place| desk.serve(place));
+    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+    world.wait_released();
+}
+
+#[test]
+fn who_waited_as_long_as_anybody_may_is_told_to_come_back() {
+    let (world, desk) = desk("1", &["--queue-timeout", "1"]);
+    let first = stand_in_line(&world, &world.payer, "first");
+    for body in [named("late"), {
+        let mut body = named("late");
+        body["stream"] = true.into();
+        body
+    }] {
+        let late = world.chat(&body).expect(429);
+        assert_eq!(late.error().1, "rate_limit_exceeded");
+        assert!(late.number("retry-after") > 0 && late.header("x-should-retry").is_none());
+    }
+    desk.serve(0);
+    first.finish().expect(200);
+    assert_eq!(desk.names(), ["first"]);
+    world.wait_released();
+    assert_eq!(world.rows().len(), 1);
+}
+
+#[test]
+fn those_who_wait_when_the_server_stops_are_told_so() {
+    let (mut world, desk) = desk("1", &[]);
+    let first = stand_in_line(&world, &world.payer, "first");
+    let waiting = stand_in_line(&world, &world.payer, "waiting");
+    world.server.send_term();
+    let told = waiting.finish().expect(503);
+    assert_eq!(told.error().0, "service_unavailable");
+    assert!(told.number("retry-after") > 0);
+    desk.serve(0);
+    first.finish().expect(200);
+    assert!(world.server.wait_ended().success());
+    assert_eq!(desk.names(), ["first"]);
+}
+
+#[test]
+fn a_stream_that_waits_has_its_head_and_signs_of_life() {
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let script = move |_: &Seen| Stream::new(1).usage(usage(10, 1)).answer().after(Step::Gate(closed.clone()));
+    let mut world = World::unstarted("5.00", script);
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("narrow", &world.upstream.url(), &world.owner, &["--max-concurrent", "1"]);
+    world.server.start(&["--sign-of-life", "1"]);
+    let first = world.open(&stream_body(true));
+    world.upstream.wait_for(1);
+    let mut waiting = world.open(&stream_body(true));
+    assert_eq!(waiting.head().status, 200);
+    waiting.read_until(": keep-alive\n\n: keep-alive\n\n");
+    assert_eq!(world.upstream.requests().len(), 1);
+    gate.open();
+    for conn in [first, waiting] {
+        assert!(conn.finish().text().ends_with("data: [DONE]\n\n"));
+    }
+    assert_eq!(world.rows().len(), 2);
+}
+
+#[test]
+fn a_key_that_may_have_one_at_once_has_the_others_wait() {
+    let (world, desk) = desk("8", &[]);
+    let one = world.server.ok(&["key", "create", "payer", "--max-concurrent", "1"]);
+    let narrow = Account { key: text(&one, "key"), ..world.payer.clone() };
+    let conns: Vec<Conn> = ["one", "two", "three"].iter().map(|name| open_and_hold(&world, &narrow, name)).collect();
+    let other = open_and_hold(&world, &world.payer, "other");
+    eventually("both", || desk.names().len() == 2);
+    assert_eq!(desk.names(), ["one", "other"]);
+    desk.serve(1);
+    other.finish().expect(200);
+    for place in [0, 2, 3] {
+        desk.serve(place);
+    }
+    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+    assert_eq!(desk.names(), ["one", "other", "two", "three"]);
+}
+
+#[test]
+fn a_server_that_says_that_it_is_full_is_asked_again_when_it_said() {
+    for status in [429, 503] {
+        let world = World::new(honest(10, 5));
+        let told = Arc::new(Mutex::new(0));
+        world.upstream.script(move |seen| {
+            let mut told = told.lock().unwrap();
+            *told += 1;
+            if *told <= 2 {
+                return Answer::text(status, "application/json", "{}", "retry-after: 1\r\n");
+            }
+            honest(10, 5)(seen)
+        });
+        let reply = world.chat(&chat_body()).expect(200);
+        assert!(reply.number("x-queue-ms") >= 1_000, "{:?}", reply.head);
+        assert_eq!((world.upstream.requests().len(), world.rows().len()), (3, 1));
+        assert_eq!(world.earned(), cost(10, 5));
+    }
+}
+
+#[test]
+fn a_server_that_wants_to_be_asked_tomorrow_is_not_waited_for() {
+    let world = World::new(|_| Answer::text(429, "application/json", "{}", "retry-after: 86400\r\n"));
+    let reply = world.chat(&chat_body()).expect(429);
+    assert_eq!(reply.number("retry-after"), 300);
+    world.wait_released();
+}
+
+#[test]
+fn whichever_server_is_free_first_serves_who_has_waited() {
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let mut world = World::unstarted("5.00", move |_| Answer::chat(usage(10, 5)).after(Step::Gate(closed.clone())));
+    let spare_gate = Gate::default();
+    let closed = spare_gate.clone();
+    let spare = crate::world::upstream::Upstream::start(move |_| {
+        Answer::json(200, &completion(usage(10, 5))).after(Step::Gate(closed.clone()))
+    });
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("first", &world.upstream.url(), &world.owner, &["--max-concurrent", "1"]);
+    world.server.provider("second", &spare.url(), &world.owner, &["--max-concurrent", "1"]);
+    world.server.start(&[]);
+    let running = [stand_in_line(&world, &world.payer, "a"), stand_in_line(&world, &world.payer, "b")];
+    eventually("both to run", || world.upstream.requests().len() + spare.requests().len() == 2);
+    let waiting = stand_in_line(&world, &world.payer, "c");
+    spare_gate.open();
+    waiting.finish().expect(200);
+    assert_eq!((world.upstream.requests().len(), spare.requests().len()), (1, 2));
+    gate.open();
+    running.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+}
+
+#[test]
+fn a_failure_of_the_free_server_waits_for_the_full_one() {
+    let gate = Gate::default();
+    let closed = gate.clone();
+    let mut world = World::unstarted("5.00", move |_| Answer::chat(usage(10, 5)).after(Step::Gate(closed.clone())));
+    let broken = crate::world::upstream::Upstream::start(|_| Answer::json(500, &json!({})));
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("full", &world.upstream.url(), &world.owner, &["--max-concurrent", "1"]);
+    world.server.start(&[]);
+    let running = stand_in_line(&world, &world.payer, "a");
+    world.upstream.wait_for(1);
+    world.server.provider("broken", &broken.url(), &world.owner, &[]);
+    let waiting = stand_in_line(&world, &world.payer, "b");
+    eventually("the broken one", || !broken.requests().is_empty());
+    gate.open();
+    running.finish().expect(200);
+    waiting.finish().expect(200);
+    assert_eq!(world.rows().len(), 2);
+}
