@@ -1,6 +1,11 @@
 //! The table of errors, row by row.
 
+use std::time::Duration;
+
 use super::*;
+use crate::dialect::request::BadRequest;
+use crate::relay::Refusal;
+use crate::store::StoreError;
 
 #[test]
 fn each_refusal_has_its_row_in_the_table() {
