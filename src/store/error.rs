@@ -11,6 +11,17 @@ pub enum StoreError {
     /// It is there already, or was changed by somebody else. The text says what, for people.
     #[error("{0}")]
     Conflict(String),
+    /// As [`Self::Conflict`]: somebody else has the value of this field.
+    #[error("{message}")]
+    Taken {
+        /// The field's name in a request.
+        field: &'static str,
+        /// What there is already, for people.
+        message: String,
+    },
+    /// An idempotency key came back with another request.
+    #[error("this idempotency key was used with another request")]
+    IdempotencyKeyReused,
     /// The request cannot be carried out as it stands. The text says why, for people.
     #[error("{0}")]
     Invalid(String),

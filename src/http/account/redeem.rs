@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -12,11 +11,10 @@ use crate::domain::ids::AccountId;
 use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AnyScope, CallerBody};
-use crate::http::shared::idempotency::{self, answer};
+use crate::http::shared::idempotency::{self, NotWritten, answer};
 use crate::http::state::AppState;
 use crate::relay::MinuteCounter;
-use crate::store::Tx;
-use crate::store::invites;
+use crate::store::{StoreError, Tx, invites};
 
 /// Wrong codes that an account tried lately. In memory: a restart forgives them.
 #[derive(Debug, Default)]
@@ -67,10 +65,10 @@ pub async fn redeem(
         .map_err(|wait| ApiError::rate_limited("too many wrong codes: try again later", wait))?;
     let write = move |conn: &Tx, actor: &str, now| answer(200, &invites::redeem(conn, account, &code, actor, now)?);
     let redeemed = idempotency::money_write(&request, &state, auth::actor(account), &sent.bytes, write).await;
-    if redeemed.as_ref().map_or_else(|e| e.status() != StatusCode::NOT_FOUND, |_| true) {
+    if !matches!(redeemed, Err(NotWritten::Store(StoreError::NotFound(_)))) {
         guesses.forgive(account);
     }
-    redeemed
+    Ok(redeemed?)
 }
 
 #[cfg(test)]

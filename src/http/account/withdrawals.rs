@@ -124,5 +124,5 @@ pub async fn request(
             Requested { withdrawal, balance_micro_usd: left.total, withdrawable_micro_usd: left.withdrawable };
         answer(201, &requested)
     };
-    idempotency::money_write(&request, &state, auth::actor(account), &sent.bytes, write).await
+    Ok(idempotency::money_write(&request, &state, auth::actor(account), &sent.bytes, write).await?)
 }

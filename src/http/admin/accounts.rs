@@ -133,17 +133,10 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
 /// 400 for a field, 401, 403, 409 for a name or an email that is taken.
 pub async fn create(sent: AdminBody<NewAccountBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, NewAccountBody { name, email }) = (sent.by, sent.body);
-    let (shown, now) = (email.clone(), Timestamp::now());
+    let now = Timestamp::now();
     let write = move |conn: &Tx| accounts::create(conn, &name, email.as_deref(), &admin.actor, now);
-    let made = state.writer.write(write).await;
-    let made = made.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
+    let made = state.writer.write(write).await?;
     Ok(HttpResponse::Created().json(AccountView::new(made, &state)))
-}
-
-/// Says which of the two fields an error of the store is about.
-fn name_or_email(e: ApiError, email: Option<&str>) -> ApiError {
-    let about_email = email.is_some_and(|email| e.to_string().contains(&format!("\"{email}\"")));
-    e.of_field(if about_email { "email" } else { "name" })
 }
 
 /// `GET /v1/admin/accounts/{id}`
@@ -173,11 +166,10 @@ pub async fn patch(
     state: Data<AppState>,
 ) -> Result<Json<AccountView>, ApiError> {
     let (admin, id, AccountPatch { name, email, status }) = (sent.by, sent.id, sent.body);
-    let (shown, now) = (email.clone().flatten(), Timestamp::now());
+    let now = Timestamp::now();
     let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
     let write = move |conn: &Tx| account_search::change(conn, id, &change, &admin.actor, now);
-    let changed = state.writer.write(write).await;
-    changed.map_err(|e| name_or_email(e.into(), shown.as_deref()))?;
+    state.writer.write(write).await?;
     one(&state, id).await
 }
 

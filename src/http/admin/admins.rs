@@ -59,7 +59,7 @@ pub async fn create(sent: AdminBody<NewAdminBody>, state: Data<AppState>) -> Res
         admins::view(conn, made.id, now)
     };
     let made = state.writer.write(write).await;
-    Ok(HttpResponse::Created().json(made.map_err(|e| ApiError::from(e).of_field("name"))?))
+    Ok(HttpResponse::Created().json(made?))
 }
 
 /// `PATCH /v1/admin/admins/{id}`: another password. It ends the admin's sessions and keys.

@@ -132,7 +132,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
     let now = Timestamp::now();
     let actor = admin.actor.clone();
     let write = move |conn: &Tx| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
-    let id = state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    let id = state.writer.write(write).await?;
     // A provider that does not answer yet is added all the same.
     drop(run_probe(&state, id, actor, SHORT_PATIENCE).await);
     Ok(HttpResponse::Created().json(one(&state, id).await?))
@@ -174,7 +174,7 @@ pub async fn patch(
             None => providers::find(conn, &id.to_string()).map(drop),
         }
     };
-    state.writer.write(write).await.map_err(|e| name_or_key(e.into()))?;
+    state.writer.write(write).await?;
     Ok(Json(one(&state, id).await?))
 }
 
@@ -208,12 +208,6 @@ async fn run_probe(state: &AppState, id: ProviderId, actor: String, patience: Du
         Ok(Err(_)) => Err(StoreError::Closed.into()),
         Err(_) => Ok(ProbeView::unfinished(Timestamp::now())),
     }
-}
-
-/// Says which field an error of the store is about.
-fn name_or_key(e: ApiError) -> ApiError {
-    let about_key = e.to_string().contains("provider's key");
-    e.of_field(if about_key { "api_key" } else { "name" })
 }
 
 fn account_error(e: StoreError) -> ApiError {

@@ -65,10 +65,12 @@ pub async fn sign_in(request: HttpRequest, payload: Payload, state: Data<AppStat
         return Err(ApiError::invalid(Some("password"), "this password is too long"));
     }
     let verified = state.admins.sign_in.check(&name, password, address(&request)).await?;
-    match begin(&state, &request, StatusCode::OK, move |conn, _| verified.in_force(conn)).await {
+    let token = new_token()?;
+    match begin(&state, &request, &token, move |conn, _| verified.in_force(conn)).await {
+        Ok(session) => Ok(begun(&request, StatusCode::OK, &session, &token)),
         // The password was changed while it was looked at.
-        Err(e) if e.status() == StatusCode::NOT_FOUND => Err(SignInError::Wrong.into()),
-        other => other,
+        Err(StoreError::NotFound(_)) => Err(SignInError::Wrong.into()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -96,16 +98,16 @@ pub async fn setup(request: HttpRequest, payload: Payload, state: Data<AppState>
         return Err(ApiError::wrong_setup_token());
     }
     let hashed = hash_new_password(password).await?;
-    let made =
-        begin(&state, &request, StatusCode::CREATED, move |conn, now| admins::create_first(conn, &name, &hashed, now));
+    let token = new_token()?;
+    let made = begin(&state, &request, &token, move |conn, now| admins::create_first(conn, &name, &hashed, now));
     match made.await {
-        // Somebody made an admin on the command line meanwhile.
-        Err(e) if e.status() == StatusCode::CONFLICT => Err(ApiError::wrong_setup_token()),
-        other => {
-            let made = other?;
+        Ok(session) => {
             state.admins.setup.spend();
-            Ok(made)
+            Ok(begun(&request, StatusCode::CREATED, &session, &token))
         }
+        // Somebody made an admin on the command line meanwhile.
+        Err(StoreError::Conflict(_) | StoreError::Taken { .. }) => Err(ApiError::wrong_setup_token()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -135,13 +137,9 @@ fn current(state: &AppState, request: &HttpRequest) -> Result<Option<Session>, S
 async fn begin(
     state: &AppState,
     request: &HttpRequest,
-    status: StatusCode,
+    token: &Token,
     mut who: impl FnMut(&Tx, Timestamp) -> Result<admins::Admin, StoreError> + Send + 'static,
-) -> Result<HttpResponse, ApiError> {
-    let token = Token::generate().map_err(|e| {
-        tracing::error!(error = %e, "no session token");
-        ApiError::internal()
-    })?;
+) -> Result<Session, StoreError> {
     let (hash, now, address) = (token.hash(), Timestamp::now(), address(request).to_string());
     let before = browser::session_token(request.headers()).map(Token::hash_of);
     let session = state.writer.write(move |conn| {
@@ -151,8 +149,20 @@ async fn begin(
         }
         sessions::begin(conn, &hash, &admin, &address, now)
     });
-    let cookie = browser::cookie(request.headers(), &token, LIFETIME);
-    Ok(view(status, Some(&session.await?), false, Some(cookie)))
+    session.await
+}
+
+fn new_token() -> Result<Token, ApiError> {
+    Token::generate().map_err(|e| {
+        tracing::error!(error = %e, "no session token");
+        ApiError::internal()
+    })
+}
+
+/// The answer that begins a session, with its cookie.
+fn begun(request: &HttpRequest, status: StatusCode, session: &Session, token: &Token) -> HttpResponse {
+    let cookie = browser::cookie(request.headers(), token, LIFETIME);
+    view(status, Some(session), false, Some(cookie))
 }
 
 fn view(status: StatusCode, session: Option<&Session>, setup_required: bool, cookie: Option<String>) -> HttpResponse {

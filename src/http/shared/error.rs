@@ -147,14 +147,6 @@ impl ApiError {
         e
     }
 
-    /// The same, naming the field at fault: where the store refuses a value (400, 409).
-    pub fn of_field(mut self, param: &str) -> Self {
-        if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) && self.param.is_none() {
-            self.param = Some(param.into());
-        }
-        self
-    }
-
     /// 422: an idempotency key came back with another request.
     pub fn key_reused() -> Self {
         let message = "this Idempotency-Key was used with another request";

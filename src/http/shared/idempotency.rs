@@ -14,33 +14,48 @@ use crate::store::{StoreError, Tx};
 /// The answer to a money write, to be stored with it.
 ///
 /// # Errors
-/// None that can happen: what is answered can always be written as JSON.
+/// Never fails in practice: what is answered can always be written as JSON.
 pub fn answer(status: u16, body: &impl serde::Serialize) -> Result<Answer, StoreError> {
     let body = serde_json::to_string(body).map_err(|e| StoreError::Invalid(e.to_string()))?;
     Ok(Answer { status, body })
 }
 
+/// Why a money write was not done.
+#[derive(Debug)]
+pub enum NotWritten {
+    /// Its `Idempotency-Key` is none: 400.
+    BadKey(ApiError),
+    /// The key was used with another request, or what the write returned.
+    Store(StoreError),
+}
+
+impl From<NotWritten> for ApiError {
+    fn from(e: NotWritten) -> Self {
+        match e {
+            NotWritten::BadKey(e) => e,
+            NotWritten::Store(e) => e.into(),
+        }
+    }
+}
+
 /// Runs a money write of `actor`, at most once for its `Idempotency-Key`.
 ///
 /// # Errors
-/// 400 for a bad key, 422 for one that was used with another request, what `write` returns.
+/// [`NotWritten`].
 pub async fn money_write(
     request: &HttpRequest,
     state: &AppState,
     actor: String,
     body: &Bytes,
     mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
-) -> Result<HttpResponse, ApiError> {
-    let key = idempotency_key(request, &actor, body)?;
+) -> Result<HttpResponse, NotWritten> {
+    let key = idempotency_key(request, &actor, body).map_err(NotWritten::BadKey)?;
     let now = Timestamp::now();
     let done = state.writer.write(move |conn| match &key {
-        Some(key) => match idempotency::once(conn, key, now, || write(conn, &actor, now)) {
-            Err(StoreError::Conflict(text)) if text == idempotency::REUSED => Ok(None),
-            other => other.map(Some),
-        },
-        None => write(conn, &actor, now).map(Some),
+        Some(key) => idempotency::once(conn, key, now, || write(conn, &actor, now)),
+        None => write(conn, &actor, now),
     });
-    let answer = done.await?.ok_or_else(ApiError::key_reused)?;
+    let answer = done.await.map_err(NotWritten::Store)?;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     Ok(HttpResponse::build(status).content_type("application/json").body(answer.body))
 }

@@ -38,7 +38,7 @@ pub async fn money_write(
     body: &Bytes,
     write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
-    idempotency::money_write(request, state, admin.actor, body, write).await
+    Ok(idempotency::money_write(request, state, admin.actor, body, write).await?)
 }
 
 #[cfg(test)]

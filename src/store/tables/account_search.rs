@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::accounts::{Account, COLUMNS, check_email, check_name, find_by_name_or_email, from_row, get, set_suspended};
+use super::accounts::{Account, COLUMNS, check_email, check_free, check_name, from_row, get, set_suspended};
 use super::events;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
@@ -86,11 +86,7 @@ pub fn change(conn: &Tx, id: AccountId, change: &Change, actor: &str, now: Times
         if let Some(email) = email {
             check_email(email)?;
         }
-        for text in [Some(name), email.as_ref()].into_iter().flatten() {
-            if find_by_name_or_email(conn, text)?.is_some_and(|other| other.id != id) {
-                return Err(StoreError::Conflict(format!("there is already an account \"{text}\"")));
-            }
-        }
+        check_free(conn, name, email.as_deref(), Some(id))?;
         conn.prepare_cached("UPDATE accounts SET name = ?2, email = ?3 WHERE id = ?1")?.execute(params![
             id.to_i64(),
             name,

@@ -52,18 +52,13 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
 /// Makes an account with nothing in it.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a bad name or email, [`StoreError::Conflict`] if either is taken.
+/// [`StoreError::InvalidField`] for a bad name or email, [`StoreError::Taken`] if somebody has it.
 pub fn create(conn: &Tx, name: &str, email: Option<&str>, actor: &str, now: Timestamp) -> Result<Account, StoreError> {
     check_name(name)?;
     if let Some(email) = email {
         check_email(email)?;
     }
-    // One text must never find two accounts: see `find`.
-    for text in [Some(name), email].into_iter().flatten() {
-        if find_by_name_or_email(conn, text)?.is_some() {
-            return Err(StoreError::Conflict(format!("there is already an account \"{text}\"")));
-        }
-    }
+    check_free(conn, name, email, None)?;
     let id = AccountId::generate(now);
     conn.prepare_cached("INSERT INTO accounts (id, name, email, created_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![id.to_i64(), name, email, now.millis()])?;
@@ -92,15 +87,36 @@ pub fn ensure_house(conn: &Tx, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// One text must never find two accounts: see [`find`]. `own` is the account that may have it already.
+pub(super) fn check_free(
+    conn: &Read,
+    name: &str,
+    email: Option<&str>,
+    own: Option<AccountId>,
+) -> Result<(), StoreError> {
+    for (field, text) in [("name", Some(name)), ("email", email)] {
+        let Some(text) = text else { continue };
+        if find_by_name_or_email(conn, text)?.is_some_and(|other| own != Some(other.id)) {
+            return Err(StoreError::Taken { field, message: format!("there is already an account \"{text}\"") });
+        }
+    }
+    Ok(())
+}
+
+fn invalid(field: &'static str, message: &str) -> StoreError {
+    StoreError::InvalidField { field, message: message.to_owned() }
+}
+
 pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     let length = name.chars().count();
     if !(1..=200).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(
-            "an account name is 1 to 200 characters, none of them a control character, without blanks around it".into(),
+        return Err(invalid(
+            "name",
+            "an account name is 1 to 200 characters, none of them a control character, without blanks around it",
         ));
     }
     if name.starts_with(AccountId::PREFIX) {
-        return Err(StoreError::Invalid("an account name cannot begin like an account id".into()));
+        return Err(invalid("name", "an account name cannot begin like an account id"));
     }
     Ok(())
 }
@@ -109,7 +125,7 @@ pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
     let fine = email.len() <= 320
         && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
         && !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if fine { Ok(()) } else { Err(StoreError::Invalid(format!("\"{email}\" is not an email address"))) }
+    if fine { Ok(()) } else { Err(invalid("email", &format!("\"{email}\" is not an email address"))) }
 }
 
 /// The account with this id.

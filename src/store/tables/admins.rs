@@ -23,7 +23,7 @@ pub struct Admin {
 /// Makes an admin; `password_hash` is an argon2id PHC string.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a bad name, [`StoreError::Conflict`] if it is taken.
+/// [`StoreError::InvalidField`] for a bad name, [`StoreError::Taken`] if somebody has it.
 pub fn create(
     conn: &Tx,
     name: &str,
@@ -32,9 +32,8 @@ pub fn create(
     now: Timestamp,
 ) -> Result<Admin, StoreError> {
     if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(
-            "an admin name is 1 to 200 characters, none of them a control character".into(),
-        ));
+        let message = "an admin name is 1 to 200 characters, none of them a control character".into();
+        return Err(StoreError::InvalidField { field: "name", message });
     }
     let id = AdminId::generate(now);
     let made = conn
@@ -42,7 +41,8 @@ pub fn create(
         .execute(params![id.to_i64(), name, password_hash, now.millis()]);
     match made {
         Err(e) if StoreError::is_duplicate(&e) => {
-            return Err(StoreError::Conflict(format!("there is already an admin \"{name}\"")));
+            let message = format!("there is already an admin \"{name}\"");
+            return Err(StoreError::Taken { field: "name", message });
         }
         other => other?,
     };

@@ -10,9 +10,6 @@ use crate::store::{StoreError, Tx};
 /// How long an answer is kept, in seconds: a day.
 const KEPT: i64 = 24 * 60 * 60;
 
-/// The text of the conflict when a key comes back with another request.
-pub const REUSED: &str = "this idempotency key was used with another request";
-
 /// What a money write was asked under.
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -49,7 +46,7 @@ pub struct Answer {
 /// Runs `write` unless this key was answered before: then that answer is given again.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] if the key was used with another body; what `write` returns.
+/// [`StoreError::IdempotencyKeyReused`]; what `write` returns.
 pub fn once(
     conn: &Tx,
     key: &Key,
@@ -64,7 +61,7 @@ pub fn once(
         })
         .optional()?;
     if let Some((hash, answer)) = before {
-        return if hash == key.body_hash { Ok(answer) } else { Err(StoreError::Conflict(REUSED.into())) };
+        return if hash == key.body_hash { Ok(answer) } else { Err(StoreError::IdempotencyKeyReused) };
     }
     let answer = write()?;
     conn.prepare_cached(

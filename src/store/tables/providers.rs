@@ -185,7 +185,8 @@ pub struct NewProvider {
 /// Adds a provider.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a bad name, key or model, [`StoreError::Conflict`] if the name is taken.
+/// [`StoreError::InvalidField`] for a bad name or key, [`StoreError::Invalid`] for a model, [`StoreError::Taken`] if
+/// somebody has the name.
 pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
     check_name(name)?;
@@ -226,12 +227,10 @@ pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Resu
 
 pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(StoreError::Invalid(
-            "a provider name is 1 to 200 characters, none of them a control character".into(),
-        ));
+        return Err(invalid("name", "a provider name is 1 to 200 characters, none of them a control character"));
     }
     if name.starts_with(ProviderId::PREFIX) {
-        return Err(StoreError::Invalid("a provider name cannot begin like a provider id".into()));
+        return Err(invalid("name", "a provider name cannot begin like a provider id"));
     }
     Ok(())
 }
@@ -240,7 +239,7 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
 pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
     let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(StoreError::Invalid("a provider's key is visible ASCII characters, without blanks".into()));
+        return Err(invalid("api_key", "a provider's key is visible ASCII characters, without blanks"));
     }
     Ok(())
 }
@@ -270,7 +269,11 @@ pub fn set_models(conn: &Tx, id: ProviderId, models: &[(String, String)]) -> Res
 }
 
 pub(super) fn taken(name: &str) -> StoreError {
-    StoreError::Conflict(format!("there is already a provider \"{name}\""))
+    StoreError::Taken { field: "name", message: format!("there is already a provider \"{name}\"") }
+}
+
+fn invalid(field: &'static str, message: &str) -> StoreError {
+    StoreError::InvalidField { field, message: message.to_owned() }
 }
 
 /// Removes a provider. Its usage rows and earnings stay; its key is forgotten.

@@ -43,6 +43,8 @@ impl From<StoreError> for ApiError {
         match e {
             StoreError::NotFound(message) => Self::not_found(message),
             StoreError::Conflict(message) => Self::conflict(None, message),
+            StoreError::Taken { field, message } => Self::conflict(Some(field), message),
+            StoreError::IdempotencyKeyReused => Self::key_reused(),
             StoreError::Invalid(message) => Self::invalid(None, message),
             StoreError::InvalidField { field, message } => Self::invalid(Some(field), message),
             StoreError::Full => Self::unavailable("the disk is full", second * 10),

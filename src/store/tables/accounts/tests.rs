@@ -40,7 +40,7 @@ fn a_name_is_one_to_two_hundred_characters_and_not_like_an_id() {
     for (name, fine) in rows {
         match add(&conn, name, None) {
             Ok(account) => assert!(fine && account.name == name, "{name:?}"),
-            Err(e) => assert!(!fine && matches!(e, StoreError::Invalid(_)), "{name:?}: {e:?}"),
+            Err(e) => assert!(!fine && matches!(e, StoreError::InvalidField { field: "name", .. }), "{name:?}: {e:?}"),
         }
     }
 }
@@ -68,7 +68,9 @@ fn an_email_has_something_on_both_sides_of_an_at() {
     for (n, (email, fine)) in rows.into_iter().enumerate() {
         match add(&conn, &n.to_string(), Some(email)) {
             Ok(account) => assert!(fine && account.email.as_deref() == Some(email), "{email:?}"),
-            Err(e) => assert!(!fine && matches!(e, StoreError::Invalid(_)), "{email:?}: {e:?}"),
+            Err(e) => {
+                assert!(!fine && matches!(e, StoreError::InvalidField { field: "email", .. }), "{email:?}: {e:?}")
+            }
         }
     }
 }
@@ -87,7 +89,7 @@ fn one_text_never_means_two_accounts() {
     ];
     for (name, email) in rows {
         let refused = add(&conn, name, email);
-        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{name} {email:?}: {refused:?}");
+        assert!(matches!(refused, Err(StoreError::Taken { .. })), "{name} {email:?}: {refused:?}");
     }
     assert_eq!(names(list(&conn, 10).unwrap()), ["ada", "bob@example.org"]);
     let made = events::list(&conn, None, None, 10).unwrap().len();

@@ -21,6 +21,8 @@ fn ask(conn: &Tx, key: &Key, later: i64, fresh: &str) -> Result<Answer, StoreErr
     once(conn, key, Timestamp::from_millis(NOW.millis() + later), || Ok(answer(fresh)))
 }
 
+const REUSED: &str = "this idempotency key was used with another request";
+
 #[test]
 fn a_hash_is_the_sha_256_of_the_parts_put_together() {
     let hex = |parts: &[&[u8]]| hash(parts).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -58,7 +60,7 @@ fn a_key_answers_once_to_who_asked_for_the_same_request() {
         let got = ask(&conn, &key(actor, text, body.as_bytes()), 0, &n.to_string());
         match (got, expected) {
             (Ok(got), Ok(of)) => assert_eq!(got, answer(&of.to_string()), "{n}"),
-            (Err(StoreError::Conflict(text)), Err(why)) => assert_eq!(text, why, "{n}"),
+            (Err(e @ StoreError::IdempotencyKeyReused), Err(why)) => assert_eq!(e.to_string(), why, "{n}"),
             (got, _) => panic!("{n}: {got:?}"),
         }
     }
