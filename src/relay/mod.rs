@@ -1,31 +1,49 @@
 //! The story, told once, and the holds in memory. The only room that knows the order:
 //! *hold → wait → send → meter → settle → answer*.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `call`, `reply` | what comes into the story, and what leaves it |
+//! | `arrival` | who may send a body, and how much memory it may take |
+//! | `replay` | idempotency keys: one charge, and the same answer again |
+//! | `admit`, `worst_case` | the price, the ceiling, the hold |
+//! | [`holds`] | money promised to requests in flight |
+//! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
+//! | `send`, `opened` | asking one provider after the other, up to the first byte |
+//! | `attempts`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may be told of it |
+//! | `bill` | from the first byte to the row |
+//! | `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
+//! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
+//! | `minute` | how often somebody did something in this minute |
+//! | `movements`, `debits`, `capped` | money that no request moves, and new spend limits, in their order with the holds |
+//! | `refusal` | why a request gets no answer |
+//! | `errands` | what the relay does beside the story |
 
-mod admit;
-mod arrival;
-mod bill;
 mod call;
-mod capped;
-mod corrections;
-mod debits;
-mod minute;
-mod movements;
-mod counting;
-mod attempts;
-mod places;
-mod reason;
-mod replay;
-mod refusal;
 mod reply;
-mod opened;
+mod arrival;
+mod replay;
+mod admit;
+mod worst_case;
+pub mod holds;
+mod wait;
 mod queue;
 mod send;
+mod opened;
+mod attempts;
+mod reason;
+mod places;
+mod bill;
 mod settle;
 mod stream;
-mod wait;
-mod worst_case;
+mod counting;
+mod corrections;
+mod minute;
+mod movements;
+mod debits;
+mod capped;
+mod refusal;
 mod errands;
-pub mod holds;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
