@@ -21,10 +21,11 @@ use coordinator::domain::money::MicroUsd;
 use coordinator::domain::settle::FeeBps;
 use coordinator::domain::time::Timestamp;
 use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
+use coordinator::domain::withdrawal::{Decision, Wanted};
 use coordinator::store::idempotency::{self, Answer};
 use coordinator::store::providers::NewProvider;
 use coordinator::store::usage as rows;
-use coordinator::store::withdrawals::{self, Decision, Wanted};
+use coordinator::store::withdrawals;
 use coordinator::store::{Read, Store, StoreError, Tx, Writer, accounts, audit, keys, ledger, providers, refund};
 
 #[derive(Debug, Clone)]
@@ -296,7 +297,7 @@ fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
         owner: keys::Owner::Account(id),
         name: String::new(),
         scopes: Scopes::parse("inference").unwrap_or_default(),
-        limits: keys::Limits::default(),
+        limits: KeyLimits::default(),
     };
     let key = keys::create(conn, &key, "model", now())?;
     let provider = NewProvider {

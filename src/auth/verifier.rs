@@ -168,8 +168,9 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::key_limits::KeyLimits;
     use crate::domain::keys::Scopes;
-    use crate::store::keys::{Limits, NewKey, Owner};
+    use crate::store::keys::{NewKey, Owner};
     use crate::store::{accounts, keys};
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
@@ -180,7 +181,7 @@ mod tests {
         let made = store.write_now(|conn| {
             let account = accounts::create(conn, name, None, "test", NOW)?.id;
             let owner = Owner::Account(account);
-            let (scopes, limits) = (Scopes::INFERENCE, Limits::default());
+            let (scopes, limits) = (Scopes::INFERENCE, KeyLimits::default());
             keys::create(conn, &NewKey { id: key.id(), hash, owner, name: String::new(), scopes, limits }, "test", NOW)
         });
         assert!(made.is_ok());

@@ -8,10 +8,11 @@ use serde_json::json;
 use super::output::Output;
 use super::{ACTOR, Failed};
 use crate::auth;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::keys::{self, Limits, NewKey, Owner};
+use crate::store::keys::{self, NewKey, Owner};
 use crate::store::{Store, admins};
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +62,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                     owner: Owner::Admin(admins::find(conn, &name)?.id),
                     name: String::new(),
                     scopes: Scopes::ADMIN,
-                    limits: Limits::default(),
+                    limits: KeyLimits::default(),
                 };
                 keys::create(conn, &new, ACTOR, now)
             })?;

@@ -1,11 +1,11 @@
 //! `serve --demo`: an account, a key and a built-in provider, so that the main job runs in one command.
 
 use crate::demo::{self, Imitate};
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::keys::Limits;
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Store, StoreError, Tx, accounts, ledger, prices};
 
@@ -40,7 +40,7 @@ pub fn start(store: &Store, imitate: Imitate) -> Result<Demo, Failed> {
     crate::http::spawn(server);
     store.write_now(|conn| prepare(conn, &format!("http://{address}/v1"), api_key, &models))?;
     let (key, _) =
-        keys::mint(store, ACCOUNT, "demo".into(), Scopes { manage: true, ..Scopes::INFERENCE }, Limits::default())?;
+        keys::mint(store, ACCOUNT, "demo".into(), Scopes { manage: true, ..Scopes::INFERENCE }, KeyLimits::default())?;
     Ok(Demo { key, model, handle })
 }
 

@@ -6,10 +6,12 @@ use serde::Serialize;
 use super::output::{Output, or_dash};
 use super::{ACTOR, Failed, time, usd};
 use crate::auth;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{KeyId, LimitReset, PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::keys::{self, KeyView, Limits, NewKey, Owner};
+use crate::store::key_view::KeyView;
+use crate::store::keys::{self, NewKey, Owner};
 use crate::store::{Store, accounts};
 
 #[derive(Debug, Subcommand)]
@@ -132,7 +134,7 @@ fn create(store: &Store, args: CreateArgs) -> Result<(PlainKey, KeyView), Failed
         let has = |scope| args.scope.contains(&scope);
         Scopes { inference: has(Scope::Inference), manage: has(Scope::Manage), admin: false }
     };
-    let limits = Limits {
+    let limits = KeyLimits {
         spend: args.limit_usd,
         reset: args.limit_reset.into(),
         rpm: args.rpm_limit,
@@ -149,7 +151,7 @@ pub fn mint(
     account: &str,
     name: String,
     scopes: Scopes,
-    limits: Limits,
+    limits: KeyLimits,
 ) -> Result<(PlainKey, KeyView), Failed> {
     let key = PlainKey::generate().map_err(|e| Failed::Other(e.to_string()))?;
     let hash = auth::hash_key(&key).map_err(|e| Failed::Other(e.to_string()))?;

@@ -6,8 +6,9 @@ use super::output::{Output, or_dash};
 use super::{ACTOR, Failed};
 use crate::domain::ids::WithdrawalId;
 use crate::domain::time::Timestamp;
+use crate::domain::withdrawal::Decision;
 use crate::store::Store;
-use crate::store::withdrawals::{self, Decision, Filter};
+use crate::store::withdrawals::{self, Filter};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -9,6 +9,8 @@ pub mod base32;
 pub mod time;
 pub mod ids;
 pub mod keys;
+pub mod key_limits;
+pub mod withdrawal;
 pub mod invite_code;
 pub mod secret;
 pub mod json;

@@ -15,6 +15,7 @@ use crate::auth::hash_key;
 use crate::demo::{self, Imitate};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::AccountId;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::FeeBps;
@@ -24,7 +25,7 @@ use crate::http::Settings;
 use crate::http::routes;
 use crate::http::server::{self, Shared};
 use crate::relay::{QueueLimits, Relay, Rooms};
-use crate::store::keys::{self, Limits, NewKey, Owner};
+use crate::store::keys::{self, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
 use crate::store::{Store, StoreError, Tx, Writer, accounts, admins, audit, ledger, prices};
 use crate::upstream::Timeouts;
@@ -124,7 +125,7 @@ impl Bench {
     }
 
     /// A key of an account.
-    pub fn key(&self, account: AccountId, scopes: &str, limits: Limits) -> String {
+    pub fn key(&self, account: AccountId, scopes: &str, limits: KeyLimits) -> String {
         let scopes = Scopes::parse(scopes).expect("scopes");
         self.mint(Owner::Account(account), scopes, limits)
     }
@@ -132,10 +133,10 @@ impl Bench {
     /// A key of an admin.
     pub fn admin_key(&self) -> String {
         let admin = self.write(|conn, now| admins::create(conn, "ada", None, "test", now));
-        self.mint(Owner::Admin(admin.id), Scopes::ADMIN, Limits::default())
+        self.mint(Owner::Admin(admin.id), Scopes::ADMIN, KeyLimits::default())
     }
 
-    fn mint(&self, owner: Owner, scopes: Scopes, limits: Limits) -> String {
+    fn mint(&self, owner: Owner, scopes: Scopes, limits: KeyLimits) -> String {
         let key = PlainKey::generate().expect("entropy");
         let hash = hash_key(&key).expect("a hash");
         let new = NewKey { id: key.id(), hash, owner, name: "test".into(), scopes, limits };

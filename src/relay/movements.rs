@@ -12,10 +12,11 @@ use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
+use crate::domain::withdrawal::Wanted;
 use crate::store::keys::KeyRow;
 use crate::store::ledger::{self, Debit, Debited};
 use crate::store::refund::{self, Refunded};
-use crate::store::withdrawals::{self, Wanted, Withdrawal};
+use crate::store::withdrawals::{self, Withdrawal};
 use crate::store::{Read, StoreError, Tx, accounts, key_changes};
 
 /// A debit that holds what it can get.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{LimitReset, Scopes};
 use crate::domain::time::Timestamp;
 use crate::http::openapi::wire;
@@ -11,7 +12,6 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::fields::{self, A_TIME, AN_AMOUNT, Field, given, json};
 use crate::http::shared::types;
 use crate::store::key_changes::Change;
-use crate::store::keys::Limits;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,9 +49,9 @@ const MOST_MODELS: usize = 1_000;
 ///
 /// # Errors
 /// 400 naming the field.
-pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, Limits), ApiError> {
+pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimits), ApiError> {
     let change = if bytes.is_empty() { Change::default() } else { read_change(bytes, now)? };
-    let limits = Limits {
+    let limits = KeyLimits {
         spend: change.spend.flatten(),
         reset: change.reset.unwrap_or_default(),
         rpm: change.rpm.flatten(),

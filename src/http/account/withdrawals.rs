@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::domain::ids::{LedgerId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
+use crate::domain::withdrawal::Wanted;
 use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{ByKey, CallerBody, Manage};
@@ -18,7 +19,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::types;
 use crate::http::state::AppState;
-use crate::store::withdrawals::{self, Filter, Wanted, Withdrawal};
+use crate::store::withdrawals::{self, Filter, Withdrawal};
 use crate::store::{Tx, accounts};
 
 #[derive(Deserialize, ToSchema)]

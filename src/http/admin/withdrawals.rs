@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::auth::Admin;
 use crate::domain::ids::WithdrawalId;
 use crate::domain::money::MicroUsd;
+use crate::domain::withdrawal::Decision;
 use crate::http::account::withdrawals as own;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AdminBody, Maybe, Sent};
@@ -18,7 +19,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::types;
 use crate::http::state::AppState;
-use crate::store::withdrawals::{self, Decision};
+use crate::store::withdrawals;
 use crate::store::{StoreError, Tx};
 
 #[derive(Deserialize, Default, ToSchema)]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::auth::hash_password;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::secret::Secret;
 use crate::http::testing::{Bench, MODEL, call, call_with, chat};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
-use crate::store::keys::Limits;
 use crate::store::{admins, providers};
 
 #[actix_web::test]
@@ -58,7 +58,7 @@ async fn accounts_are_found_made_and_changed() {
 async fn a_charge_is_refunded_once_and_the_same_key_answers_the_same() {
     let bench = Bench::new();
     let account = bench.account("payer", 1_000_000);
-    let caller = bench.key(account, "inference", Limits::default());
+    let caller = bench.key(account, "inference", KeyLimits::default());
     let (key, app) = (bench.admin_key(), bench.app().await);
     let ran = call(&app, "POST /v1/chat/completions", &caller, chat(50)).await;
     let body = json!({"request_id": ran.header("x-request-id"), "reason": "it was nonsense"});
@@ -177,7 +177,7 @@ async fn a_provider_is_added_although_it_is_down() {
 #[actix_web::test]
 async fn a_model_is_offered_where_a_provider_serves_it() {
     let bench = Bench::new();
-    let caller = bench.key(bench.account("payer", 1_000_000), "inference", Limits::default());
+    let caller = bench.key(bench.account("payer", 1_000_000), "inference", KeyLimits::default());
     let (key, app) = (bench.admin_key(), bench.app().await);
     let demo = bench.write(|conn, _| providers::find(conn, "demo")).id;
     let probed = call(&app, &format!("POST /v1/admin/providers/{demo}/probe"), &key, Value::Null).await;

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::money::MicroUsd;
 use crate::http::testing::{Bench, call, chat};
-use crate::store::keys::Limits;
 
 #[actix_web::test]
 async fn a_spend_cap_is_never_exceeded_by_requests_at_once() {
@@ -13,7 +13,7 @@ async fn a_spend_cap_is_never_exceeded_by_requests_at_once() {
     // 100 output tokens cost 1,000 micro-USD: ten of the hundred requests fit.
     bench.price(0, 10_000_000);
     let account = bench.account("a", 5_000_000);
-    let cap = Limits { spend: Some(MicroUsd::new(10_000)), ..Limits::default() };
+    let cap = KeyLimits { spend: Some(MicroUsd::new(10_000)), ..KeyLimits::default() };
     let key = bench.key(account, "inference", cap);
     let app = bench.app().await;
     let replies = join_all((0..100).map(|_| call(&app, "POST /v1/chat/completions", &key, chat(100)))).await;
@@ -38,7 +38,7 @@ async fn a_spend_cap_is_never_exceeded_by_requests_at_once() {
 async fn requests_a_minute_and_at_once_are_bounded() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let key = bench.key(account, "inference", Limits { rpm: Some(2), ..Limits::default() });
+    let key = bench.key(account, "inference", KeyLimits { rpm: Some(2), ..KeyLimits::default() });
     let app = bench.app().await;
     for left in ["1", "0"] {
         let reply = call(&app, "POST /v1/chat/completions", &key, chat(1)).await;
@@ -50,7 +50,7 @@ async fn requests_a_minute_and_at_once_are_bounded() {
     let wait: u64 = full.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&wait) && full.header("x-ratelimit-reset-requests") == format!("{wait}s"));
 
-    let key = bench.key(account, "inference", Limits { max_concurrent: Some(1), ..Limits::default() });
+    let key = bench.key(account, "inference", KeyLimits { max_concurrent: Some(1), ..KeyLimits::default() });
     let replies = join_all((0..10).map(|_| call(&app, "POST /v1/chat/completions", &key, chat(50)))).await;
     let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
     assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
@@ -63,8 +63,8 @@ async fn a_cap_counts_what_was_in_flight_when_it_came() {
     let bench = Bench::new();
     bench.price(0, 10_000_000);
     let account = bench.account("a", 5_000_000);
-    let manage = bench.key(account, "manage", Limits::default());
-    let key = bench.key(account, "inference", Limits::default());
+    let manage = bench.key(account, "manage", KeyLimits::default());
+    let key = bench.key(account, "inference", KeyLimits::default());
     let app = bench.app().await;
     let own = || call(&app, "GET /v1/key", &key, Value::Null);
     let id = own().await.str("id").to_owned();

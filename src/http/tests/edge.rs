@@ -6,11 +6,11 @@ use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::LimitReset;
 use crate::domain::money::MicroUsd;
 use crate::http::ROUTES;
 use crate::http::testing::{Bench, MODEL, call, call_with, chat};
-use crate::store::keys::Limits;
 
 /// A path with something in place of its parameters.
 fn filled(path: &str) -> String {
@@ -57,7 +57,7 @@ async fn a_wrong_method_is_405_and_names_the_right_ones() {
 async fn head_is_get_without_the_body() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let key = bench.key(account, "inference manage", Limits::default());
+    let key = bench.key(account, "inference manage", KeyLimits::default());
     let app = bench.app().await;
     for path in ["/health", "/v1/pricing", "/v1/models", "/v1/payments/balance", "/v1/payments/usage?format=csv", "/"] {
         let get = call(&app, &format!("GET {path}"), &key, Value::Null).await;
@@ -102,7 +102,7 @@ async fn a_wrong_base_url_is_told_the_right_one() {
 async fn pages_of_any_origin_are_served_with_a_key() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let key = bench.key(account, "inference", Limits::default());
+    let key = bench.key(account, "inference", KeyLimits::default());
     let app = bench.app().await;
     for origin in
         ["https://chat.example", "null", "chrome-extension://abcdef", "app://obsidian.md", "http://localhost:3000"]
@@ -157,7 +157,7 @@ async fn of_two_credentials_ours_counts() {
     let bench = Bench::new();
     let (one, other) = (bench.account("a", 5_000_000), bench.account("b", 5_000_000));
     let (key, foreign) =
-        (bench.key(one, "inference", Limits::default()), bench.key(other, "inference", Limits::default()));
+        (bench.key(one, "inference", KeyLimits::default()), bench.key(other, "inference", KeyLimits::default()));
     let app = bench.app().await;
     let login = [("x-api-key", "sk-ant-oat01-a-stored-login")];
     let balance = "GET /v1/payments/balance";
@@ -178,7 +178,7 @@ async fn a_key_at_its_limit_is_told_when_it_begins_anew() {
     for (reset, says, waits) in
         [(LimitReset::Daily, "anew at 20", true), (LimitReset::None, "does not begin anew", false)]
     {
-        let limits = Limits { spend: Some(MicroUsd::new(1)), reset, ..Limits::default() };
+        let limits = KeyLimits { spend: Some(MicroUsd::new(1)), reset, ..KeyLimits::default() };
         let key = bench.key(account, "inference", limits);
         for path in ["/v1/chat/completions", "/v1/messages"] {
             let reply = call(&app, &format!("POST {path}"), &key, chat(1_000)).await;
@@ -191,7 +191,7 @@ async fn a_key_at_its_limit_is_told_when_it_begins_anew() {
             assert_eq!(reply.header("x-ratelimit-reset-spend"), expected);
         }
     }
-    let key = bench.key(account, "inference", Limits { rpm: Some(1), ..Limits::default() });
+    let key = bench.key(account, "inference", KeyLimits { rpm: Some(1), ..KeyLimits::default() });
     call(&app, "POST /v1/chat/completions", &key, chat(1)).await;
     let reply = call(&app, "POST /v1/chat/completions", &key, chat(1)).await;
     assert_eq!((reply.status, reply.header("x-should-retry")), (429, ""), "{}", reply.text);
@@ -203,7 +203,7 @@ async fn a_key_at_its_limit_is_told_when_it_begins_anew() {
 async fn on_messages_the_id_has_both_names() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let key = bench.key(account, "inference", Limits::default());
+    let key = bench.key(account, "inference", KeyLimits::default());
     let app = bench.app().await;
     let body = json!({"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]});
     for (path, key, status) in [

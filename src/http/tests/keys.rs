@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::key_limits::KeyLimits;
 use crate::http::testing::{Bench, MODEL, call, chat};
-use crate::store::keys::Limits;
 
 #[actix_web::test]
 async fn a_key_is_made_used_changed_and_revoked() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let manage = bench.key(account, "manage", Limits::default());
+    let manage = bench.key(account, "manage", KeyLimits::default());
     let app = bench.app().await;
     let body = json!({"name": "ci", "limit_usd": "0.50", "limit_reset": "daily", "rpm_limit": 100, "max_concurrent": 2,
                       "allowed_models": [MODEL], "expires_at": "2999-01-01", "scopes": ["inference"]});
@@ -53,7 +53,7 @@ async fn a_key_is_made_used_changed_and_revoked() {
 async fn rotating_changes_the_secret_and_nothing_else() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let manage = bench.key(account, "inference manage", Limits::default());
+    let manage = bench.key(account, "inference manage", KeyLimits::default());
     let app = bench.app().await;
     let made = call(&app, "POST /v1/keys", &manage, json!({"name": "ci", "limit_usd": "0.50"})).await;
     let old = made.str("key").to_owned();
@@ -76,9 +76,9 @@ async fn rotating_changes_the_secret_and_nothing_else() {
 async fn keys_are_managed_by_their_own_account_only() {
     let bench = Bench::new();
     let (mine, other) = (bench.account("a", 0), bench.account("b", 0));
-    let manage = bench.key(mine, "manage", Limits::default());
-    let inference = bench.key(mine, "inference", Limits::default());
-    let foreign = bench.key(other, "manage", Limits::default());
+    let manage = bench.key(mine, "manage", KeyLimits::default());
+    let inference = bench.key(mine, "inference", KeyLimits::default());
+    let foreign = bench.key(other, "manage", KeyLimits::default());
     let app = bench.app().await;
     let id = call(&app, "GET /v1/key", &inference, Value::Null).await.str("id").to_owned();
     for (method, rest) in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/rotate")] {
@@ -99,7 +99,7 @@ async fn keys_are_managed_by_their_own_account_only() {
 async fn a_list_is_no_body() {
     let bench = Bench::new();
     let account = bench.account("a", 0);
-    let key = bench.key(account, "manage", Limits::default());
+    let key = bench.key(account, "manage", KeyLimits::default());
     let app = bench.app().await;
     for list in [json!([]), json!([null, null]), json!(["a name"])] {
         let reply = call(&app, "POST /v1/keys", &key, list).await;

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::money::MicroUsd;
 use crate::http::testing::{Bench, call, call_with, chat};
 use crate::relay::holds::OpenHold;
-use crate::store::keys::Limits;
 use crate::store::{StoreError, accounts};
 
 const WITHDRAWALS: &str = "POST /v1/payments/withdrawals";
@@ -15,9 +15,9 @@ async fn earnings_are_withdrawn_paid_or_returned() {
     let bench = Bench::new();
     bench.price(0, 10_000_000);
     let payer = bench.account("a", 5_000_000);
-    let payer = bench.key(payer, "inference", Limits::default());
+    let payer = bench.key(payer, "inference", KeyLimits::default());
     let lab = bench.write(|conn, _| accounts::find(conn, "lab")).id;
-    let key = bench.key(lab, "inference manage", Limits::default());
+    let key = bench.key(lab, "inference manage", KeyLimits::default());
     let admin = bench.admin_key();
     let app = bench.app().await;
     assert_eq!(call(&app, "POST /v1/chat/completions", &payer, chat(1_000)).await.status, 200);
@@ -64,9 +64,9 @@ async fn money_held_by_requests_cannot_be_withdrawn() {
     let bench = Bench::new();
     bench.price(0, 10_000_000);
     let payer = bench.account("a", 5_000_000);
-    let payer = bench.key(payer, "inference", Limits::default());
+    let payer = bench.key(payer, "inference", KeyLimits::default());
     let lab = bench.write(|conn, _| accounts::find(conn, "lab")).id;
-    let key = bench.key(lab, "manage", Limits::default());
+    let key = bench.key(lab, "manage", KeyLimits::default());
     let app = bench.app().await;
     assert_eq!(call(&app, "POST /v1/chat/completions", &payer, chat(1_000)).await.status, 200);
     let held = bench.state.relay.holds().open(lab, None, |_| Ok::<_, StoreError>((MicroUsd::new(7_000), ())));
@@ -86,7 +86,7 @@ async fn money_held_by_requests_cannot_be_withdrawn() {
 async fn an_invite_code_credits_an_account_once() {
     let bench = Bench::new();
     let (a, b, c) = (bench.account("a", 0), bench.account("b", 0), bench.account("c", 0));
-    let [a, b, c] = [a, b, c].map(|account| bench.key(account, "inference", Limits::default()));
+    let [a, b, c] = [a, b, c].map(|account| bench.key(account, "inference", KeyLimits::default()));
     let admin = bench.admin_key();
     let app = bench.app().await;
     let body = json!({"amount_usd": "5.00", "max_redemptions": 2, "expires_at": null, "note": "meetup"});

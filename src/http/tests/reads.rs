@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::secret::Secret;
 use crate::http::testing::{Bench, MODEL, call, chat};
-use crate::store::keys::Limits;
 
 #[actix_web::test]
 async fn usage_and_ledger_are_paged_summed_and_exported() {
     let bench = Bench::new();
     let account = bench.account("a", 5_000_000);
-    let key = bench.key(account, "inference", Limits::default());
+    let key = bench.key(account, "inference", KeyLimits::default());
     let app = bench.app().await;
     let mut costs = Vec::new();
     for tokens in [1, 20, 300] {
@@ -61,8 +61,8 @@ async fn a_quote_is_what_an_admission_would_say() {
     let bench = Bench::new();
     bench.price(1_000_000, 10_000_000);
     let account = bench.account("a", 1_000);
-    let key = bench.key(account, "manage", Limits::default());
-    let run = bench.key(account, "inference", Limits::default());
+    let key = bench.key(account, "manage", KeyLimits::default());
+    let run = bench.key(account, "inference", KeyLimits::default());
     let app = bench.app().await;
     let quote = |body: Value| async {
         let mut body = body;
@@ -102,9 +102,9 @@ async fn a_provider_sees_what_it_earned_and_anybody_the_totals() {
     let bench = Bench::new();
     bench.price(0, 10_000_000);
     let payer = bench.account("a", 5_000_000);
-    let payer = bench.key(payer, "inference", Limits::default());
+    let payer = bench.key(payer, "inference", KeyLimits::default());
     let lab = bench.write(|conn, _| crate::store::accounts::find(conn, "lab")).id;
-    let key = bench.key(lab, "inference", Limits::default());
+    let key = bench.key(lab, "inference", KeyLimits::default());
     let app = bench.app().await;
     for _ in 0..2 {
         assert_eq!(call(&app, "POST /v1/chat/completions", &payer, chat(100)).await.status, 200);
@@ -129,8 +129,8 @@ async fn a_provider_sees_what_it_earned_and_anybody_the_totals() {
 async fn tokens_are_counted_for_free() {
     let bench = Bench::new();
     let account = bench.account("a", 0);
-    let key = bench.key(account, "inference", Limits::default());
-    let manage = bench.key(account, "manage", Limits::default());
+    let key = bench.key(account, "inference", KeyLimits::default());
+    let manage = bench.key(account, "manage", KeyLimits::default());
     let app = bench.app().await;
     let path = "POST /v1/messages/count_tokens";
     let body = || json!({"model": MODEL, "messages": [{"role": "user", "content": "one two three four"}]});

@@ -1,11 +1,12 @@
 //! What is remembered is what would be read, whoever commits.
 
 use super::*;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::time::Timestamp;
-use crate::store::keys::{Limits, NewKey, Owner};
+use crate::store::keys::{NewKey, Owner};
 use crate::store::prices::NewPrice;
 use crate::store::providers::NewProvider;
 use crate::store::{Store, ledger};
@@ -27,7 +28,7 @@ fn world() -> World {
     let account = store
         .write_now(|conn| {
             let account = accounts::create(conn, "a", None, "test", NOW)?.id;
-            let (owner, scopes, limits) = (Owner::Account(account), Scopes::INFERENCE, Limits::default());
+            let (owner, scopes, limits) = (Owner::Account(account), Scopes::INFERENCE, KeyLimits::default());
             let key = NewKey { id, hash: String::new(), owner, name: String::new(), scopes, limits };
             keys::create(conn, &key, "test", NOW)?;
             Ok(account)

@@ -1,12 +1,14 @@
 //! The audit: every balance derived again from the rows, on one snapshot, without stopping a writer.
 
+mod rule;
+mod balances;
 mod movements;
 
-use rusqlite::Row;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::ids::{AccountId, InviteId, LedgerId, RequestId, WithdrawalId};
+use self::rule::{MOST_PROBLEMS, text};
+use crate::domain::ids::RequestId;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
 use crate::domain::usage::{CacheWrites, Usage};
@@ -29,76 +31,6 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// Further problems are not listed.
-const MOST_PROBLEMS: u32 = 20;
-
-/// A rule and the query that finds what breaks it; the first column of a row names the culprit's id.
-pub(super) struct Rule {
-    pub kind: Kind,
-    pub sql: &'static str,
-    pub says: &'static str,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Account,
-    Usage,
-    Ledger,
-    Withdrawal,
-    Invite,
-}
-
-/// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
-/// moves it from the payer to the provider and the house. What a payer pays to itself is not withdrawable.
-const REPLAY: &str = "
-  WITH movements (account_id, amount, withdrawable) AS (
-    SELECT account_id, amount_micro_usd, withdrawable_micro_usd FROM ledger
-    UNION ALL
-    SELECT account_id, -sum(charged_micro_usd), -sum(charged_withdrawable_micro_usd) FROM usage GROUP BY account_id
-    UNION ALL
-    SELECT provider_account_id, sum(earned_micro_usd), sum(earned_micro_usd * (provider_account_id <> account_id))
-    FROM usage GROUP BY provider_account_id
-    UNION ALL
-    SELECT 1, sum(fee_micro_usd), sum(fee_micro_usd * (account_id <> 1)) FROM usage WHERE fee_micro_usd > 0
-  ), replayed AS (
-    SELECT account_id, sum(amount) AS amount, sum(withdrawable) AS withdrawable FROM movements GROUP BY account_id
-  )
-  SELECT id, balance_micro_usd || ' stored, ' || coalesce(amount, 0) || ' by its rows; withdrawable '
-    || withdrawable_micro_usd || ' stored, ' || coalesce(withdrawable, 0) || ' by its rows'
-  FROM accounts LEFT JOIN replayed ON account_id = id
-  WHERE balance_micro_usd <> coalesce(amount, 0) OR withdrawable_micro_usd <> coalesce(withdrawable, 0)
-  LIMIT ?1";
-
-const RULES: &[Rule] = &[
-    Rule { kind: Kind::Account, sql: REPLAY, says: "balance differs from its rows" },
-    Rule {
-        kind: Kind::Account,
-        sql: "SELECT id, balance_micro_usd || ', withdrawable ' || withdrawable_micro_usd FROM accounts
-              WHERE balance_micro_usd < 0 OR withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd LIMIT ?1",
-        says: "balance out of range",
-    },
-    Rule {
-        kind: Kind::Usage,
-        sql: "SELECT id, cost_micro_usd || ' = ' || charged_micro_usd || ' + ' || shortfall_micro_usd || ', '
-                || earned_micro_usd || ' + ' || fee_micro_usd FROM usage
-              WHERE cost_micro_usd <> charged_micro_usd + shortfall_micro_usd
-                OR charged_micro_usd <> earned_micro_usd + fee_micro_usd
-                OR min(charged_micro_usd, shortfall_micro_usd, earned_micro_usd, fee_micro_usd,
-                       prompt_tokens, cached_tokens, completion_tokens) < 0 LIMIT ?1",
-        says: "cost is not charged + shortfall, or charged is not earned + fee",
-    },
-    Rule {
-        kind: Kind::Usage,
-        sql: "SELECT id, cost_micro_usd FROM usage WHERE outcome = 'provider_error' AND cost_micro_usd <> 0 LIMIT ?1",
-        says: "a failure of the provider has a cost",
-    },
-    Rule {
-        kind: Kind::Ledger,
-        sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
-        says: "balance after is negative",
-    },
-];
-
 /// Derives everything again.
 ///
 /// # Errors
@@ -110,7 +42,7 @@ pub fn audit(conn: &Read) -> Result<Report, StoreError> {
 fn derive(conn: &Read) -> Result<Report, StoreError> {
     let count = |table: &str| conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
     let mut problems = Vec::new();
-    for rule in RULES.iter().chain(movements::RULES) {
+    for rule in balances::RULES.iter().chain(movements::RULES) {
         rule.check(conn, &mut problems)?;
     }
     conservation(conn, &mut problems)?;
@@ -123,33 +55,6 @@ fn derive(conn: &Read) -> Result<Report, StoreError> {
         usage_rows: count("usage")?,
         ledger_entries: count("ledger")?,
         problems,
-    })
-}
-
-impl Rule {
-    fn check(&self, conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
-        let mut statement = conn.prepare(self.sql)?;
-        let mut rows = statement.query([MOST_PROBLEMS])?;
-        while let Some(row) = rows.next()? {
-            let id: i64 = row.get(0)?;
-            let who = match self.kind {
-                Kind::Account => AccountId::from_i64(id).to_string(),
-                Kind::Usage => RequestId::from_i64(id).to_string(),
-                Kind::Ledger => LedgerId::from_i64(id).to_string(),
-                Kind::Withdrawal => WithdrawalId::from_i64(id).to_string(),
-                Kind::Invite => InviteId::from_i64(id).to_string(),
-            };
-            problems.push(format!("{who}: {}: {}", self.says, text(row, 1)?));
-        }
-        Ok(())
-    }
-}
-
-fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
-    Ok(match row.get::<_, rusqlite::types::Value>(column)? {
-        rusqlite::types::Value::Text(text) => text,
-        rusqlite::types::Value::Integer(n) => n.to_string(),
-        other => format!("{other:?}"),
     })
 }
 

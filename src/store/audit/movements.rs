@@ -1,9 +1,9 @@
 //! What the audit asks of withdrawals, refunds, debts and invite codes: each has its ledger entries, and each such
 //! entry its withdrawal, charge, debt or redemption.
 
-use crate::store::audit::{Kind, Rule};
+use super::rule::{Kind, Rule};
 
-pub(super) const RULES: &[Rule] = &[
+pub const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Withdrawal,
         sql: "SELECT w.id, w.amount_micro_usd || ' asked for, ' || w.reduced_micro_usd || ' taken back, the ledger took '
@@ -111,7 +111,7 @@ mod tests {
     use crate::domain::money::MicroUsd;
     use crate::domain::settle::Balance;
     use crate::domain::time::Timestamp;
-    use crate::store::withdrawals::{Decision, Wanted};
+    use crate::domain::withdrawal::{Decision, Wanted};
     use crate::store::{Store, StoreError, Tx, accounts, audit, invites, ledger, withdrawals};
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);

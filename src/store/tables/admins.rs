@@ -227,8 +227,9 @@ pub fn any(conn: &Read) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::key_limits::KeyLimits;
     use crate::domain::keys::{KeyId, Scopes};
-    use crate::store::keys::{self, Limits, NewKey, Owner};
+    use crate::store::keys::{self, NewKey, Owner};
     use crate::store::sessions;
 
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
@@ -241,7 +242,7 @@ mod tests {
         for (n, admin) in (1..).zip(&admins) {
             sessions::begin(&conn, &[n; 32], admin, "127.0.0.1", NOW)?;
             let (id, owner) = (KeyId::from_i64(i64::from(n)), Owner::Admin(admin.id));
-            let (hash, name, scopes, limits) = (String::new(), String::new(), Scopes::ADMIN, Limits::default());
+            let (hash, name, scopes, limits) = (String::new(), String::new(), Scopes::ADMIN, KeyLimits::default());
             keys::create(&conn, &NewKey { id, hash, owner, name, scopes, limits }, "test", NOW)?;
         }
         Ok((conn, admins))

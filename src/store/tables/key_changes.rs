@@ -4,8 +4,9 @@ use rusqlite::params;
 use serde_json::json;
 
 use super::events;
-use super::keys::{self, KeyRow, Limits, Owner};
+use super::keys::{self, KeyRow, Owner};
 use crate::domain::ids::AccountId;
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{KeyId, LimitReset, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
@@ -68,7 +69,7 @@ pub fn update(
     keys::check_name(name)?;
     let scopes = change.scopes.unwrap_or(key.scopes);
     let old = &key.limits;
-    let limits = Limits {
+    let limits = KeyLimits {
         spend: change.spend.unwrap_or(old.spend),
         reset: change.reset.unwrap_or(old.reset),
         rpm: change.rpm.unwrap_or(old.rpm),

@@ -4,12 +4,11 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::events;
 use crate::domain::ids::{AccountId, AdminId};
+use crate::domain::key_limits::{KeyLimits, SpendWindow};
 use crate::domain::keys::{KeyId, LimitReset, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
-
-pub use super::key_view::KeyView;
 
 /// Whose key it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +17,6 @@ pub enum Owner {
     Account(AccountId),
     /// An admin's.
     Admin(AdminId),
-}
-
-/// What a key may do and spend.
-#[derive(Debug, Clone, Default)]
-pub struct Limits {
-    /// The most it may be charged in a window.
-    pub spend: Option<MicroUsd>,
-    /// How long a window is.
-    pub reset: LimitReset,
-    /// Requests a minute.
-    pub rpm: Option<u32>,
-    /// Requests at once.
-    pub max_concurrent: Option<u32>,
-    /// The models it may use; `None` means all.
-    pub allowed_models: Option<Vec<String>>,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// A key's row. The secret is not in it; `hash` is.
@@ -51,24 +33,15 @@ pub struct KeyRow {
     /// What it may do.
     pub scopes: Scopes,
     /// What it may spend, and how fast.
-    pub limits: Limits,
+    pub limits: KeyLimits,
     /// What it was charged in the window that began then.
-    pub window: Window,
+    pub window: SpendWindow,
     /// Since when it is refused.
     pub revoked_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The owning account is suspended.
     pub suspended: bool,
-}
-
-/// What a key was charged since the beginning of its window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// When it began; an older window than the one now counts as nothing spent.
-    pub started_at: Timestamp,
-    /// Charged since.
-    pub spent: MicroUsd,
 }
 
 impl KeyRow {
@@ -97,7 +70,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         hash: row.get(4)?,
         // A text that is not in the table's CHECK cannot be there; it would grant nothing.
         scopes: Scopes::parse(row.get_ref(5)?.as_str()?).unwrap_or_default(),
-        limits: Limits {
+        limits: KeyLimits {
             spend: row.get::<_, Option<i64>>(6)?.map(MicroUsd::new),
             reset: LimitReset::from_text(row.get_ref(7)?.as_str()?).unwrap_or_default(),
             rpm: row.get(8)?,
@@ -106,7 +79,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
             allowed_models: models.map(|text| serde_json::from_str(&text).unwrap_or_default()),
             expires_at: time(11)?,
         },
-        window: Window { started_at: Timestamp::from_millis(row.get(12)?), spent: MicroUsd::new(row.get(13)?) },
+        window: SpendWindow { started_at: Timestamp::from_millis(row.get(12)?), spent: MicroUsd::new(row.get(13)?) },
         revoked_at: time(14)?,
         created_at: Timestamp::from_millis(row.get(15)?),
         suspended: row.get(16)?,
@@ -127,7 +100,7 @@ pub struct NewKey {
     /// What it may do.
     pub scopes: Scopes,
     /// What it may spend.
-    pub limits: Limits,
+    pub limits: KeyLimits,
 }
 
 /// Stores a new key.
@@ -176,7 +149,7 @@ pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
 }
 
 /// The allowed models as the table holds them.
-pub(super) fn models_text(limits: &Limits) -> Option<String> {
+pub(super) fn models_text(limits: &KeyLimits) -> Option<String> {
     limits.allowed_models.as_ref().map(|models| serde_json::json!(models).to_string())
 }
 

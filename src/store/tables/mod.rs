@@ -9,7 +9,6 @@ pub mod key_view;
 pub mod key_changes;
 pub mod prices;
 pub mod providers;
-mod provider_changes;
 pub mod endpoints;
 pub mod recounts;
 pub mod usage;

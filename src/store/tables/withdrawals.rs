@@ -11,6 +11,7 @@ use crate::domain::ids::{AccountId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
+use crate::domain::withdrawal::{Decision, Wanted};
 use crate::store::{Read, StoreError, Tx};
 
 /// A withdrawal, as its account and the admins see it.
@@ -82,17 +83,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
 pub fn available(conn: &Read, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
     let balance = accounts::balance(conn, account)?;
     Ok(balance.withdrawable.min(balance.total.less(held_by_others)).less(accounts::debt(conn, account)?))
-}
-
-/// A withdrawal to be asked for.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Whose earnings.
-    pub account: AccountId,
-    /// How much.
-    pub amount: MicroUsd,
-    /// What the account says of it.
-    pub note: String,
 }
 
 /// Takes the amount out of the balance. At most `reserved` of it, which was on hold for this until now;
@@ -178,15 +168,6 @@ pub fn list(conn: &Read, filter: &Filter, limit: u32) -> Result<Vec<Withdrawal>,
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), from_row)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// How an admin decides.
-#[derive(Debug, Clone)]
-pub enum Decision {
-    /// The money was sent; with what the admin notes of it.
-    Paid(Option<String>),
-    /// It was not, and goes back; with the reason.
-    Rejected(Option<String>),
 }
 
 /// Decides a pending withdrawal, once.

@@ -6,14 +6,15 @@ use super::*;
 use crate::domain::charge::Charge;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{PriceId, ProviderId, WithdrawalId};
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{KeyId, Scopes};
 use crate::domain::price::Price;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{MeteredBy, Outcome, Usage};
-use crate::store::keys::{Limits, NewKey, Owner};
+use crate::domain::withdrawal::Decision;
+use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::usage::settle;
-use crate::store::withdrawals::Decision;
 use crate::store::{audit, keys, prices, providers, withdrawals};
 
 /// A payer with $0.01 and a provider, which pays for requests itself too.
@@ -67,7 +68,7 @@ impl Books {
         let price = prices::set(&conn, &new, "test", NOW)?.id;
         let key = |id: i64, account| {
             let (owner, hash) = (Owner::Account(account), String::new());
-            let (name, scopes, limits) = (String::new(), Scopes::INFERENCE, Limits::default());
+            let (name, scopes, limits) = (String::new(), Scopes::INFERENCE, KeyLimits::default());
             let new = NewKey { id: KeyId::from_i64(id), hash, owner, name, scopes, limits };
             keys::create(&conn, &new, "test", NOW).map(|row| row.id)
         };
@@ -108,7 +109,7 @@ impl Books {
         if amount == MicroUsd::ZERO {
             return Ok(None);
         }
-        let wanted = withdrawals::Wanted { account, amount, note: String::new() };
+        let wanted = Wanted { account, amount, note: String::new() };
         withdrawals::request(&self.conn, &wanted, amount, MicroUsd::ZERO, "test", NOW).map(|w| Some(w.id))
     }
 

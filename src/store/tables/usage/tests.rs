@@ -3,10 +3,11 @@
 use super::*;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{PriceId, ProviderId};
+use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::Scopes;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{CacheWrites, MeteredBy, Usage};
-use crate::store::keys::{Limits, NewKey, Owner};
+use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::{audit, ledger, refund};
 
@@ -41,7 +42,7 @@ impl Books {
         accounts::ensure_house(&conn, NOW).unwrap();
         for (n, account) in [(1, ada), (2, ada), (3, bob), (4, earner), (5, accounts::HOUSE)] {
             let (owner, hash, name) = (Owner::Account(account), String::new(), String::new());
-            let limits = Limits { spend: Some(MicroUsd::new(5_000)), ..Limits::default() };
+            let limits = KeyLimits { spend: Some(MicroUsd::new(5_000)), ..KeyLimits::default() };
             let new = NewKey { id: key(n), hash, owner, name, scopes: Scopes::INFERENCE, limits };
             keys::create(&conn, &new, "test", NOW).unwrap();
         }

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{accounts, endpoints, events};
 use crate::dialect::request::hosted::Allow;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::store::tables::{accounts, endpoints, events};
 use crate::store::{Read, StoreError, Tx};
-
-pub use super::provider_changes::{ProviderChange, change, move_to, set_disabled};
 
 /// A provider's row.
 #[derive(Debug, Clone)]
@@ -292,7 +290,7 @@ pub fn remove(conn: &Tx, name: &str, actor: &str, now: Timestamp) -> Result<Prov
 }
 
 /// Counts a report of usage above what the request could have used.
-pub(super) fn flag(conn: &Tx, id: ProviderId) -> Result<(), StoreError> {
+pub(in crate::store) fn flag(conn: &Tx, id: ProviderId) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE providers SET flagged = flagged + 1 WHERE id = ?1")?.execute([id.to_i64()])?;
     Ok(())
 }

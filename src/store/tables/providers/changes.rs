@@ -2,12 +2,12 @@
 
 use rusqlite::params;
 
-use super::providers::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
-use super::{accounts, endpoints, events};
+use super::rows::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::store::tables::{accounts, endpoints, events};
 use crate::store::{StoreError, Tx};
 
 /// What is to change of a provider; `None` stays as it is.
@@ -48,7 +48,7 @@ impl ProviderChange {
 /// Changes a provider. With another address or other models, what its last probe found is forgotten.
 ///
 /// # Errors
-/// As [`super::providers::create`]; [`StoreError::NotFound`].
+/// As [`super::create`]; [`StoreError::NotFound`].
 pub fn change(
     conn: &Tx,
     id: ProviderId,

@@ -1,0 +1,31 @@
+//! What a key may spend, and how fast.
+
+use super::keys::LimitReset;
+use super::money::MicroUsd;
+use super::time::Timestamp;
+
+/// What a key may do and spend.
+#[derive(Debug, Clone, Default)]
+pub struct KeyLimits {
+    /// The most it may be charged in a window.
+    pub spend: Option<MicroUsd>,
+    /// How long a window is.
+    pub reset: LimitReset,
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Requests at once.
+    pub max_concurrent: Option<u32>,
+    /// The models it may use; `None` means all.
+    pub allowed_models: Option<Vec<String>>,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a key was charged since the beginning of its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpendWindow {
+    /// When it began; an older window than the one now counts as nothing spent.
+    pub started_at: Timestamp,
+    /// Charged since.
+    pub spent: MicroUsd,
+}
