@@ -16,6 +16,7 @@ use books::{Bill, Model};
 use coordinator::domain::charge::Charge;
 use coordinator::domain::endpoint::Endpoint;
 use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId, WithdrawalId};
+use coordinator::domain::key_limits::KeyLimits;
 use coordinator::domain::keys::{KeyId, Scopes};
 use coordinator::domain::money::MicroUsd;
 use coordinator::domain::settle::FeeBps;

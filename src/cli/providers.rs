@@ -11,6 +11,7 @@ use super::output::{Output, or_dash};
 use super::{ACTOR, Failed};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::model_name::{self, is_model_name};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::endpoints::{self, ProbeRow};
@@ -66,12 +67,10 @@ pub struct AddArgs {
 
 fn model(text: &str) -> Result<(String, String), String> {
     let (public, upstream) = text.split_once('=').unwrap_or((text, text));
-    let fine =
-        |name: &str| (1..=256).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
-    if fine(public) && fine(upstream) {
+    if is_model_name(public) && is_model_name(upstream) {
         Ok((public.to_owned(), upstream.to_owned()))
     } else {
-        Err("a model is PUBLIC or PUBLIC=UPSTREAM, each 1 to 256 bytes without blanks".to_owned())
+        Err(format!("a model is PUBLIC or PUBLIC=UPSTREAM, each {}", model_name::RULE))
     }
 }
 
@@ -197,7 +196,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         Command::Enable { name } => set_disabled(store, &name, false, out),
         Command::Disable { name } => set_disabled(store, &name, true, out),
         Command::Remove { name } => {
-            let row = store.write_now(|conn| providers::remove(conn, &name, ACTOR, now))?;
+            let row = store.write_now(|conn| providers::remove(conn, providers::find(conn, &name)?.id, ACTOR, now))?;
             let view = serde_json::json!({"id": row.id, "name": row.name, "removed": true});
             out.print(&view, |_| format!("removed provider {}", row.name))
         }
@@ -245,7 +244,7 @@ fn list(store: &Store, out: Output) -> Result<(), Failed> {
 
 fn set_disabled(store: &Store, name: &str, disabled: bool, out: Output) -> Result<(), Failed> {
     let view = store.write_now(|conn| {
-        let row = providers::set_disabled(conn, name, disabled, ACTOR, Timestamp::now())?;
+        let row = providers::set_disabled(conn, providers::find(conn, name)?.id, disabled, ACTOR, Timestamp::now())?;
         view(conn, row)
     })?;
     out.print(&view, |view| format!("provider {} is {}", view.name, if view.enabled { "enabled" } else { "disabled" }))

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 pub use crate::domain::endpoint::Endpoint;
 use crate::domain::json::{BadJson, Edits, TopLevel};
+use crate::domain::model_name;
 use crate::domain::number::{Whole, whole};
 use fields::{COUNTS, LEAST_OUTPUT, OUTPUT, SWITCHES, check_spelling, check_stream_options};
 use hosted::{Allow, Hosted};
@@ -63,9 +64,6 @@ pub struct InferenceRequest<'a> {
     pub echoes: bool,
     top: TopLevel<'a>,
 }
-
-/// A longer model name is no model's.
-const LONGEST_MODEL_NAME: usize = 256;
 
 impl<'a> InferenceRequest<'a> {
     /// Reads a body.
@@ -196,7 +194,8 @@ impl<'a> InferenceRequest<'a> {
 fn model(top: &TopLevel<'_>) -> Result<String, BadRequest> {
     let raw = top.get("model").ok_or_else(|| BadRequest::field("model", "model is required"))?;
     let model: String = serde_json::from_str(raw).map_err(|_| BadRequest::field("model", "model must be a string"))?;
-    if model.is_empty() || model.len() > LONGEST_MODEL_NAME {
+    // One with blanks is no model's either: it is looked for in vain, as any name that nobody offers.
+    if model.is_empty() || model.len() > model_name::LONGEST {
         return Err(BadRequest::field("model", "model must be 1 to 256 bytes long"));
     }
     Ok(model)

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{LimitReset, Scopes};
+use crate::domain::model_name::is_model_name;
 use crate::domain::time::Timestamp;
 use crate::http::openapi::wire;
 use crate::http::shared::body;
@@ -101,7 +102,7 @@ fn scopes(raw: &serde_json::value::RawValue) -> Option<Scopes> {
 
 fn models(raw: &serde_json::value::RawValue) -> Option<Vec<String>> {
     let fits = |models: &Vec<String>| {
-        (1..=MOST_MODELS).contains(&models.len()) && models.iter().all(|model| (1..=256).contains(&model.len()))
+        (1..=MOST_MODELS).contains(&models.len()) && models.iter().all(|model| is_model_name(model))
     };
     json::<Vec<String>>(raw).filter(fits)
 }

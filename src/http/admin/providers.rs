@@ -12,6 +12,7 @@ use super::provider_view::{ProbeView, ProviderView};
 use crate::auth::Admin;
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::ProviderId;
+use crate::domain::model_name::is_model_name;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::shared::body;
@@ -101,7 +102,7 @@ async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError>
     let sums = state.store.usage_sums();
     let read = state.store.read_later(move |conn| {
         let earned = sums.earned(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
-        ProviderView::read(conn, providers::find(conn, &id.to_string())?, health.clone(), earned)
+        ProviderView::read(conn, providers::get(conn, id)?, health.clone(), earned)
     });
     Ok(read.await?)
 }
@@ -170,8 +171,8 @@ pub async fn patch(
             providers::change(conn, id, &change, &admin.actor, now)?;
         }
         match enabled {
-            Some(enabled) => providers::set_disabled(conn, &id.to_string(), !enabled, &admin.actor, now).map(drop),
-            None => providers::find(conn, &id.to_string()).map(drop),
+            Some(enabled) => providers::set_disabled(conn, id, !enabled, &admin.actor, now).map(drop),
+            None => providers::get(conn, id).map(drop),
         }
     };
     state.writer.write(write).await?;
@@ -185,7 +186,7 @@ pub async fn patch(
 pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, id) = (at.by, at.id);
     let now = Timestamp::now();
-    state.writer.write(move |conn| providers::remove(conn, &id.to_string(), &admin.actor, now)).await?;
+    state.writer.write(move |conn| providers::remove(conn, id, &admin.actor, now)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -195,7 +196,7 @@ pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<
 /// 401, 403, 404.
 pub async fn probe(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<Json<ProbeView>, ApiError> {
     let (admin, id) = (at.by, at.id);
-    state.store.read(|conn| providers::find(conn, &id.to_string()))?;
+    state.store.read(|conn| providers::get(conn, id))?;
     Ok(Json(run_probe(&state, id, admin.actor, PATIENCE).await?))
 }
 
@@ -239,12 +240,10 @@ fn at_least_one(most: Option<u32>) -> Result<Option<u32>, ApiError> {
 /// The names of the models: each once, without blanks.
 fn models(bodies: Vec<ModelBody>) -> Result<Vec<(String, String)>, ApiError> {
     let invalid = |text: &str| Err(ApiError::invalid(Some("models"), text));
-    let fine =
-        |name: &str| (1..=256).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c.is_whitespace());
     let mut models: Vec<(String, String)> = Vec::with_capacity(bodies.len());
     for ModelBody { model, upstream_model } in bodies {
         let upstream = upstream_model.filter(|name| !name.is_empty()).unwrap_or_else(|| model.clone());
-        if !fine(&model) || !fine(&upstream) {
+        if !is_model_name(&model) || !is_model_name(&upstream) {
             return invalid("a model's names are 1 to 256 bytes each, without blanks");
         }
         if models.iter().any(|(other, _)| *other == model) {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::RequestId;
+use crate::domain::note::{self, is_note};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::AdminBody;
 use crate::http::shared::idempotency::answer;
@@ -35,8 +36,8 @@ pub async fn post(
     let id = RequestId::parse(&request_id)
         .ok_or_else(|| ApiError::invalid(Some("request_id"), "request_id must be a request's id, like req_…"))?;
     let reason = reason.unwrap_or_default();
-    if reason.chars().count() > 1_000 || reason.contains('\0') {
-        return Err(ApiError::invalid(Some("reason"), "a reason is at most 1000 characters"));
+    if !is_note(&reason) {
+        return Err(ApiError::invalid(Some("reason"), note::too_long("reason")));
     }
     let refund = state.relay.refund(id, reason);
     money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {

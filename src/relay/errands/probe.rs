@@ -91,7 +91,7 @@ impl Relay {
     /// The provider is gone, or the store fails. A provider that does not answer is no error.
     pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
         let (row, models) = self.store.read(|conn| {
-            let row = providers::find(conn, &provider.to_string())?;
+            let row = providers::get(conn, provider)?;
             Ok((row, providers::models(conn, provider)?))
         })?;
         let found = probe(client, &row, &models, self.resolve_key).await;

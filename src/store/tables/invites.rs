@@ -9,6 +9,7 @@ use super::ledger::{self, Movement, some_text};
 use super::{accounts, events};
 use crate::domain::ids::{AccountId, InviteId, LedgerId};
 use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::note::{self, is_note};
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
 
@@ -87,8 +88,8 @@ pub fn create(conn: &Tx, new: &NewInvite, actor: &str, now: Timestamp) -> Result
     if new.expires_at.is_some_and(|at| at <= now) {
         return invalid("expires_at", "expires_at must lie in the future");
     }
-    if new.note.chars().count() > 1_000 || new.note.contains('\0') {
-        return invalid("note", "a note is at most 1000 characters");
+    if !is_note(&new.note) {
+        return invalid("note", &note::too_long("note"));
     }
     let id = InviteId::generate(now);
     conn.prepare_cached(

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::{accounts, csv_text, events};
 use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
+use crate::domain::note::{self, is_note};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
@@ -67,9 +68,8 @@ pub(super) fn write_owing(conn: &Tx, m: &Movement<'_>, debt: MicroUsd, now: Time
     let difference = |after: MicroUsd, before| {
         after.checked_sub(before).ok_or_else(|| StoreError::Invalid("the amount is too large".into()))
     };
-    if m.note.chars().count() > 1_000 || m.note.contains('\0') {
-        let message = "a note is at most 1000 characters".into();
-        return Err(StoreError::InvalidField { field: "note", message });
+    if !is_note(m.note) {
+        return Err(StoreError::InvalidField { field: "note", message: note::too_long("note") });
     }
     accounts::set_balance(conn, m.account_id, m.after)?;
     if debt != MicroUsd::ZERO {

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::events;
 use crate::domain::ids::PriceId;
+use crate::domain::model_name::{self, is_model_name};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::{HIGHEST_PRICE, Price};
 use crate::domain::time::Timestamp;
@@ -183,8 +184,8 @@ pub fn set(conn: &Tx, new: &NewPrice, actor: &str, now: Timestamp) -> Result<Pri
 
 fn check(new: &NewPrice) -> Result<(), StoreError> {
     let invalid = |why: &str| Err(StoreError::Invalid(why.into()));
-    if !(1..=256).contains(&new.model.len()) || new.model.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return invalid("a model name is 1 to 256 bytes without blanks");
+    if !is_model_name(&new.model) {
+        return Err(StoreError::Invalid(format!("a model name is {}", model_name::RULE)));
     }
     if new
         .display_name

@@ -9,6 +9,7 @@ use super::ledger::{self, Movement, some_text};
 use super::{accounts, debts, events};
 use crate::domain::ids::{AccountId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::note::{self, is_note};
 use crate::domain::settle::Balance;
 use crate::domain::time::Timestamp;
 use crate::domain::withdrawal::{Decision, Wanted};
@@ -190,8 +191,8 @@ pub fn decide(
         Decision::Paid(text) => ("reference", text),
         Decision::Rejected(text) => ("reason", text),
     };
-    if text.as_ref().is_some_and(|text| text.chars().count() > 1_000 || text.contains('\0')) {
-        return Err(StoreError::InvalidField { field, message: format!("a {field} is at most 1000 characters") });
+    if text.as_ref().is_some_and(|text| !is_note(text)) {
+        return Err(StoreError::InvalidField { field, message: note::too_long(field) });
     }
     let (status, reference, reason, returned) = match decision {
         Decision::Paid(reference) => ("paid", reference.as_deref(), None, None),

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::rows::{ProviderRow, check_api_key, check_name, find, models, set_models, taken};
+use super::rows::{ProviderRow, check, get, models, set_models, taken};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::secret::Secret;
@@ -56,12 +56,9 @@ pub fn change(
     actor: &str,
     now: Timestamp,
 ) -> Result<ProviderRow, StoreError> {
-    let row = find(conn, &id.to_string())?;
+    let row = get(conn, id)?;
     let name = change.name.as_ref().unwrap_or(&row.name);
-    check_name(name)?;
-    if let Some(Some(key)) = &change.api_key {
-        check_api_key(key)?;
-    }
+    check(name, change.api_key.as_ref().and_then(Option::as_ref))?;
     let account = change.account_id.unwrap_or(row.account_id);
     accounts::get(conn, account)?;
     let url = change.url.as_ref().unwrap_or(&row.url);
@@ -98,7 +95,7 @@ pub fn change(
         "models": change.models.as_ref().map(|models| models.iter().map(|(model, _)| model).collect::<Vec<_>>()),
     });
     events::record(conn, actor, "provider.change", &id.to_string(), &detail, now)?;
-    find(conn, &id.to_string())
+    get(conn, id)
 }
 
 /// Gives a provider another address, key and models.
@@ -126,17 +123,17 @@ pub fn move_to(
 /// [`StoreError::NotFound`].
 pub fn set_disabled(
     conn: &Tx,
-    name: &str,
+    id: ProviderId,
     disabled: bool,
     actor: &str,
     now: Timestamp,
 ) -> Result<ProviderRow, StoreError> {
-    let provider = find(conn, name)?;
+    let provider = get(conn, id)?;
     if provider.disabled_at.is_some() != disabled {
         conn.prepare_cached("UPDATE providers SET disabled_at = ?2 WHERE id = ?1")?
             .execute(params![provider.id.to_i64(), disabled.then_some(now.millis())])?;
         let action = if disabled { "provider.disable" } else { "provider.enable" };
         events::record(conn, actor, action, &provider.id.to_string(), &serde_json::json!({}), now)?;
     }
-    find(conn, name)
+    get(conn, id)
 }

@@ -5,4 +5,6 @@ mod changes;
 
 pub use changes::{ProviderChange, change, move_to, set_disabled};
 pub(in crate::store) use rows::flag;
-pub use rows::{NewProvider, Offer, ProviderRow, create, find, list, models, offers, remove, set_models};
+pub use rows::{
+    ModelPlaces, NewProvider, Offer, ProviderRow, create, find, get, list, models, offers, places, remove, set_models,
+};

@@ -8,6 +8,8 @@ use crate::dialect::request::hosted::Allow;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::model_name::{self, is_model_name};
+use crate::domain::provider;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::tables::{accounts, endpoints, events};
@@ -148,15 +150,22 @@ pub fn places(conn: &Read) -> Result<Vec<ModelPlaces>, StoreError> {
 /// # Errors
 /// [`StoreError::NotFound`].
 pub fn find(conn: &Read, text: &str) -> Result<ProviderRow, StoreError> {
-    let (column, value) = match ProviderId::parse(text) {
-        Some(id) => ("id", rusqlite::types::Value::Integer(id.to_i64())),
-        None => ("name", rusqlite::types::Value::Text(text.to_owned())),
-    };
-    let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.{column} = ?1 AND p.removed_at IS NULL");
-    conn.prepare_cached(&sql)?
-        .query_row([value], from_row)
-        .optional()?
-        .ok_or_else(|| StoreError::NotFound(format!("no provider \"{text}\"")))
+    if let Some(id) = ProviderId::parse(text) {
+        return get(conn, id);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.name = ?1 AND p.removed_at IS NULL");
+    let found = conn.prepare_cached(&sql)?.query_row([text], from_row).optional()?;
+    found.ok_or_else(|| StoreError::NotFound(format!("no provider \"{text}\"")))
+}
+
+/// The provider with this id.
+///
+/// # Errors
+/// [`StoreError::NotFound`].
+pub fn get(conn: &Read, id: ProviderId) -> Result<ProviderRow, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.id = ?1 AND p.removed_at IS NULL");
+    let found = conn.prepare_cached(&sql)?.query_row([id.to_i64()], from_row).optional()?;
+    found.ok_or_else(|| StoreError::NotFound(format!("no provider \"{id}\"")))
 }
 
 /// A provider to be added.
@@ -187,10 +196,7 @@ pub struct NewProvider {
 /// somebody has the name.
 pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let name = &new.name;
-    check_name(name)?;
-    if let Some(key) = &new.api_key {
-        check_api_key(key)?;
-    }
+    check(name, new.api_key.as_ref())?;
     accounts::get(conn, new.account_id)?;
     let id = ProviderId::generate(now);
     let made = conn
@@ -220,26 +226,14 @@ pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Resu
     let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models,
         "allow": new.allow.names()});
     events::record(conn, actor, "provider.add", &id.to_string(), &detail, now)?;
-    find(conn, name)
+    get(conn, id)
 }
 
-pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
-    if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
-        return Err(invalid("name", "a provider name is 1 to 200 characters, none of them a control character"));
-    }
-    if name.starts_with(ProviderId::PREFIX) {
-        return Err(invalid("name", "a provider name cannot begin like a provider id"));
-    }
-    Ok(())
-}
-
-/// A key goes into a header: what cannot stand there would make every request fail.
-pub(super) fn check_api_key(key: &Secret) -> Result<(), StoreError> {
-    let text = key.expose().strip_prefix("env:").unwrap_or(key.expose());
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(invalid("api_key", "a provider's key is visible ASCII characters, without blanks"));
-    }
-    Ok(())
+/// The rules of [`provider`], as errors of their fields.
+pub(super) fn check(name: &str, api_key: Option<&Secret>) -> Result<(), StoreError> {
+    let invalid = |field| move |rule: &str| StoreError::InvalidField { field, message: rule.to_owned() };
+    provider::check_name(name).map_err(invalid("name"))?;
+    api_key.map_or(Ok(()), provider::check_api_key).map_err(invalid("api_key"))
 }
 
 /// Replaces the models a provider offers; what a probe found is forgotten with the old ones.
@@ -250,8 +244,8 @@ pub fn set_models(conn: &Tx, id: ProviderId, models: &[(String, String)]) -> Res
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id.to_i64()])?;
     endpoints::forget(conn, id)?;
     for (model, upstream) in models {
-        if [model, upstream].into_iter().any(|name| !(1..=256).contains(&name.len())) {
-            return Err(StoreError::Invalid("a model name is 1 to 256 bytes long".into()));
+        if [model, upstream].into_iter().any(|name| !is_model_name(name)) {
+            return Err(StoreError::Invalid(format!("a model name is {}", model_name::RULE)));
         }
         let made = conn
             .prepare_cached("INSERT INTO provider_models (model, provider_id, upstream_model) VALUES (?1, ?2, ?3)")?
@@ -270,16 +264,12 @@ pub(super) fn taken(name: &str) -> StoreError {
     StoreError::Taken { field: "name", message: format!("there is already a provider \"{name}\"") }
 }
 
-fn invalid(field: &'static str, message: &str) -> StoreError {
-    StoreError::InvalidField { field, message: message.to_owned() }
-}
-
 /// Removes a provider. Its usage rows and earnings stay; its key is forgotten.
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn remove(conn: &Tx, name: &str, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
-    let provider = find(conn, name)?;
+pub fn remove(conn: &Tx, id: ProviderId, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
+    let provider = get(conn, id)?;
     let id = provider.id.to_i64();
     conn.prepare_cached("DELETE FROM provider_models WHERE provider_id = ?1")?.execute([id])?;
     endpoints::forget(conn, provider.id)?;

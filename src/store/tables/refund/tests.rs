@@ -11,7 +11,7 @@ use crate::domain::keys::{KeyId, Scopes};
 use crate::domain::price::Price;
 use crate::domain::settle::FeeBps;
 use crate::domain::usage::{MeteredBy, Outcome, Usage};
-use crate::domain::withdrawal::Decision;
+use crate::domain::withdrawal::{Decision, Wanted};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::usage::settle;
