@@ -239,3 +239,20 @@ async fn a_sign_in_beside_a_password_change_begins_nothing() {
     let sessions: u64 = bench.write(|conn, now| admins::list(conn, now)).iter().map(|admin| admin.sessions).sum();
     assert_eq!(sessions, 0);
 }
+
+#[actix_web::test]
+async fn who_asks_is_looked_at_first_then_what_the_path_names_then_the_body() {
+    let bench = Bench::new();
+    let app = bench.app().await;
+    let account = bench.account("ada", 0);
+    let (admin, key) = (bench.admin_key(), bench.key(account, "inference manage", Limits::default()));
+    let (nobody, bad, good) = (String::new(), "nonsense".to_owned(), account.to_string());
+    for (key, id, status) in [(&nobody, &bad, 401), (&key, &bad, 403), (&admin, &bad, 404), (&admin, &good, 400)] {
+        let reply = call(&app, &format!("PATCH /v1/admin/accounts/{id}"), key, json!({"unknown": 1})).await;
+        assert_eq!(reply.status, status, "{id}: {}", reply.text);
+    }
+    for (key, id, status) in [(&nobody, &bad, 401), (&admin, &bad, 403), (&key, &bad, 404)] {
+        let reply = call(&app, &format!("PATCH /v1/keys/{id}"), key, json!({"unknown": 1})).await;
+        assert_eq!(reply.status, status, "{id}: {}", reply.text);
+    }
+}
