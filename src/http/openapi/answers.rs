@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::document::reference;
+use super::parameters::reference;
 use crate::dialect::Envelope;
 use crate::http::shared::error::envelope_of;
 use crate::http::shared::route::{Access, Answer, Body, Described, Route};

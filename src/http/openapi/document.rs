@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 
+use super::parameters::reference;
 use super::{answers, parameters, requests, wire};
 use crate::http::shared::route::{Access, Answer, Body, Described, Route, describe};
 
@@ -93,11 +94,6 @@ fn operation(route: &Route) -> Value {
 fn id(route: &Route) -> String {
     let path = route.path.replace(['{', '}'], "").replace(['/', '-', '.'], "_");
     format!("{}{path}", route.method)
-}
-
-/// A reference to the schema of that name.
-pub fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// The schemas by name: those of the routes and of errors, and those that they refer to.

@@ -1,4 +1,4 @@
-//! The parameters of queries, paths and headers.
+//! The parameters of queries, paths and headers, and references to schemas.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,6 @@ pub fn of_path(path: &str) -> Vec<Value> {
 }
 
 fn in_path(name: &str) -> Value {
-    let reference = |schema: &str| json!({"$ref": format!("#/components/schemas/{schema}")});
     let schema = match name {
         "account_id" => reference("AccountId"),
         "admin_id" => reference("AdminId"),
@@ -40,6 +39,11 @@ fn in_path(name: &str) -> Value {
         _ => json!({"type": "string", "minLength": 1}),
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema})
+}
+
+/// A reference to the schema of that name.
+pub fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// The header of money writes.

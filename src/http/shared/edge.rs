@@ -14,13 +14,9 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 
 use crate::http::shared::cors::{self, Verdict};
 use crate::http::shared::error::{ApiError, envelope_of};
-use crate::http::shared::log;
+use crate::http::shared::log::{self, WasHead};
 use crate::http::shared::unread::Kept;
 use crate::http::state::AppState;
-
-/// The request was a HEAD; the routes see a GET.
-#[derive(Debug, Clone, Copy)]
-pub struct WasHead;
 
 /// Checks the origin, answers what needs no route, and turns a HEAD into a GET whose body is left out.
 ///

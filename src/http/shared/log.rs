@@ -13,7 +13,6 @@ use crate::dialect::Envelope;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::time::Timestamp;
-use crate::http::shared::edge::WasHead;
 use crate::http::shared::error::{LONGEST_NAME, envelope_of, shortened};
 
 /// The id of the request at hand, and when it came.
@@ -32,6 +31,10 @@ struct Known(AccountId, KeyId);
 /// The public name of the model that was asked for.
 #[derive(Debug, Clone)]
 struct Model(String);
+
+/// The request was a HEAD; the routes see a GET.
+#[derive(Debug, Clone, Copy)]
+pub struct WasHead;
 
 /// The request has its own, fuller line.
 #[derive(Debug, Clone, Copy)]
