@@ -3,8 +3,9 @@
 //! The upper 43 bits are milliseconds since 1970, the lower 20 start at random within each
 //! millisecond. An id is the row's own primary key, so no second index on a random id is needed.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,6 +16,35 @@ use super::time::Timestamp;
 
 const DIGITS: usize = 13;
 const RANDOM_BITS: u32 = 20;
+
+/// A map by ids. They are made here, half of them at random, so nobody can choose them to fall together: a
+/// multiplication does for a hash.
+pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// The hash of an [`IdMap`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        /// 2^64 divided by the golden ratio (Knuth, vol. 3, 6.4).
+        const GOLDEN: u128 = 0x9e37_79b9_7f4a_7c15;
+        let [low, high] = [0, 64].map(|by| (u128::from(self.0 ^ id) * GOLDEN) >> by & u128::from(u64::MAX));
+        self.0 = u64::try_from(low ^ high).unwrap_or_default();
+    }
+
+    fn write_i64(&mut self, id: i64) {
+        self.write_u64(id.cast_unsigned());
+    }
+}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

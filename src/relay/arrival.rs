@@ -1,13 +1,12 @@
 //! Before a body is read: what can be refused without it, and what bytes count towards.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::{Caller, RateLimitStatus, Refusal, Relay};
 use crate::domain::byte_budget::ByteBudget;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
@@ -18,7 +17,7 @@ use crate::store::{StoreError, prices};
 pub struct Arrivals {
     bodies: Shares,
     /// How many bodies of a key are waited for.
-    waiting: Mutex<HashMap<KeyId, u32>>,
+    waiting: Mutex<IdMap<KeyId, u32>>,
 }
 
 /// Those who cannot pay take no more than this part of the budget, together.
@@ -43,7 +42,7 @@ pub struct Shares {
     /// Of those who cannot pay: only a free model can serve them.
     unpaid: Arc<ByteBudget>,
     /// Of each account that has bytes in flight.
-    of: Mutex<HashMap<AccountId, Weak<ByteBudget>>>,
+    of: Mutex<IdMap<AccountId, Weak<ByteBudget>>>,
 }
 
 impl Shares {
@@ -99,7 +98,7 @@ impl Drop for Upload<'_> {
     }
 }
 
-fn take_one<K: Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) {
+fn take_one<K: Hash + Eq>(counts: &mut IdMap<K, u32>, key: K) {
     let left = counts.get(&key).copied().unwrap_or_default().saturating_sub(1);
     if left == 0 {
         counts.remove(&key);

@@ -6,11 +6,10 @@
 //! sees the new balance, so this hold must not count against it any more; but an admission reads the
 //! last committed balance, so there it still does. After the commit it is dropped, and released.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 
@@ -20,8 +19,8 @@ pub struct Holds(Mutex<Sums>);
 
 #[derive(Debug, Default)]
 struct Sums {
-    accounts: HashMap<AccountId, Held>,
-    keys: HashMap<KeyId, Held>,
+    accounts: IdMap<AccountId, Held>,
+    keys: IdMap<KeyId, Held>,
 }
 
 /// What an account or a key has on hold.
@@ -124,7 +123,7 @@ impl Sums {
     }
 }
 
-fn get<K: Hash + Eq>(map: &HashMap<K, Held>, key: K) -> Held {
+fn get<K: Hash + Eq>(map: &IdMap<K, Held>, key: K) -> Held {
     map.get(&key).copied().unwrap_or_default()
 }
 

@@ -1,6 +1,5 @@
 //! The providers as they are right now: how busy, how well. In memory; a restart forgets it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::dialect::request::hosted::Allow;
 use crate::dialect::request::output_fields::OutputFields;
-use crate::domain::ids::ProviderId;
+use crate::domain::ids::{IdMap, ProviderId};
 use crate::domain::secret::Secret;
 
 /// Where a request can be sent.
@@ -60,7 +59,7 @@ enum Rank {
 /// The state of all providers, shared by all workers.
 #[derive(Debug, Default)]
 pub struct Providers {
-    states: Mutex<HashMap<ProviderId, State>>,
+    states: Mutex<IdMap<ProviderId, State>>,
     something_due: Notify,
 }
 
@@ -314,7 +313,7 @@ impl Providers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ProviderId, State>> {
+    fn lock(&self) -> MutexGuard<'_, IdMap<ProviderId, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
