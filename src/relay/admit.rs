@@ -1,6 +1,7 @@
 //! Admission: the price, the ceiling, the hold.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens::PromptCount;
 use crate::store::providers::Offer;
-use crate::store::{Offered, StoreError, endpoints};
+use crate::store::{Memory, Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
@@ -61,6 +62,9 @@ impl Admission {
     }
 }
 
+/// A request that came so lately is held to the price of when its key was looked at.
+const MOMENT: Duration = Duration::from_millis(1);
+
 impl Relay {
     /// Reserves the worst case.
     pub(super) async fn admit(
@@ -70,13 +74,14 @@ impl Relay {
         request: &InferenceRequest<'_>,
     ) -> Result<Admission, Refusal> {
         self.open_for_work()?;
-        let offered = self.offered(caller, request)?;
+        let offered = self.offered(caller, request, call.began.elapsed() < MOMENT)?;
         let price = &offered.price;
         let worst = self.worst_case(request, &offered);
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
             HoldAttempt::Held(hold, affordable) => (hold, affordable),
             HoldAttempt::WorthCounting(most) => {
-                let counted = self.count_prompt(caller, &offered, (request.endpoint, call.body.clone()), most).await;
+                let counting = self.count_prompt(caller, &offered, (request.endpoint, call.body.clone()), most);
+                let counted = Box::pin(counting).await;
                 match self.hold(caller, &price.price, worst, Some(counted))? {
                     HoldAttempt::Held(hold, affordable) => (hold, affordable),
                     HoldAttempt::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
@@ -101,10 +106,17 @@ impl Relay {
         if further { worst.beyond_the_text(price.context_length) } else { worst }
     }
 
-    /// The price of a model that this key may use, and who can serve the request.
-    pub(super) fn offered(&self, caller: &Caller, request: &InferenceRequest<'_>) -> Result<Arc<Offered>, Refusal> {
+    /// The price of a model that this key may use, and who can serve the request. `just_came`: as they were when its
+    /// key was looked at, a moment ago.
+    pub(super) fn offered(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+        just_came: bool,
+    ) -> Result<Arc<Offered>, Refusal> {
         let model = &request.model;
-        let offered = self.store.look(|memory| memory.offered(model, request.endpoint, request.stream))?;
+        let offered = |memory: &mut Memory| memory.offered(model, request.endpoint, request.stream);
+        let offered = if just_came { self.store.look_again(offered)? } else { self.store.look(offered)? };
         let offered = offered.ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
         if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
             return Err(Refusal::ModelNotAllowed(model.clone()));

@@ -3,10 +3,11 @@
 //! An admission looks at a key, a price with its providers, and a balance. Under load many requests come
 //! between two commits and find the same. Before each use it is asked whether anybody, this process or
 //! another, has committed anything since. As long as nobody has, what was read is what would be read:
-//! nothing here can be out of date.
+//! nothing here can be out of date. Of its own commits the server knows what they changed ([`Changes`]): what they
+//! did not stays remembered. Of anybody else's it knows nothing, and forgets all.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::accounts;
@@ -16,8 +17,9 @@ use super::providers::{self, Offer};
 use super::sqlite::commit_clock::{Index, State};
 use super::sqlite::snapshot::in_snapshot;
 use super::{Read, StoreError};
+use crate::domain::charge::Charge;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::ids::AccountId;
+use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::keys::KeyId;
 use crate::domain::settle::Balance;
 
@@ -37,10 +39,14 @@ pub struct Memory {
     conn: Read,
     /// In which what follows was read.
     state: Option<State>,
-    keys: HashMap<KeyId, Arc<KeyRow>>,
-    balances: HashMap<AccountId, Balance>,
-    offered: HashMap<(String, Endpoint, bool), Arc<Offered>>,
+    keys: IdMap<KeyId, Arc<KeyRow>>,
+    balances: IdMap<AccountId, Balance>,
+    /// By model.
+    offered: HashMap<String, Vec<OfferedAt>>,
 }
+
+/// What is offered of a model at an endpoint, streamed or not.
+type OfferedAt = ((Endpoint, bool), Arc<Offered>);
 
 /// A model at an endpoint: what it costs, and who serves it.
 #[derive(Debug)]
@@ -52,11 +58,54 @@ pub struct Offered {
     pub offers: Vec<Arc<Offer>>,
 }
 
+/// What a write may have changed of what is remembered here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Anything.
+    Anything,
+    /// The balances of these accounts and of the house, and the row of this key: its window.
+    Charge {
+        /// Who paid, and who earned.
+        accounts: [AccountId; 2],
+        /// The key whose window was charged.
+        key: Option<KeyId>,
+    },
+}
+
+impl Changes {
+    /// What the settlement of a charge changes.
+    pub(super) const fn of(charge: &Charge) -> Self {
+        if charge.flagged {
+            // The provider's row.
+            return Self::Anything;
+        }
+        let key = if charge.key_is_limited { Some(charge.key_id) } else { None };
+        Self::Charge { accounts: [charge.account_id, charge.provider_account_id], key }
+    }
+}
+
 impl Reader {
     pub(super) fn new(conn: Read) -> Result<Self, StoreError> {
         let index = Index::of(conn.engine())?;
-        let (keys, balances, offered) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (keys, balances, offered) = (IdMap::default(), IdMap::default(), HashMap::new());
         Ok(Self { index, memory: Mutex::new(Memory { conn, state: None, keys, balances, offered }) })
+    }
+
+    /// The state now, if it can be told. Whoever holds the write lock knows that nobody changes it meanwhile.
+    pub(super) fn state(&self) -> Option<State> {
+        self.index.look()
+    }
+
+    /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
+    /// `before` is the state in which the commit's transaction got the write lock. Anything else that was committed
+    /// shows as a further commit, and then nothing is noted: the next look forgets all.
+    pub(super) fn committed(&self, before: State, mut changes: impl Iterator<Item = Changes>) {
+        let Some(after) = self.index.look().filter(|after| after.is_one_commit_after(&before)) else { return };
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever saw the commit before it was noted has forgotten all already.
+        if memory.state == Some(before) && changes.all(|change| memory.forget(change)) {
+            memory.state = Some(after);
+        }
     }
 
     /// The memory, without what is out of date.
@@ -76,9 +125,30 @@ impl Reader {
         }
         Ok(memory)
     }
+
+    /// The memory as it was when somebody looked last.
+    pub(super) fn look_again(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Memory {
+    /// Forgets what was changed; `false` if that may be anything.
+    fn forget(&mut self, changes: Changes) -> bool {
+        match changes {
+            Changes::Anything => return false,
+            Changes::Charge { accounts: [payer, earner], key } => {
+                for account in [payer, earner, accounts::HOUSE] {
+                    self.balances.remove(&account);
+                }
+                if let Some(key) = key {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+        true
+    }
+
     /// The key with this id, if there is one.
     ///
     /// # Errors
@@ -119,8 +189,9 @@ impl Memory {
         endpoint: Endpoint,
         stream: bool,
     ) -> Result<Option<Arc<Offered>>, StoreError> {
-        let what = (model.to_owned(), endpoint, stream);
-        if let Some(offered) = self.offered.get(&what) {
+        let what = (endpoint, stream);
+        let known = self.offered.get(model).and_then(|known| known.iter().find(|(of, _)| *of == what));
+        if let Some((_, offered)) = known {
             return Ok(Some(Arc::clone(offered)));
         }
         let (price, offers) = in_snapshot(&self.conn, |conn| {
@@ -129,12 +200,16 @@ impl Memory {
         let Some(price) = price.filter(|_| !offers.is_empty()) else { return Ok(None) };
         let offers = offers.into_iter().filter(|offer| !offer.refuses).map(Arc::new).collect();
         let offered = Arc::new(Offered { price, offers });
-        remember(&mut self.offered, what, Arc::clone(&offered));
+        let remembered = (what, Arc::clone(&offered));
+        match self.offered.get_mut(model) {
+            Some(known) => known.push(remembered),
+            None => remember(&mut self.offered, model.to_owned(), vec![remembered]),
+        }
         Ok(Some(offered))
     }
 }
 
-fn remember<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+fn remember<K: Hash + Eq, V, S: BuildHasher>(map: &mut HashMap<K, V, S>, key: K, value: V) {
     if map.len() >= MOST_REMEMBERED {
         map.clear();
     }

@@ -110,6 +110,20 @@ impl Store {
         look(&mut *self.reader.look()?)
     }
 
+    /// As [`Self::look`], but not asking whether anybody has committed since the last look. For what is no money, by
+    /// whoever has looked for the same request a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn look_again<T>(&self, look: impl FnOnce(&mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        look(&mut self.reader.look_again())
+    }
+
+    /// What is remembered for all workers.
+    pub(super) fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
+    }
+
     /// Runs a longer read on the blocking pool.
     ///
     /// # Errors

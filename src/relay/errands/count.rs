@@ -104,7 +104,7 @@ impl Relay {
     ) -> Result<TokenCount, Refusal> {
         self.open_for_work()?;
         let request = InferenceRequest::read(call.endpoint, &call.body)?;
-        let offered = self.offered(caller, &request)?;
+        let offered = self.offered(caller, &request, false)?;
         let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();

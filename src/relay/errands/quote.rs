@@ -40,7 +40,7 @@ impl Relay {
     /// # Errors
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
-        let offered = self.offered(caller, request)?;
+        let offered = self.offered(caller, request, false)?;
         let worst = self.worst_case(request, &offered);
         let wanted = Bounds { prompt_tokens: worst.prompt_held, ..worst.bounds };
         let counted = self.count_prompt(caller, &offered, (request.endpoint, body), u64::MAX).await;

@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 use crate::store::keys::{NewKey, Owner};
 use crate::store::prices::NewPrice;
 use crate::store::providers::NewProvider;
-use crate::store::{Store, ledger};
+use crate::store::{Store, Tx, ledger};
 
 const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
 const MODEL: &str = "m";
@@ -116,6 +116,100 @@ fn what_nobody_changed_is_not_read_again() {
     assert!(Arc::ptr_eq(&first, &again));
     world.price(5);
     assert!(!Arc::ptr_eq(&first, &world.key()), "after a commit, whatever it was about, all is read again");
+}
+
+impl World {
+    fn offers(&self) -> Arc<Offered> {
+        self.store.look(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap().unwrap()
+    }
+
+    fn credit(&self, conn: &Tx) -> Result<(), StoreError> {
+        ledger::credit(conn, self.account, MicroUsd::new(7), "", "test", NOW).map(drop)
+    }
+
+    /// What is remembered is what a connection of its own reads.
+    fn check(&self, what: &str) {
+        let (balance, key, price) = self
+            .store
+            .read(|conn| {
+                let price = prices::in_force(conn, MODEL)?;
+                Ok((accounts::balance(conn, self.account)?, keys::get(conn, self.key)?.unwrap(), price))
+            })
+            .unwrap();
+        assert_eq!(self.balance(), balance.total.micro(), "{what}");
+        assert_eq!(self.key().name, key.name, "{what}");
+        assert_eq!(self.offered().map(|(price, _)| price), price.map(|p| p.price.input.micro()), "{what}");
+    }
+}
+
+/// Writes as the writer does, and says that no more than this was changed.
+fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), StoreError>) {
+    let reader = world.store.reader();
+    let before = std::cell::Cell::new(None);
+    let locked = |conn: &Tx| {
+        before.set(reader.state());
+        write(conn)
+    };
+    world.store.write_now(locked).unwrap();
+    reader.committed(before.get().unwrap(), std::iter::once(changes));
+}
+
+#[test]
+fn what_a_commit_of_this_server_did_not_change_is_not_read_again() {
+    let world = world();
+    world.price(5);
+    world.provider("p");
+    let charge = |key| Changes::Charge { accounts: [world.account, AccountId::from_i64(99)], key };
+    // changes → the key's row stays, the offers stay
+    let rows = [(charge(None), true, true), (charge(Some(world.key)), false, true), (Changes::Anything, false, false)];
+    for (changes, key_stays, offers_stay) in rows {
+        let (key, offers, balance) = (world.key(), world.offers(), world.balance());
+        write(&world, changes, |conn| world.credit(conn));
+        assert_eq!(world.balance(), balance + 7, "{changes:?}");
+        assert_eq!(Arc::ptr_eq(&key, &world.key()), key_stays, "{changes:?}");
+        assert_eq!(Arc::ptr_eq(&offers, &world.offers()), offers_stay, "{changes:?}");
+    }
+}
+
+#[test]
+fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
+    let world = world();
+    world.provider("p");
+    world.price(5);
+    world.check("at first");
+    // Before ours, unseen.
+    world.price(6);
+    let charge = Changes::Charge { accounts: [world.account; 2], key: None };
+    write(&world, charge, |conn| world.credit(conn));
+    world.check("before ours");
+    // Behind ours, before it was noted.
+    let reader = world.store.reader();
+    let before = reader.state().unwrap();
+    world.store.write_now(|conn| world.credit(conn)).unwrap();
+    world.price(7);
+    reader.committed(before, std::iter::once(charge));
+    world.check("behind ours");
+    // In any order, looked at between or not.
+    let mut random = 7_u64;
+    for round in 0..400 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        match (random >> 33) % 5 {
+            0 => world.price(round),
+            1 => world.store.write_now(|conn| world.credit(conn)).unwrap(),
+            2 => world
+                .store
+                .write_now(|conn| {
+                    let sql = "UPDATE keys SET name = ?1";
+                    Ok(conn.execute(sql, [round.to_string()]).map(drop)?)
+                })
+                .unwrap(),
+            3 => write(&world, Changes::Anything, |conn| world.credit(conn)),
+            _ => write(&world, charge, |conn| world.credit(conn)),
+        }
+        if !(random >> 40).is_multiple_of(3) {
+            world.check(&format!("round {round}"));
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,27 @@ pub enum State {
     Version(i64),
 }
 
+/// One of the two copies of the header, in bytes.
+const COPY: usize = 48;
+/// Where in a copy its count of commits stands, in the byte order of the machine: `iChange`.
+const COMMITS: std::ops::Range<usize> = 8..12;
+
+impl State {
+    /// Exactly one commit was made since `before`. Whoever held the write lock when it was `before`, and has
+    /// committed since, knows that this commit was its own.
+    pub fn is_one_commit_after(&self, before: &Self) -> bool {
+        matches!((before.commits(), self.commits()), (Some(before), Some(now)) if now == before.wrapping_add(1))
+    }
+
+    /// The count of commits; `None` while the header is being written, or where there is none.
+    fn commits(&self) -> Option<u32> {
+        let Self::Header(header) = self else { return None };
+        let (one, other) = header.split_at_checked(COPY)?;
+        let count = one.get(COMMITS)?.try_into().ok()?;
+        (one == other).then(|| u32::from_ne_bytes(count))
+    }
+}
+
 /// The index of the write-ahead log of an open connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Index(Option<&'static File>);
@@ -82,7 +103,10 @@ mod tests {
             let read = other.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
             assert_eq!((read.unwrap(), index.state(conn).unwrap()), (n, before), "reading changes nothing");
             other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
-            assert_ne!(index.state(conn).unwrap(), before, "commit {n}");
+            let after = index.state(conn).unwrap();
+            assert_ne!(after, before, "commit {n}");
+            assert_eq!(after.is_one_commit_after(&before), index.look().is_some(), "commit {n}");
+            assert!(!before.is_one_commit_after(&after) && !after.is_one_commit_after(&after));
             if n % 10 == 9 {
                 // The log starts anew.
                 other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
@@ -97,6 +121,35 @@ mod tests {
         let index = Index::of(&conn).unwrap();
         assert!(matches!(index.look(), Some(State::Header(_))), "SQLite keeps its index elsewhere now");
         each_commit_changes_the_state(index, &conn, &other);
+    }
+
+    #[test]
+    fn two_commits_are_not_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conn, other) = two(&dir);
+        let index = Index::of(&conn).unwrap();
+        for n in 0..20 {
+            let before = index.state(&conn).unwrap();
+            for commits in 1..4 {
+                other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
+                if n % 5 == 0 {
+                    // The log starts anew, which is no commit.
+                    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+                }
+                let after = index.state(&conn).unwrap();
+                assert_eq!(after.is_one_commit_after(&before), commits == 1, "{n}: {commits} commits");
+            }
+        }
+        let mut torn = [0; 96];
+        if let Some(State::Header(header)) = index.look() {
+            torn = header;
+        }
+        let before = State::Header(torn);
+        let next = u32::from_ne_bytes(torn[8..12].try_into().unwrap()) + 1;
+        torn[8..12].copy_from_slice(&next.to_ne_bytes());
+        assert!(!State::Header(torn).is_one_commit_after(&before), "half written");
+        torn.copy_within(..48, 48);
+        assert!(State::Header(torn).is_one_commit_after(&before));
     }
 
     #[test]

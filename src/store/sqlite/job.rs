@@ -4,6 +4,7 @@ use super::access::Tx;
 use crate::domain::charge::Charge;
 use crate::domain::money::MicroUsd;
 use crate::store::StoreError;
+use crate::store::admission_cache::Changes;
 use crate::store::tables::usage::{self, Settled};
 
 /// What is let go when a charge is durable: the money that its request holds, first of all. It is dropped before
@@ -44,6 +45,14 @@ impl Job {
         }
     }
 
+    /// What it changed, if it went well.
+    pub fn changes(&self) -> Changes {
+        match self {
+            Self::Charge(job) => job.changes(),
+            Self::Write(_) => Changes::Anything,
+        }
+    }
+
     /// Tells the caller; `failed` overrides what the job itself found.
     pub fn answer(self, failed: Option<StoreError>) {
         match self {
@@ -57,6 +66,8 @@ impl Job {
 pub trait Settle: Send {
     /// The debit runs now: of what, and what it must leave.
     fn due(&mut self) -> (&Charge, MicroUsd);
+    /// As [`Job::changes`].
+    fn changes(&self) -> Changes;
     /// What came of it, as [`Job::run`].
     fn done(&mut self, settled: Result<Settled, StoreError>) -> Result<bool, StoreError>;
     /// As [`Job::answer`].
@@ -94,6 +105,13 @@ where
         let now = self.hold.debit(&self.charge);
         self.charge.key_is_limited |= now.key_is_limited;
         (&self.charge, now.held_by_others)
+    }
+
+    fn changes(&self) -> Changes {
+        match self.result {
+            Some(Ok(_)) => Changes::of(&self.charge),
+            _ => Changes::Anything,
+        }
     }
 
     fn done(&mut self, settled: Result<Settled, StoreError>) -> Result<bool, StoreError> {

@@ -18,6 +18,7 @@ use super::job::{ChargeHold, Charging, Job, Writing};
 use super::open::open_writable;
 use super::unknown_commit::fail_stop_if_unknown;
 use crate::domain::charge::Charge;
+use crate::store::admission_cache::Reader;
 use crate::store::tables::usage::Settled;
 use crate::store::{Store, StoreError};
 
@@ -44,7 +45,7 @@ impl Writer {
         let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
         ballast.fill();
         let checkpointer = Checkpointer::start(store, conn.engine())?;
-        let mut thread = WriterThread { conn, queue, ballast, checkpointer };
+        let mut thread = WriterThread { conn, queue, ballast, checkpointer, reader: store.reader() };
         let handle = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || thread.run())
@@ -105,6 +106,7 @@ struct WriterThread {
     queue: Receiver<Job>,
     ballast: Ballast,
     checkpointer: Checkpointer,
+    reader: Arc<Reader>,
 }
 
 impl WriterThread {
@@ -172,6 +174,7 @@ impl WriterThread {
         run: impl Fn(&mut Job) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         self.begin()?;
+        let before = self.reader.state();
         let mut all_well = true;
         let ran = batch.iter_mut().try_for_each(|job| {
             all_well = all_well && run(job)?;
@@ -183,6 +186,10 @@ impl WriterThread {
         };
         if !self.conn.engine().is_autocommit() {
             self.execute("ROLLBACK")?;
+        }
+        // Before anybody is answered, and before a hold is let go.
+        if let (Ok(()), true, Some(before)) = (&committed, all_well, before) {
+            self.reader.committed(before, batch.iter().map(Job::changes));
         }
         committed.map(|()| all_well)
     }
