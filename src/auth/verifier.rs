@@ -36,12 +36,18 @@ pub struct Verifier {
     store: Store,
     /// Random for each process: what is in `verified` is of no use outside it.
     secret: hmac::Key,
-    /// Of keys stored without a tag: a keyed hash of the whole text → the PHC text it was verified against.
-    verified: Mutex<HashMap<[u8; 32], String>>,
+    /// Of keys stored with a tag.
+    by_tag: Verified,
+    /// Of keys stored without one.
+    by_argon2: Verified,
     /// One argon2 at a time: two cores have better things to do.
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
+
+/// A keyed hash of a key's whole text → what was stored of it when it was verified.
+#[derive(Debug, Default)]
+struct Verified(Mutex<HashMap<[u8; 32], String>>);
 
 /// More keys than that verified, and all start anew: it bounds the memory.
 const MOST_VERIFIED: usize = 100_000;
@@ -64,7 +70,8 @@ impl Verifier {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
             .map_err(|_| StoreError::Io("the operating system gives no random bytes".into()))?;
         let (hashing, waiting) = (Arc::new(Semaphore::new(1)), AtomicUsize::new(0));
-        Ok(Self { store, secret, verified: Mutex::default(), hashing, waiting })
+        let (by_tag, by_argon2) = (Verified::default(), Verified::default());
+        Ok(Self { store, secret, by_tag, by_argon2, hashing, waiting })
     }
 
     /// The row of the key that `text` is.
@@ -75,7 +82,7 @@ impl Verifier {
         let began = Instant::now();
         let verified = self.look_at(text, now).await;
         if matches!(verified, Err(AuthError::Invalid)) {
-            sleep_until(began + REFUSED_AFTER).await;
+            Box::pin(sleep_until(began + REFUSED_AFTER)).await;
         }
         verified
     }
@@ -87,17 +94,31 @@ impl Verifier {
             |row: &KeyRow| row.revoked_at.is_none() && row.limits.expires_at.is_none_or(|expires| expires > now);
         let stored = row.as_ref().map(|row| row.hash.split_once(' '));
         let is_right = match (&row, stored.unwrap_or(Some(NOBODY))) {
-            (_, Some((phc, tag))) => hash::has_tag(&key, phc, tag),
-            (Some(row), None) => is_in_force(row) && self.is_right_by_argon2(key, row).await?,
+            (Some(row), Some((phc, tag))) => self.is_right_by_tag(&key, row, (phc, tag)),
+            (None, Some((phc, tag))) => hash::has_tag(&key, phc, tag),
+            (Some(row), None) => is_in_force(row) && Box::pin(self.is_right_by_argon2(key, row)).await?,
             (None, None) => false,
         };
         row.filter(|row| is_right && is_in_force(row)).ok_or(AuthError::Invalid)
     }
 
+    /// The key of a tag has to be made before it is compared, so a key that was right is known again by another hash.
+    fn is_right_by_tag(&self, key: &PlainKey, row: &KeyRow, (phc, tag): (&str, &str)) -> bool {
+        let text = self.tag(key.expose());
+        if self.by_tag.holds(&text, &row.hash) == Some(true) {
+            return true;
+        }
+        let is_right = hash::has_tag(key, phc, tag);
+        if is_right {
+            self.by_tag.remember(text, row.hash.clone());
+        }
+        is_right
+    }
+
     /// For a key stored without a tag; the first time it is right, the tag is stored with it.
     async fn is_right_by_argon2(&self, key: PlainKey, row: &KeyRow) -> Result<bool, AuthError> {
         let tag = self.tag(key.expose());
-        if let Some(is_right) = self.remembered(&tag, &row.hash) {
+        if let Some(is_right) = self.by_argon2.holds(&tag, &row.hash) {
             return Ok(is_right);
         }
         let waiting = Waiting::begin(&self.waiting).ok_or(AuthError::Busy)?;
@@ -114,7 +135,7 @@ impl Verifier {
         let is_right = is_right.await.unwrap_or(false);
         drop(waiting);
         if is_right {
-            self.remember(tag, row.hash.clone());
+            self.by_argon2.remember(tag, row.hash.clone());
         }
         Ok(is_right)
     }
@@ -126,20 +147,22 @@ impl Verifier {
         }
         tag
     }
+}
 
-    /// What is known of this text: that it is the key of this PHC text, or that it was the key of another.
+impl Verified {
+    /// What is known of this text: that it is the key of which this is stored, or that it was the key of another.
     /// One look at the map: between two, another request may have verified the same key.
-    fn remembered(&self, tag: &[u8; 32], phc: &str) -> Option<bool> {
-        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        verified.get(tag).map(|known| known == phc)
+    fn holds(&self, text: &[u8; 32], stored: &str) -> Option<bool> {
+        let verified = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        verified.get(text).map(|known| known == stored)
     }
 
-    fn remember(&self, tag: [u8; 32], phc: String) {
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remember(&self, text: [u8; 32], stored: String) {
+        let mut verified = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= MOST_VERIFIED {
             verified.clear();
         }
-        verified.insert(tag, phc);
+        verified.insert(text, stored);
     }
 }
 
