@@ -32,6 +32,14 @@ pub enum BadJson {
 pub struct TopLevel<'a> {
     text: &'a str,
     entries: Vec<Entry<'a>>,
+    /// A bit for each key ([`bit`]): a request is asked for a hundred fields, and has a few.
+    bits: u64,
+}
+
+/// A bit by which most keys that are not there are known not to be.
+fn bit(key: &str) -> u64 {
+    let first = key.as_bytes().first().copied().unwrap_or_default();
+    1 << ((usize::from(first) * 5 + key.len()) % 64)
 }
 
 #[derive(Debug)]
@@ -64,7 +72,8 @@ impl<'a> TopLevel<'a> {
             .deserialize_map(Entries)
             .and_then(|entries| json.end().map(|()| entries))
             .map_err(|e| BadJson::Syntax(e.to_string()))?;
-        let top = Self { text, entries };
+        let bits = entries.iter().fold(0, |bits, entry| bits | bit(&entry.key));
+        let top = Self { text, entries, bits };
         match top.duplicate() {
             Some(key) => Err(BadJson::Duplicate(key.chars().take(100).collect())),
             None => Ok(top),
@@ -87,6 +96,9 @@ impl<'a> TopLevel<'a> {
 
     /// The raw text of a key's value.
     pub fn get(&self, key: &str) -> Option<&'a str> {
+        if self.bits & bit(key) == 0 {
+            return None;
+        }
         self.entries.iter().find(|e| e.key == key).map(|e| e.value)
     }
 
