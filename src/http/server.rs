@@ -16,7 +16,7 @@ use crate::http::account::redeem;
 use crate::http::admin::overview;
 use crate::http::public::{capacity, stats};
 use crate::http::shared::socket::Http1Socket;
-use crate::http::shared::{edge, log, stall};
+use crate::http::shared::{edge, stall};
 use crate::http::state::AppState;
 use crate::upstream::Client;
 
@@ -65,7 +65,6 @@ pub fn app(
         // One client per worker, made on its thread.
         .app_data(Data::new(Client::new(shared.state.settings.timeouts)))
         .wrap(from_fn(edge::middleware))
-        .wrap(from_fn(log::middleware))
         .configure(routes)
 }
 

@@ -18,7 +18,27 @@ use crate::http::shared::log::{self, WasHead};
 use crate::http::shared::unread::Kept;
 use crate::http::state::AppState;
 
-/// Checks the origin, answers what needs no route, and turns a HEAD into a GET whose body is left out.
+/// What is out of the ordinary in a request, before it is routed.
+struct Unusual {
+    is_head: bool,
+    wants_upgrade: bool,
+    chunked: Option<Kept>,
+    verdict: Verdict,
+}
+
+impl Unusual {
+    /// Nearly always there is nothing.
+    fn of(request: &mut ServiceRequest) -> Option<Self> {
+        let is_head = request.method() == Method::HEAD;
+        let wants_upgrade = request.head().upgrade();
+        let (chunked, verdict) = (Kept::of(request), verdict(request));
+        let is_usual = !is_head && !wants_upgrade && chunked.is_none() && verdict == Verdict::Silent;
+        (!is_usual).then_some(Self { is_head, wants_upgrade, chunked, verdict })
+    }
+}
+
+/// Gives the request its id and its line in the log, checks the origin, answers what needs no route, and turns a HEAD
+/// into a GET whose body is left out. One middleware: each is another future in another.
 ///
 /// # Errors
 /// None of its own.
@@ -26,14 +46,25 @@ pub async fn middleware(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let is_head = request.method() == Method::HEAD;
+    let arrived = log::begin(&request);
+    let mut response = match Unusual::of(&mut request) {
+        None => next.call(request).await?.map_into_left_body(),
+        Some(unusual) => Box::pin(serve(unusual, request, next)).await?,
+    };
+    log::end(&mut response, arrived);
+    Ok(response)
+}
+
+async fn serve<B: MessageBody + 'static>(
+    Unusual { is_head, wants_upgrade, chunked, verdict }: Unusual,
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     if is_head {
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(WasHead);
     }
-    let wants_upgrade = request.head().upgrade();
-    let chunked = Kept::of(&mut request);
-    let origin = match verdict(&request) {
+    let origin = match verdict {
         Verdict::Silent => None,
         Verdict::Allowed(origin) => Some(origin),
         Verdict::Refused(why) => {

@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest};
+use actix_web::{HttpMessage, HttpRequest};
 
 use crate::dialect::Envelope;
 use crate::domain::ids::{AccountId, RequestId};
@@ -56,17 +54,15 @@ pub fn note_model(request: &HttpRequest, model: &str) {
     request.extensions_mut().insert(Model(shortened(model, LONGEST_NAME).into_owned()));
 }
 
-/// Gives the request its id, and logs it unless it is logged elsewhere.
-///
-/// # Errors
-/// None of its own.
-pub async fn middleware(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+/// Gives the request its id.
+pub fn begin(request: &ServiceRequest) -> Arrived {
     let arrived = Arrived { id: RequestId::generate(Timestamp::now()), at: Instant::now() };
     request.extensions_mut().insert(arrived);
-    let mut response = next.call(request).await?;
+    arrived
+}
+
+/// Says the id in the response, and logs the request unless it is logged elsewhere.
+pub fn end<B>(response: &mut ServiceResponse<B>, arrived: Arrived) {
     if let Ok(value) = HeaderValue::try_from(arrived.id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
@@ -77,9 +73,8 @@ pub async fn middleware(
         response.headers_mut().insert(HeaderName::from_static("request-id"), id);
     }
     if response.response().extensions().get::<LoggedElsewhere>().is_none() {
-        line(&response, arrived);
+        line(response, arrived);
     }
-    Ok(response)
 }
 
 fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
