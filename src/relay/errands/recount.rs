@@ -1,8 +1,10 @@
 //! A meter for the meters: of one answer in some, the tokenizer's count is noted beside what the provider reported.
-//! Off the request's way: on the blocking pool, one at a time; when one is being counted, the next are not.
+//! Off the request's way: on the blocking pool, one at a time; when one is being counted, the next are not. A server
+//! that answers thousands a second has enough of them in a few, and better things to do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
@@ -14,19 +16,20 @@ use crate::store::recounts::{self, Part};
 /// Longer requests are not counted, in bytes: they would be kept in memory for it.
 const LONGEST: usize = 1 << 20;
 
+/// The first ones are counted as they come,
+const WITHOUT_PAUSE: u32 = 100;
+/// and from then on one in this time.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Which answers are counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recounts {
     /// One in so many; none if it is 0.
     every: AtomicU32,
     seen: AtomicU32,
     busy: Arc<AtomicBool>,
-}
-
-impl Default for Recounts {
-    fn default() -> Self {
-        Self { every: AtomicU32::new(0), seen: AtomicU32::new(0), busy: Arc::default() }
-    }
+    /// How many were counted, and when the last of them was.
+    counted: Mutex<(u32, Option<Instant>)>,
 }
 
 impl Recounts {
@@ -41,7 +44,19 @@ impl Recounts {
         if self.seen.fetch_add(1, Ordering::Relaxed).checked_rem(every) != Some(0) {
             return None;
         }
+        if !self.is_due(Instant::now()) {
+            return None;
+        }
         (!self.busy.swap(true, Ordering::AcqRel)).then(|| Turn(Arc::clone(&self.busy)))
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = counted.0 < WITHOUT_PAUSE || counted.1.is_none_or(|last| now.duration_since(last) >= PAUSE);
+        if is_due {
+            *counted = (counted.0.saturating_add(1), Some(now));
+        }
+        is_due
     }
 }
 
@@ -92,6 +107,14 @@ impl Bill {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beyond_the_first_ones_there_is_a_pause() {
+        let (recounts, began) = (Recounts::default(), Instant::now());
+        assert_eq!((0..500).filter(|_| recounts.is_due(began)).count(), WITHOUT_PAUSE as usize);
+        assert!(!recounts.is_due(began + PAUSE - Duration::from_millis(1)));
+        assert!(recounts.is_due(began + PAUSE) && !recounts.is_due(began + PAUSE));
+    }
 
     #[test]
     fn one_in_so_many_has_a_turn_and_one_at_a_time() {
