@@ -40,8 +40,8 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn field(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
         // A field's name is an identifier of the source: nothing in it needs escaping.
-        let named = self.result.and_then(|()| write!(self.line, ",\"{}\":", field.name()));
-        self.result = named.and_then(|()| write(&mut self.line));
+        let named = [",\"", field.name(), "\":"].iter().try_for_each(|part| self.line.write_str(part));
+        self.result = self.result.and(named).and_then(|()| write(&mut self.line));
     }
 
     fn text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
@@ -59,7 +59,11 @@ impl Visit for Fields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, format_args!("{value}"));
+        self.field(field, |line| {
+            line.write_char('"')?;
+            Escaped(line).write_str(value)?;
+            line.write_char('"')
+        });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -80,7 +84,8 @@ struct Escaped<'a, 'b>(&'a mut Writer<'b>);
 
 impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
-        while let Some(at) = text.find(|c: char| c < ' ' || c == '"' || c == '\\') {
+        // What is escaped is ASCII, and no byte of another character is.
+        while let Some(at) = text.bytes().position(|b| b < b' ' || b == b'"' || b == b'\\') {
             let (plain, rest) = text.split_at(at);
             self.0.write_str(plain)?;
             let mut rest = rest.chars();

@@ -2,9 +2,10 @@
 //! a template indents.
 
 use std::iter::once;
+use std::sync::LazyLock;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use super::prompt::holds_parts;
 use super::walk::{Value, decoded_letters};
@@ -30,7 +31,9 @@ pub fn beyond_bytes(request: &InferenceRequest<'_>) -> u64 {
 /// The bytes that a text grows by as it is normalised: XLM-R and T5 read U+FDFA as 33 bytes (NFKC), Qwen reads U+1D160
 /// as 12 (NFC, which never makes more of a character than NFKC does).
 fn spelled_out(raw: &str) -> u64 {
-    if raw.is_ascii() && memmem::find(raw.as_bytes(), b"\\u").is_none() {
+    /// Made once: making a searcher costs more than searching a short prompt.
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u"));
+    if raw.is_ascii() && ESCAPE.find(raw.as_bytes()).is_none() {
         return 0;
     }
     let normalizer = ComposingNormalizerBorrowed::new_nfkc();

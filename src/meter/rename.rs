@@ -71,8 +71,13 @@ impl PublicName {
 
 /// `bytes` with each of the places replaced, which are in order.
 pub fn replaced_at(bytes: &[u8], places: &[Range<usize>], by: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + places.len() * by.len());
-    let mut at = 0;
+    replaced_in(bytes, 0..bytes.len(), places, by)
+}
+
+/// The same of a `part` of the bytes, in which all of the places are.
+pub fn replaced_in(bytes: &[u8], part: Range<usize>, places: &[Range<usize>], by: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(part.len() + places.len() * by.len());
+    let (bytes, mut at) = (bytes.get(..part.end).unwrap_or_default(), part.start);
     for place in places {
         out.extend_from_slice(bytes.get(at..place.start).unwrap_or_default());
         out.extend_from_slice(by);

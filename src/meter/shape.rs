@@ -69,7 +69,10 @@ impl Shape {
         if end == 0 {
             return None;
         }
-        let (rest, text, number) = if self.number.start < self.text.start {
+        let (rest, text, number) = if self.number.is_empty() {
+            let (rest, text) = self.after_text(bytes, 0)?;
+            (self.same(rest, self.text.end..end)?, text, &b""[..])
+        } else if self.number.start < self.text.start {
             let (rest, number) = self.after_number(bytes, 0)?;
             let (rest, text) = self.after_text(rest, self.number.end)?;
             (self.same(rest, self.text.end..end)?, text, number)
@@ -96,7 +99,7 @@ impl Shape {
     fn after_number<'a>(&self, bytes: &'a [u8], start: usize) -> Option<(&'a [u8], &'a [u8])> {
         let rest = self.same(bytes, start..self.number.start)?;
         let number = digits(rest);
-        Some((rest.strip_prefix(number)?, number))
+        Some((rest.get(number.len()..)?, number))
     }
 
     /// What follows the text, if all from `start` on is the same; and the text.

@@ -25,7 +25,12 @@ impl StreamMeter {
                     hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
                     first = start;
                 }
-                names.extend(name.map(|name| name.start + start..name.end + start));
+                if let Some(name) = name {
+                    if names.is_empty() {
+                        names.reserve((text.len() - start) / length.max(1));
+                    }
+                    names.push(name.start + start..name.end + start);
+                }
                 handed.data_events += 1;
                 start += length;
                 forward = start;
@@ -253,8 +258,7 @@ fn hand(
     if names.is_empty() {
         return handed.add(text.slice(part));
     }
-    let start = part.start;
-    let names: Vec<_> = names.drain(..).map(|name| name.start - start..name.end - start).collect();
     let by = public.map_or("", |name| name.quoted());
-    handed.add(replaced_at(&text.slice(part), &names, by.as_bytes()).into());
+    handed.add(replaced_in(text, part, names, by.as_bytes()).into());
+    names.clear();
 }
