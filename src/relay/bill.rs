@@ -170,15 +170,21 @@ impl Bill {
     }
 
     /// Settles, and returns when it is durable. If the caller stops waiting, it is settled all the same.
-    pub(super) async fn settle(self, metered: Metered, outcome: Outcome) -> Result<Settled, StoreError> {
+    pub(super) fn settle(
+        self,
+        metered: Metered,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<Settled, StoreError>> + use<> {
         // Timed to when it is durable, not to when this task has its turn again.
         let (answer, answered) = oneshot::channel();
         self.send(metered, outcome, |charge, line, settled, took| {
             drop(answer.send((charge, line, settled, took)));
         });
-        let Ok((charge, line, settled, took)) = answered.await else { return Err(StoreError::Closed) };
-        line.log(&charge, &settled, took);
-        settled
+        async move {
+            let Ok((charge, line, settled, took)) = answered.await else { return Err(StoreError::Closed) };
+            line.log(&charge, &settled, took);
+            settled
+        }
     }
 
     /// Settles without waiting: for a client that is gone.

@@ -17,7 +17,7 @@ use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::secret::Secret;
 use crate::meter::{BadAnswer, Opening, State, StreamMeter, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
-use crate::upstream::{Answer, AnswerShare, Body, Client, Failure, On, Target};
+use crate::upstream::{AnswerShare, Body, Client, Failure, On, Target};
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
@@ -199,34 +199,34 @@ async fn ask(
     on: On,
     share: AnswerShare<'_>,
 ) -> Result<UpstreamReply, AttemptFailure> {
-    let mut path = request.endpoint.upstream_path().to_owned();
-    if !query.is_empty() {
-        path = format!("{path}?{query}");
-    }
     let sent = Instant::now();
     let late = |e| match e {
         Failure::Late(after) => attempts::too_late(after, request.stream),
         e => e.into(),
     };
-    let answer = client.post(target, &path, headers, body, on).await.map_err(late)?;
+    let answer = match request.endpoint.upstream_path() {
+        path if query.is_empty() => client.post(target, path, headers, body, on),
+        path => client.post(target, &format!("{path}?{query}"), headers, body, on),
+    };
+    let answer = answer.await.map_err(late)?;
     match answer.status {
         200..=299 if answer.unknown_coding.is_some() => {
             let coding = answer.unknown_coding.unwrap_or_default();
             Err(unusable(&format!("it encoded its answer, unasked, as {coding}"), "an unusable answer"))
         }
-        200..=299 if request.stream => begin_stream(answer, request, target, sent, client.first_byte()).await,
-        200..=299 => read_whole(answer, request, target, share).await,
-        _ => Err(attempts::read_error(answer, target, &request.model).await),
+        200..=299 if request.stream => begin_stream(answer.body, request, target, (sent, client.first_byte())).await,
+        200..=299 => read_whole(answer.body, request, target, share).await,
+        _ => Err(Box::pin(attempts::read_error(answer, target, &request.model)).await),
     }
 }
 
 async fn read_whole(
-    answer: Answer,
+    body: Body,
     request: &InferenceRequest<'_>,
     target: &Target,
     share: AnswerShare<'_>,
 ) -> Result<UpstreamReply, AttemptFailure> {
-    let body = answer.body.whole(LARGEST_WHOLE, share).await?;
+    let body = body.whole(LARGEST_WHOLE, share).await?;
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
@@ -243,14 +243,12 @@ async fn read_whole(
 /// Reads until there is something to pass on: up to then the next provider can still take over. Some
 /// servers send their head at once and think afterwards, so the first event has the first byte's time.
 async fn begin_stream(
-    answer: Answer,
+    mut body: Body,
     request: &InferenceRequest<'_>,
     target: &Target,
-    sent: Instant,
-    limit: Duration,
+    (sent, limit): (Instant, Duration),
 ) -> Result<UpstreamReply, AttemptFailure> {
     let deadline = sent + limit;
-    let mut body = answer.body;
     let late = |e| match e {
         Failure::Silent(_) => attempts::too_late(limit, true),
         e => e.into(),
@@ -258,7 +256,7 @@ async fn begin_stream(
     let error_says = |text| attempts::error_says(text, &target.upstream_model, &request.model);
     let (start, kind) = opened::first(&mut body, deadline).await.map_err(late)?;
     if let Some(kind) = kind.filter(|kind| *kind != Opening::Events) {
-        let start = opened::read_on(kind, start, &mut body, deadline).await;
+        let start = Box::pin(opened::read_on(kind, start, &mut body, deadline)).await;
         let says = match opened::no_stream(kind, &start) {
             (why, true) => (why, error_says(opened::reason_to_show(&start))),
             (why, false) => (why, "it did not stream".into()),

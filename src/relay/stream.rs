@@ -137,7 +137,7 @@ impl ReplyStream {
             }
             match open.state {
                 State::More => open.read().await,
-                State::Ended | State::Failed(_) => return self.close().await,
+                State::Ended | State::Failed(_) => return Box::pin(self.close()).await,
             }
         }
     }

@@ -2,18 +2,21 @@
 //! real servers ask for.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::client::legacy::{Client as PooledClient, Error as SendError};
+use hyper_util::client::legacy::{Client as PooledClient, Error as SendError, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Sleep, sleep_until};
 
 use super::Target;
 use super::connect::{self, Connector, Resolver, with_causes};
@@ -121,22 +124,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
     }
 
     /// Sends, on a kept connection if that will do.
-    async fn send(&self, request: Request<Outgoing>, on: On) -> Result<http::Response<Incoming>, Failure> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
-        let sent = Instant::now();
-        let answer = match on {
-            On::Any => self.pooled.request(request).await,
-            On::Fresh => self.fresh.request(request).await,
-        };
-        let answer = answer.map_err(|e| match () {
-            () if e.is_connect() => Failure::Unreached(connect::words(&e, &host)),
-            () if was_kept(&e) && sent.elapsed() < STALE_WITHIN => Failure::Stale(with_causes(&e)),
-            () => Failure::NoAnswer(with_causes(&e)),
-        })?;
-        if let Some(used) = answer.extensions().get::<Used>() {
-            used.mark();
+    fn send(&self, request: Request<Outgoing>, on: On) -> ResponseFuture {
+        match on {
+            On::Any => self.pooled.request(request),
+            On::Fresh => self.fresh.request(request),
         }
-        Ok(answer)
     }
 }
 
@@ -147,6 +139,18 @@ pub enum On {
     Any,
     /// One of its own.
     Fresh,
+}
+
+/// Why a request that was sent at `sent` has no answer.
+fn not_answered(e: &SendError, target: &Target, sent: Instant) -> Failure {
+    if e.is_connect() {
+        let url = target.url.parse::<Uri>();
+        Failure::Unreached(connect::words(e, url.as_ref().ok().and_then(Uri::host).unwrap_or_default()))
+    } else if was_kept(e) && sent.elapsed() < STALE_WITHIN {
+        Failure::Stale(with_causes(e))
+    } else {
+        Failure::NoAnswer(with_causes(e))
+    }
 }
 
 /// Had the connection answered before?
@@ -202,16 +206,16 @@ impl Client {
     ///
     /// # Errors
     /// No answer began. [`Failure::Stale`]: it may have on a fresh connection.
-    pub async fn post(
-        &self,
-        target: &Target,
+    pub fn post<'a>(
+        &'a self,
+        target: &'a Target,
         path: &str,
         headers: &[(&'static str, Vec<u8>)],
         body: Vec<Bytes>,
         on: On,
-    ) -> Result<Answer, Failure> {
-        let request = build(target, Method::POST, path, headers, body)?;
-        Ok(self.answer(self.exchange(target, request, on).await?))
+    ) -> impl Future<Output = Result<Answer, Failure>> + use<'a> {
+        let answer = self.exchange(target, build(target, Method::POST, path, headers, body), on);
+        async move { Ok(self.answer(answer.await?)) }
     }
 
     /// Is the server there? Any answer to the cheapest of questions will do, on a connection of its own.
@@ -219,25 +223,36 @@ impl Client {
     /// # Errors
     /// No connection, or no answer on it.
     pub async fn is_there(&self, target: &Target) -> Result<(), Failure> {
-        let request = build(target, Method::GET, "/models", &[], Vec::new())?;
+        let request = build(target, Method::GET, "/models", &[], Vec::new());
         self.exchange(target, request, On::Fresh).await.map(drop)
     }
 
-    async fn exchange(
+    /// What is waited for holds no more than it needs: a future is copied with all that it may come to hold.
+    fn exchange<'a>(
         &self,
-        target: &Target,
-        request: Request<Outgoing>,
+        target: &'a Target,
+        request: Result<Request<Outgoing>, Failure>,
         on: On,
-    ) -> Result<http::Response<Incoming>, Failure> {
-        let exchange = async {
-            if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-                self.tls(target.ca_pem.as_ref())?.send(request, on).await
-            } else {
-                self.plain.send(request, on).await
+    ) -> impl Future<Output = Result<http::Response<Incoming>, Failure>> + use<'a> {
+        let (sent, first_byte) = (Instant::now(), self.timeouts.first_byte);
+        let answer = request.and_then(|request| self.send(target, request, on));
+        async move {
+            let answer = tokio::time::timeout(first_byte, answer?).await;
+            let answer = answer.map_err(|_| Failure::Late(first_byte))?;
+            let answer = answer.map_err(|e| not_answered(&e, target, sent))?;
+            if let Some(used) = answer.extensions().get::<Used>() {
+                used.mark();
             }
-        };
-        let answer = tokio::time::timeout(self.timeouts.first_byte, exchange).await;
-        answer.map_err(|_| Failure::Late(self.timeouts.first_byte))?
+            Ok(answer)
+        }
+    }
+
+    fn send(&self, target: &Target, request: Request<Outgoing>, on: On) -> Result<ResponseFuture, Failure> {
+        if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+            Ok(self.tls(target.ca_pem.as_ref())?.send(request, on))
+        } else {
+            Ok(self.plain.send(request, on))
+        }
     }
 
     fn answer(&self, answer: http::Response<Incoming>) -> Answer {
@@ -253,7 +268,7 @@ impl Client {
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             unknown_coding,
             retry_after: wait::retry_after(&head.headers, SystemTime::now()),
-            body: Body { incoming, undo, idle: self.timeouts.idle, event: self.timeouts.event },
+            body: Body { incoming, undo, idle: self.timeouts.idle, event: self.timeouts.event, clock: None },
         }
     }
 }
@@ -281,6 +296,10 @@ fn build(
         bearer.set_sensitive(true);
         map.insert(AUTHORIZATION, bearer);
     }
+    if let Some(host) = uri.authority().filter(|_| uri.port_u16().is_none_or(|port| port != 80 && port != 443)) {
+        // What hyper would write, at the cost of spelling it anew for each request.
+        map.insert(HOST, HeaderValue::from_str(host.as_str()).map_err(|e| settings(&e))?);
+    }
     let mut request = Request::new(Outgoing::from(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -296,6 +315,8 @@ pub struct Body {
     undo: Option<Box<Undo>>,
     idle: Duration,
     event: Duration,
+    /// Ends a wait. Kept from one to the next: to set a timer for each is work.
+    clock: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body {
@@ -337,8 +358,7 @@ impl Body {
     /// The next bytes as they came.
     async fn raw(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
         loop {
-            let frame = tokio::time::timeout_at(deadline.into(), self.incoming.frame()).await;
-            match frame.map_err(|_| Failure::Silent(self.idle))? {
+            match poll_fn(|cx| self.poll_frame(cx, deadline.into())).await? {
                 None => return Ok(None),
                 Some(Err(e)) => return Err(Failure::BrokeOff(with_causes(&e))),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -348,6 +368,28 @@ impl Body {
                 },
             }
         }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: tokio::time::Instant,
+    ) -> Poll<Result<Option<hyper::Result<Frame<Bytes>>>, Failure>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            return Poll::Ready(Ok(frame));
+        }
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < clock.deadline() {
+            clock.as_mut().reset(deadline);
+        }
+        // Set for an earlier wait, it may end before this one is over.
+        while clock.as_mut().poll(cx).is_ready() {
+            if tokio::time::Instant::now() >= deadline {
+                return Poll::Ready(Err(Failure::Silent(self.idle)));
+            }
+            clock.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 
     /// The whole of it, `most` bytes at the most. What is long counts towards the room for answers, and is not read
@@ -371,7 +413,9 @@ impl Body {
             if size.max(announced) > most {
                 return Err(Failure::TooLarge(most));
             }
-            room.hold(size.max(announced)).await?;
+            if size.max(announced) > SMALL {
+                Box::pin(room.hold(size.max(announced))).await?;
+            }
             if before == 0 {
                 first = part;
                 continue;

@@ -12,6 +12,7 @@ use http::Uri;
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
 use super::address::is_out_of_bounds;
@@ -93,7 +94,7 @@ where
     C::Error: Into<BoxError>,
     C::Future: Send + 'static,
 {
-    type Response = Guarded<C::Response>;
+    type Response = TokioIo<Guarded<TokioIo<C::Response>>>;
     type Error = BoxError;
     type Future = Soon<Self::Response>;
 
@@ -111,7 +112,7 @@ where
         let (timeout, connecting) = (self.timeout, self.inner.call(uri));
         Box::pin(async move {
             match tokio::time::timeout(timeout, connecting).await {
-                Ok(made) => made.map(Guarded::new).map_err(Into::into),
+                Ok(made) => made.map(|made| TokioIo::new(Guarded::new(TokioIo::new(made)))).map_err(Into::into),
                 // TCP has given up by itself before that.
                 Err(_) if is_tls => Err(Refused::HandshakeTooSlow(timeout).into()),
                 Err(_) => Err(Refused::TooSlow(timeout).into()),

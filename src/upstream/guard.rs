@@ -1,6 +1,5 @@
 //! A connection that bounds what may come before an answer: informational heads and headers without end.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +7,9 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use memchr::memmem::Finder;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
 /// The most bytes of all heads of one answer together; hyper bounds each one at 64 KiB.
@@ -19,14 +18,6 @@ const MOST_BYTES: usize = 256 << 10;
 const MOST_HEADS: u32 = 900;
 /// How long a head may take from its first byte to its last.
 const LONGEST_HEAD: Duration = Duration::from_secs(30);
-/// What is read at once while a head is awaited, in bytes: a head, and mostly all that is there behind it.
-const READ_AT_ONCE: usize = 64 << 10;
-
-thread_local! {
-    /// Where a head is read to be looked at, before it is copied to where hyper wants it. One a thread, since
-    /// thousands of connections may wait for an answer.
-    static SPACE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 /// `HTTP/1.1 1`: as much of a head as tells what it is.
 const START: usize = 10;
 /// Made once: making a searcher costs more than most searches.
@@ -164,28 +155,24 @@ impl<T> Guarded<T> {
     }
 }
 
-impl<T: Read + Unpin> Read for Guarded<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if !this.heads.awaited {
-            return Pin::new(&mut this.inner).poll_read(cx, buf);
+// Tokio's traits and not hyper's: only they show what was read where it was read to, and a stream whose head comes with
+// all that is behind it would be copied to be looked at.
+impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if !self.heads.awaited {
+            return polled;
         }
-        SPACE.with_borrow_mut(|space| {
-            space.resize(READ_AT_ONCE, 0);
-            let room = buf.remaining().min(READ_AT_ONCE);
-            let mut part = ReadBuf::new(space.get_mut(..room).unwrap_or_default());
-            match Pin::new(&mut this.inner).poll_read(cx, part.unfilled()) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => return this.wait(cx),
-            }
-            this.heads.came(part.filled())?;
-            buf.put_slice(part.filled());
-            Poll::Ready(Ok(()))
-        })
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(self.heads.came(buf.filled().get(before..).unwrap_or_default())),
+            Poll::Ready(failed) => Poll::Ready(failed),
+            Poll::Pending => self.wait(cx),
+        }
     }
 }
 
-impl<T: Write + Unpin> Write for Guarded<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.heads.asked();
         Pin::new(&mut self.inner).poll_write(cx, buf)
@@ -277,8 +264,8 @@ mod tests {
     /// A connection on which nothing comes any more.
     struct Mute;
 
-    impl Read for Mute {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    impl AsyncRead for Mute {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             Poll::Pending
         }
     }
@@ -295,7 +282,7 @@ mod tests {
             let mut space = [0; 8];
             let mut part = ReadBuf::new(&mut space);
             let mut cx = Context::from_waker(std::task::Waker::noop());
-            let polled = Pin::new(&mut guarded).poll_read(&mut cx, part.unfilled());
+            let polled = Pin::new(&mut guarded).poll_read(&mut cx, &mut part);
             assert_eq!(matches!(polled, Poll::Ready(Err(_))), is_over, "{came:?} {ago}");
         }
     }

@@ -2,13 +2,16 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
+use memchr::memmem::Finder;
+use tokio::time::error::Elapsed;
 
 use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::RequestId;
@@ -78,7 +81,7 @@ async fn answer(
     let (text, rate_limit, output_capped) = (call.body.clone(), call.rate_limit, Arc::clone(&call.output_capped));
     let (relay, client) = (Arc::clone(&state.relay), client.clone());
     let mut story: Story = Box::pin(async move { relay.run(&client, &caller, call).await });
-    let answered = match tokio::time::timeout(state.settings.sign_of_life, &mut story).await {
+    let answered = match timeout(state.settings.sign_of_life, &mut story, may_stream(&text)).await {
         Ok(answered) => answered,
         Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
             let late = Late { guard, text };
@@ -96,6 +99,18 @@ async fn answer(
         response.extensions_mut().insert(LoggedElsewhere);
     }
     Ok(response)
+}
+
+/// A timeout that is not set where nothing would come of it.
+async fn timeout<F: Future + Unpin>(limit: Duration, future: F, is_set: bool) -> Result<F::Output, Elapsed> {
+    if is_set { tokio::time::timeout(limit, future).await } else { Ok(future.await) }
+}
+
+/// A stream is asked for, as far as a look can tell that costs next to nothing: the key may be spelled with escapes.
+fn may_stream(body: &[u8]) -> bool {
+    static STREAM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00"));
+    STREAM.find(body).is_some() || ESCAPE.find(body).is_some()
 }
 
 /// The line of a refused request should say what was asked for.

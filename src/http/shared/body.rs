@@ -65,7 +65,7 @@ pub async fn read_prompt<'a>(
     if !reading.take_what_is_there()? || !reading.codings.is_empty() {
         let upload = wait()?;
         reading.count_towards(&upload.share)?;
-        reading.wait_for_the_rest().await?;
+        Box::pin(reading.wait_for_the_rest()).await?;
     }
     reading.finish().await
 }
@@ -78,7 +78,6 @@ struct Reading {
     codings: Vec<Coding>,
     /// What the client says that it will be.
     announced: Option<usize>,
-    began: Instant,
     patience: Duration,
     budget: Arc<ByteBudget>,
     permit: BytePermit,
@@ -94,16 +93,20 @@ impl Reading {
         if announced.is_some_and(|n| n > limit) {
             return Err(ApiError::too_large(limit));
         }
-        let values = request.headers().get_all(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-        let codings = Coding::all_of(&values.collect::<Vec<_>>().join(","));
-        let codings = codings.map_err(|name| ApiError::unknown_coding(&name))?;
+        let mut values =
+            request.headers().get_all(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")).peekable();
+        let codings = match values.peek() {
+            None => Vec::new(),
+            Some(_) => {
+                Coding::all_of(&values.collect::<Vec<_>>().join(",")).map_err(|name| ApiError::unknown_coding(&name))?
+            }
+        };
         let budget = Arc::clone(state.relay.body_budget());
         Ok(Self {
             payload,
             limit,
             codings,
             announced,
-            began: Instant::now(),
             patience: state.settings.body_timeout,
             permit: budget.permit(),
             budget,
@@ -127,9 +130,10 @@ impl Reading {
     }
 
     async fn wait_for_the_rest(&mut self) -> Result<(), ApiError> {
+        let began = Instant::now();
         loop {
             let now = Instant::now();
-            let deadline = self.deadline();
+            let deadline = self.deadline(began);
             if deadline <= now {
                 return Err(ApiError::too_slow());
             }
@@ -142,11 +146,11 @@ impl Reading {
     }
 
     /// When the next part must be there. It moves with each part, and closer under pressure.
-    fn deadline(&self) -> Instant {
+    fn deadline(&self, began: Instant) -> Instant {
         let is_tight = self.budget.used() > self.budget.limit() / 2;
         let a_second = if is_tight { SLOWEST_UNDER_PRESSURE } else { SLOWEST };
         let allowance = Duration::from_secs(u64::try_from(self.size() / a_second).unwrap_or(u64::MAX));
-        self.began + self.patience + allowance
+        began + self.patience + allowance
     }
 
     fn size(&self) -> usize {
@@ -200,11 +204,20 @@ impl Reading {
         if self.codings.is_empty() || bytes.is_empty() {
             return Ok(bytes);
         }
-        let Ok(_turn) = INFLATING.acquire().await else { return Err(ApiError::internal()) };
         let (codings, limit) = (self.codings, self.limit);
-        let inflated = tokio::task::spawn_blocking(move || inflate(bytes, &codings, limit, room)).await;
-        inflated.unwrap_or_else(|_| Err(ApiError::internal()))
+        Box::pin(inflate_in_turn(bytes, codings, limit, room)).await
     }
+}
+
+async fn inflate_in_turn(
+    bytes: Bytes,
+    codings: Vec<Coding>,
+    limit: usize,
+    room: BytePermit,
+) -> Result<Bytes, ApiError> {
+    let Ok(_turn) = INFLATING.acquire().await else { return Err(ApiError::internal()) };
+    let inflated = tokio::task::spawn_blocking(move || inflate(bytes, &codings, limit, room)).await;
+    inflated.unwrap_or_else(|_| Err(ApiError::internal()))
 }
 
 /// Undoes the codings of a body. Where it is plain after all, its header was wrong, which many servers never notice.
