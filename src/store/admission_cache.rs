@@ -99,12 +99,19 @@ impl Reader {
     /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
     /// `before` is the state in which the commit's transaction got the write lock. Anything else that was committed
     /// shows as a further commit, and then nothing is noted: the next look forgets all.
-    pub(super) fn committed(&self, before: State, mut changes: impl Iterator<Item = Changes>) {
+    /// `balances`: what it left some accounts.
+    pub(super) fn committed(
+        &self,
+        before: State,
+        mut changes: impl Iterator<Item = Changes>,
+        balances: impl IntoIterator<Item = (AccountId, Balance)>,
+    ) {
         let Some(after) = self.index.look().filter(|after| after.is_one_commit_after(&before)) else { return };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever saw the commit before it was noted has forgotten all already.
         if memory.state == Some(before) && changes.all(|change| memory.forget(change)) {
             memory.state = Some(after);
+            balances.into_iter().for_each(|(account, balance)| remember(&mut memory.balances, account, balance));
         }
     }
 

@@ -1,15 +1,18 @@
 //! What is remembered is what would be read, whoever commits.
 
 use super::*;
+use crate::domain::ids::RequestId;
 use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
+use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
+use crate::domain::usage::{MeteredBy, Outcome, Usage};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::prices::NewPrice;
 use crate::store::providers::NewProvider;
-use crate::store::{Store, Tx, ledger};
+use crate::store::{AtDebit, ChargeHold, Store, Tx, Writer, ledger};
 
 const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
 const MODEL: &str = "m";
@@ -151,7 +154,7 @@ fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), Stor
         write(conn)
     };
     world.store.write_now(locked).unwrap();
-    reader.committed(before.get().unwrap(), std::iter::once(changes));
+    reader.committed(before.get().unwrap(), std::iter::once(changes), []);
 }
 
 #[test]
@@ -171,6 +174,60 @@ fn what_a_commit_of_this_server_did_not_change_is_not_read_again() {
     }
 }
 
+/// Nothing is held.
+struct NoHold;
+
+impl ChargeHold for NoHold {
+    fn debit(&mut self, _: &Charge) -> AtDebit {
+        AtDebit { held_by_others: MicroUsd::ZERO, key_is_limited: false }
+    }
+}
+
+#[test]
+fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
+    let world = world();
+    let (writer, _thread) = Writer::start(&world.store).unwrap();
+    let add = |conn: &Tx| {
+        let payer = accounts::create(conn, "b", None, "test", NOW)?.id;
+        ledger::credit(conn, payer, MicroUsd::new(1_000), "", "test", NOW)?;
+        Ok(payer)
+    };
+    let payer = world.store.write_now(add).unwrap();
+    world.price(5);
+    world.provider("p");
+    let (offers, key) = (world.offers(), world.key());
+    for n in 1..=3 {
+        let charge = Charge {
+            request_id: RequestId::generate(NOW),
+            account_id: payer,
+            key_id: world.key,
+            key_is_limited: false,
+            provider_id: offers.offers[0].provider.id,
+            provider_account_id: world.account,
+            price_id: offers.price.id,
+            model: MODEL.into(),
+            endpoint: Endpoint::ChatCompletions,
+            fee: FeeBps::default(),
+            usage: Usage::default(),
+            cost: MicroUsd::new(10),
+            outcome: Outcome::Completed,
+            metered_by: MeteredBy::Provider,
+            flagged: false,
+            idempotency: None,
+            now: NOW,
+        };
+        let (done, answered) = std::sync::mpsc::channel();
+        writer.settle(charge, NoHold, move |_, settled| done.send(settled).unwrap());
+        assert_eq!(answered.recv().unwrap().unwrap().balance.micro(), 1_000 - 10 * n);
+        let of = |account| world.store.read(|conn| accounts::balance(conn, account)).unwrap();
+        let remembered =
+            world.store.look(|memory| Ok([payer, world.account].map(|id| memory.balances.get(&id).copied())));
+        assert_eq!(remembered.unwrap(), [payer, world.account].map(|id| Some(of(id))), "{n}");
+        assert_eq!((of(payer).total.micro(), of(world.account).total.micro()), (1_000 - 10 * n, 10 * n));
+        assert!(Arc::ptr_eq(&offers, &world.offers()) && Arc::ptr_eq(&key, &world.key()), "{n}");
+    }
+}
+
 #[test]
 fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let world = world();
@@ -187,7 +244,7 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let before = reader.state().unwrap();
     world.store.write_now(|conn| world.credit(conn)).unwrap();
     world.price(7);
-    reader.committed(before, std::iter::once(charge));
+    reader.committed(before, std::iter::once(charge), []);
     world.check("behind ours");
     // In any order, looked at between or not.
     let mut random = 7_u64;

@@ -18,7 +18,10 @@ use super::job::{ChargeHold, Charging, Job, Writing};
 use super::open::open_writable;
 use super::unknown_commit::fail_stop_if_unknown;
 use crate::domain::charge::Charge;
-use crate::store::admission_cache::Reader;
+use crate::domain::ids::{AccountId, IdMap};
+use crate::domain::settle::Balance;
+use crate::store::admission_cache::{Changes, Reader};
+use crate::store::tables::accounts;
 use crate::store::tables::usage::Settled;
 use crate::store::{Store, StoreError};
 
@@ -180,6 +183,7 @@ impl WriterThread {
             all_well = all_well && run(job)?;
             Ok(())
         });
+        let left = if all_well && ran.is_ok() { self.left(batch) } else { IdMap::default() };
         let committed = match ran {
             Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
             other => other,
@@ -189,9 +193,26 @@ impl WriterThread {
         }
         // Before anybody is answered, and before a hold is let go.
         if let (Ok(()), true, Some(before)) = (&committed, all_well, before) {
-            self.reader.committed(before, batch.iter().map(Job::changes));
+            self.reader.committed(before, batch.iter().map(Job::changes), left);
         }
         committed.map(|()| all_well)
+    }
+
+    /// What the charges of a batch leave those who pay and earn, read in their own transaction: admissions look at
+    /// these next. What cannot be read, they read themselves.
+    fn left(&self, batch: &[Job]) -> IdMap<AccountId, Balance> {
+        let mut left = IdMap::default();
+        for job in batch {
+            let Changes::Charge { accounts: touched, .. } = job.changes() else { return IdMap::default() };
+            for account in touched {
+                if !left.contains_key(&account)
+                    && let Ok(balance) = accounts::balance(&self.conn, account)
+                {
+                    left.insert(account, balance);
+                }
+            }
+        }
+        left
     }
 
     /// Waits for as long as another process writes: a settlement is never refused for that.
