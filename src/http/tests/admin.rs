@@ -245,7 +245,7 @@ async fn who_asks_is_looked_at_first_then_what_the_path_names_then_the_body() {
     let bench = Bench::new();
     let app = bench.app().await;
     let account = bench.account("ada", 0);
-    let (admin, key) = (bench.admin_key(), bench.key(account, "inference manage", Limits::default()));
+    let (admin, key) = (bench.admin_key(), bench.key(account, "inference manage", KeyLimits::default()));
     let (nobody, bad, good) = (String::new(), "nonsense".to_owned(), account.to_string());
     for (key, id, status) in [(&nobody, &bad, 401), (&key, &bad, 403), (&admin, &bad, 404), (&admin, &good, 400)] {
         let reply = call(&app, &format!("PATCH /v1/admin/accounts/{id}"), key, json!({"unknown": 1})).await;
