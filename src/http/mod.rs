@@ -28,7 +28,7 @@ use crate::store;
 use crate::upstream::Client;
 use account::{earnings, key_body, keys, payments, redeem, withdrawals};
 use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
-use inference::{models, quote, run};
+use inference::{count_tokens, models, quote, run};
 use openapi::wire;
 use public::{capacity, reads, stats};
 pub use shared::origin::read as read_origin;
@@ -64,7 +64,7 @@ const ROUTES: &[Route] = &[
     runs!(Endpoint::Messages, "MessagesRequest", "Anthropic Messages"),
     post(
         "/v1/messages/count_tokens",
-        at!(by_itself Inference, run::count_tokens),
+        at!(by_itself Inference, count_tokens::count_tokens),
         "Count the tokens of a message; free",
     )
     .json_named("MessagesRequest")

@@ -1,7 +1,5 @@
 //! The endpoints that run a model.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use futures_util::stream;
 use memchr::memmem::Finder;
 use tokio::time::error::Elapsed;
 
+use super::stream::{Late, Progress, Story, events, note_model};
 use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::RequestId;
 use crate::http::shared::auth::{self, Need};
@@ -22,9 +21,7 @@ use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use crate::http::shared::stall::{self, Sign};
 use crate::http::state::AppState;
-use crate::relay::{
-    InferenceCall, InferenceReply, RateLimitStatus, Refusal, ReplyBody, ReplyStream, StreamPart, TokenCount,
-};
+use crate::relay::{InferenceCall, InferenceReply, RateLimitStatus, ReplyBody};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
@@ -36,9 +33,6 @@ const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anth
 /// their own failures.
 const LONGEST_PASSED_ON: usize = 4 << 10;
 const LONGEST_QUERY: usize = 2 << 10;
-
-/// The story of one request, on its own legs: it can go on in the body of an answer that has begun.
-type Story = Pin<Box<dyn Future<Output = Result<InferenceReply, Refusal>>>>;
 
 /// Answers a request to `endpoint`.
 pub async fn run(
@@ -113,21 +107,19 @@ fn may_stream(body: &[u8]) -> bool {
     STREAM.find(body).is_some() || ESCAPE.find(body).is_some()
 }
 
-/// The line of a refused request should say what was asked for.
-fn note_model(endpoint: Endpoint, request: &HttpRequest, text: &[u8]) {
-    if let Ok(refused) = InferenceRequest::read(endpoint, text) {
-        log::note_model(request, &refused.model);
-    }
-}
-
-fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
+/// Refuses a query that no server would take.
+///
+/// # Errors
+/// 400.
+pub fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
     if request.query_string().len() > LONGEST_QUERY {
         return Err(ApiError::invalid(None, format!("the query string is longer than {LONGEST_QUERY} bytes")));
     }
     Ok(())
 }
 
-fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> InferenceCall {
+/// The call that a request makes, before its key and its limits are looked at.
+pub fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> InferenceCall {
     let mut room = LONGEST_PASSED_ON;
     let headers = PASSED_ON
         .iter()
@@ -147,38 +139,6 @@ fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived
         began,
         output_capped,
     }
-}
-
-/// `POST /v1/messages/count_tokens`: free, and not metered.
-pub async fn count_tokens(
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<AppState>,
-    client: Data<Client>,
-) -> HttpResponse {
-    let arrived = log::arrived(&request);
-    let counted = counted(&request, payload, &state, &client, arrived).await;
-    let answer = counted.map(|counted| {
-        let mut response = HttpResponse::Ok();
-        header(&mut response, "x-counted-by", if counted.by_provider { "provider" } else { "estimate" });
-        response.json(serde_json::json!({"input_tokens": counted.tokens}))
-    });
-    answer.unwrap_or_else(|e| e.response(Endpoint::Messages.dialect().errors.envelope, Some(arrived.id)))
-}
-
-async fn counted(
-    request: &HttpRequest,
-    payload: Payload,
-    state: &AppState,
-    client: &Client,
-    arrived: Arrived,
-) -> Result<TokenCount, ApiError> {
-    check_query(request)?;
-    let caller = auth::caller(state, request, Need::Inference).await?;
-    let _place = state.relay.begin_count(&caller)?;
-    let body = body::read_prompt(state, request, payload, || state.relay.await_free_body(&caller)).await?;
-    let call = call(Endpoint::Messages, request, body, arrived);
-    Ok(state.relay.count_tokens(client, &caller, &call).await?)
 }
 
 fn respond(reply: InferenceReply, request_id: RequestId, request: &HttpRequest, state: &AppState) -> HttpResponse {
@@ -271,71 +231,7 @@ fn terms_headers(response: &mut HttpResponseBuilder, output_capped: bool, rate_l
     }
 }
 
-fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
+/// Adds a header.
+pub fn header(response: &mut HttpResponseBuilder, name: &'static str, value: &str) {
     response.insert_header((HeaderName::from_static(name), value));
-}
-
-/// How far a stream is.
-enum Progress {
-    /// No provider has begun to answer yet.
-    Waiting(Story, Late),
-    /// It passes.
-    Begun(ReplyStream),
-}
-
-/// What a request whose head is out already needs for its line in the log.
-struct Late {
-    guard: GoneGuard,
-    text: Bytes,
-}
-
-/// The parts as a body. When the connection drops it, the story or the answer is dropped with it.
-fn events(
-    progress: Progress,
-    endpoint: Endpoint,
-    request_id: RequestId,
-) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
-    let error = move |e: &ApiError| error_event(endpoint, e, request_id);
-    stream::unfold(Some(progress), move |progress| async move {
-        let mut answer = match progress? {
-            Progress::Begun(answer) => answer,
-            Progress::Waiting(story, late) => match story.await.map(|reply| reply.body) {
-                Ok(ReplyBody::Stream(answer)) => {
-                    late.guard.answered();
-                    answer
-                }
-                Ok(ReplyBody::Replay(saved)) => {
-                    late.guard.answered_late(200);
-                    return Some((Ok(saved.body.clone()), None));
-                }
-                Ok(ReplyBody::Whole { .. }) => {
-                    late.guard.answered();
-                    return Some((Ok(error(&ApiError::internal())), None));
-                }
-                Err(refusal) => {
-                    note_model(endpoint, late.guard.request(), &late.text);
-                    let e = ApiError::from(refusal);
-                    late.guard.answered_late(e.status().as_u16());
-                    return Some((Ok(error(&e)), None));
-                }
-            },
-        };
-        match answer.next().await? {
-            StreamPart::Bytes(bytes) => Some((Ok(bytes), Some(Progress::Begun(answer)))),
-            StreamPart::Failed(refusal) => {
-                let e = ApiError::from(refusal);
-                let broken = answer.broken("server_error", e.message());
-                Some((Ok(broken.unwrap_or_else(|| error(&e))), None))
-            }
-        }
-    })
-}
-
-/// One event with the envelope, or what the dialect has in its place, and no `[DONE]`.
-fn error_event(endpoint: Endpoint, e: &ApiError, request_id: RequestId) -> Bytes {
-    let errors = &endpoint.dialect().errors;
-    if let Some(failed) = errors.failed {
-        return Bytes::from(failed(&request_id.to_string(), e.message()));
-    }
-    Bytes::from(format!("{}data: {}\n\n", errors.event_line, e.body(errors.envelope, Some(request_id))))
 }
