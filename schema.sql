@@ -77,7 +77,8 @@ CREATE TABLE prices (
   created_by TEXT NOT NULL,
   retired_at INTEGER,
   cache_write_price INTEGER CHECK (cache_write_price BETWEEN 0 AND 1000000000000),
-  cache_write_1h_price INTEGER CHECK (cache_write_1h_price BETWEEN 0 AND 1000000000000)
+  cache_write_1h_price INTEGER CHECK (cache_write_1h_price BETWEEN 0 AND 1000000000000),
+  max_running INTEGER CHECK (max_running > 0)
 ) STRICT;
 CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
 

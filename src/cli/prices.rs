@@ -49,6 +49,9 @@ pub struct SetArgs {
     /// The most tokens of output
     #[arg(long, value_name = "TOKENS")]
     max_output: Option<u64>,
+    /// How many requests an account may have running at once, the others wait; 0: any number
+    #[arg(long, value_name = "N")]
+    max_running: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +66,7 @@ struct View {
     cache_write_1h_price: Option<MicroUsd>,
     context_length: Option<u64>,
     max_output: Option<u64>,
+    max_running: Option<u32>,
     created_at: Timestamp,
 }
 
@@ -79,6 +83,7 @@ impl From<PriceRow> for View {
             cache_write_1h_price: row.price.cache_write_1h,
             context_length: row.context_length,
             max_output: row.max_output,
+            max_running: row.max_running,
             created_at: row.created_at,
         }
     }
@@ -90,7 +95,18 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             let views: Vec<View> = store.read(prices::list)?.into_iter().map(View::from).collect();
             out.table(
                 &views,
-                ["MODEL", "NAME", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H", "CONTEXT", "MAX OUTPUT"],
+                [
+                    "MODEL",
+                    "NAME",
+                    "INPUT",
+                    "OUTPUT",
+                    "CACHE READ",
+                    "CACHE WRITE",
+                    "1H",
+                    "CONTEXT",
+                    "MAX OUTPUT",
+                    "AT ONCE",
+                ],
                 |view| {
                     [
                         view.model.clone(),
@@ -102,6 +118,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                         or_dash(view.cache_write_1h_price.map(price_text)),
                         or_dash(view.context_length),
                         or_dash(view.max_output),
+                        or_dash(view.max_running),
                     ]
                 },
             )
@@ -119,6 +136,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 },
                 context_length: args.context,
                 max_output: args.max_output,
+                max_running: args.max_running,
                 keep: true,
             };
             let row = store.write_now(|conn| prices::set(conn, &new, ACTOR, Timestamp::now()))?;

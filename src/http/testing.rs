@@ -159,6 +159,7 @@ impl Bench {
             price,
             context_length: None,
             max_output: None,
+            max_running: None,
             keep: true,
         };
         self.write(|conn, now| prices::set(conn, &new, "test", now).map(drop));

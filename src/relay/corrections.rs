@@ -224,6 +224,7 @@ mod tests {
             },
             context_length,
             max_output: None,
+            max_running: None,
             created_at: Timestamp::from_millis(0),
             created_by: String::new(),
             retired_at: None,

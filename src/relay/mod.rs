@@ -64,7 +64,7 @@ use counting::Counting;
 use errands::count::Counts;
 use errands::recount::Recounts;
 use holds::Holds;
-use queue::{Gates, Queue};
+use queue::{Queue, RunningGates};
 use replay::{Claimed, Record, Replays};
 use send::UpstreamReply;
 use settle::settle;
@@ -104,8 +104,8 @@ pub struct Relay {
     recounts: Recounts,
     /// Who waits for which server.
     queue: Arc<Queue>,
-    /// Requests of keys that may have only so many at once.
-    keys: Arc<Gates<KeyId>>,
+    /// Requests of which only so many may run at once.
+    gates: RunningGates,
     arrivals: Arrivals,
     answers: Shares,
     corrections: Arc<Corrections>,
@@ -139,7 +139,7 @@ impl Relay {
             writer,
             holds: Arc::default(),
             queue: Arc::new(Queue::new(Arc::clone(&providers), rooms.queue)),
-            keys: Arc::default(),
+            gates: RunningGates::default(),
             providers,
             capped: Arc::default(),
             arrivals: Arrivals::new(rooms.bodies),
@@ -180,7 +180,7 @@ impl Relay {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.queue.close();
-        self.keys.close();
+        self.gates.close();
         if !self.holds.is_empty() {
             // What does not drain in time is counted; the tokenizer should be there by then.
             drop(std::thread::Builder::new().name("tokenizer".into()).spawn(|| crate::meter::tokens::count("")));

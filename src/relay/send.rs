@@ -71,7 +71,7 @@ impl Relay {
     ) -> Result<Dispatch, Refusal> {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
-        let Turn { mut placed, key, until, mut waited } = turn;
+        let Turn { mut placed, passes, until, mut waited } = turn;
         let mut without_room = Vec::new();
         let refusal = loop {
             let Placed { place, target, mut others } = placed;
@@ -86,7 +86,7 @@ impl Relay {
                     let mut offers = admission.offered.offers.iter();
                     let offer = offers.find(|offer| offer.provider.id == target.provider);
                     let offer = offer.ok_or(Refusal::ProvidersFull(None))?;
-                    let seat = Seat { place, _key: key };
+                    let seat = Seat { place, _passes: passes };
                     return Ok(Dispatch { reply, offer: Arc::clone(offer), seat, sent, first_byte, waited });
                 }
                 // The next one may have it.

@@ -1,12 +1,14 @@
-//! Waiting for a turn, with the hold open: at the key, then at a server.
+//! Waiting for a turn, with the hold open: of its key, of its account for the model, then at a server.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admit::Admission;
-use super::queue::{Full, NoPlace, Pass, Place, Placed, Shut, Wait};
+use super::queue::{Full, Gates, NoPlace, Pass, Place, Placed, Shut, Wait};
 use super::{Caller, Refusal, Relay};
 use crate::dialect::request::InferenceRequest;
+use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::upstream::Target;
 
@@ -15,8 +17,8 @@ use crate::upstream::Target;
 pub struct Turn {
     /// Where, and where else.
     pub placed: Placed,
-    /// It counts as running of its key.
-    pub key: Option<Pass<KeyId>>,
+    /// It counts as running.
+    pub passes: Passes,
     /// Until when it may wait for another server, if this one has no room after all.
     pub until: Instant,
     /// How long it waited.
@@ -28,8 +30,15 @@ pub struct Turn {
 pub struct Seat {
     /// At the server.
     pub place: Place,
-    /// At the key.
-    pub _key: Option<Pass<KeyId>>,
+    /// At the gates that it passed.
+    pub _passes: Passes,
+}
+
+/// A request counts as running of its key, and of its account for the model, where these have a limit.
+#[derive(Debug)]
+pub struct Passes {
+    _key: Option<Pass<KeyId>>,
+    _model: Option<Pass<(AccountId, Arc<str>)>>,
 }
 
 /// A server that says that it has no room is asked again soon, or not by this request.
@@ -51,24 +60,39 @@ impl Relay {
         let began = Instant::now();
         let until = began + self.queue.limits().timeout;
         let key = match caller.key.limits.max_concurrent {
-            Some(most) => Some(self.key_pass(caller.key.id, most, until).await?),
+            Some(most) => Some(self.pass(&self.gates.keys, caller.key.id, most, until).await?),
             None => None,
         };
+        let model = match admission.offered.price.max_running {
+            Some(most) => {
+                let of = (caller.account, request.model.as_str().into());
+                Some(self.pass(&self.gates.models, of, most, until).await?)
+            }
+            None => None,
+        };
+        let passes = Passes { _key: key, _model: model };
         match self.queue.free_place(self.ranked(admission)?) {
-            Ok(placed) => Ok(Turn { placed, key, until, waited: began.elapsed() }),
+            Ok(placed) => Ok(Turn { placed, passes, until, waited: began.elapsed() }),
             Err(targets) => {
                 let placed = self.wait_in_line(caller, request, admission, targets, until).await?;
-                Ok(Turn { placed, key, until, waited: began.elapsed() })
+                Ok(Turn { placed, passes, until, waited: began.elapsed() })
             }
         }
     }
 
-    async fn key_pass(&self, key: KeyId, most: u32, until: Instant) -> Result<Pass<KeyId>, Refusal> {
-        if let Some(pass) = self.keys.try_pass(key, most) {
+    async fn pass<K: Hash + Eq + Clone>(
+        &self,
+        gates: &Arc<Gates<K>>,
+        of: K,
+        most: u32,
+        until: Instant,
+    ) -> Result<Pass<K>, Refusal> {
+        if let Some(pass) = gates.try_pass(of.clone(), most) {
             return Ok(pass);
         }
         let longest = self.queue.limits().longest_of_one();
-        let passed = Box::pin(self.keys.pass(key, most, longest, until)).await;
+        // Boxed: the request's own future is moved about, and most never wait.
+        let passed = Box::pin(gates.pass(of, most, longest, until)).await;
         passed.map_err(|shut| match shut {
             _ if self.is_draining() => Refusal::Draining,
             Shut::Full | Shut::TimedOut => Refusal::TooManyAtOnce,

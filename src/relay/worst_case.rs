@@ -176,6 +176,7 @@ mod tests {
             },
             context_length: None,
             max_output,
+            max_running: None,
             created_at: Timestamp::from_millis(0),
             created_by: String::new(),
             retired_at: None,

@@ -212,6 +212,7 @@ fn a_key_that_may_have_one_at_once_has_the_others_wait() {
     let one = world.server.ok(&["key", "create", "payer", "--max-concurrent", "1"]);
     let narrow = Account { key: text(&one, "key"), ..world.payer.clone() };
     let conns: Vec<Conn> = ["one", "two", "three"].iter().map(|name| open_and_hold(&world, &narrow, name)).collect();
+    eventually("the first", || desk.names() == ["one"]);
     let other = open_and_hold(&world, &world.payer, "other");
     eventually("both", || desk.names().len() == 2);
     assert_eq!(desk.names(), ["one", "other"]);
@@ -222,6 +223,26 @@ fn a_key_that_may_have_one_at_once_has_the_others_wait() {
     }
     conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
     assert_eq!(desk.names(), ["one", "other", "two", "three"]);
+}
+
+#[test]
+fn a_model_of_which_an_account_may_run_one_at_once_has_the_others_wait() {
+    let (world, desk) = desk("8", &[]);
+    let other = world.server.account("other");
+    world.server.ok(&["credit", &other.id, "5.00"]);
+    let price = ["price", "set", MODEL, "--input", "0.10", "--output", "0.78"];
+    world.server.ok(&[&price[..], &["--max-running", "1"]].concat());
+    // What is not said stays.
+    assert_eq!(world.server.ok(&price)["max_running"], 1);
+    let conns: Vec<Conn> = ["one", "two"].iter().map(|name| open_and_hold(&world, &world.payer, name)).collect();
+    eventually("the first", || desk.names() == ["one"]);
+    let conn = open_and_hold(&world, &other, "other");
+    eventually("both", || desk.names().len() == 2);
+    assert_eq!(desk.names(), ["one", "other"]);
+    (0..3).for_each(|place| desk.serve(place));
+    conns.into_iter().chain([conn]).for_each(|conn| drop(conn.finish().expect(200)));
+    assert_eq!(desk.names(), ["one", "other", "two"]);
+    assert_eq!(world.server.ok(&[&price[..], &["--max-running", "0"]].concat())["max_running"], Value::Null);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct PriceVersion {
     version: u64,
     context_length: Option<u64>,
     max_output_tokens: Option<u64>,
+    /// How many requests an account may have running at once; null: any number.
+    max_running: Option<u32>,
     created_at: Timestamp,
     actor: String,
     /// It ended without another one taking its place.
@@ -60,6 +62,8 @@ pub struct PriceBody {
     cache_write_1h_price: Option<i64>,
     context_length: Option<u64>,
     max_output_tokens: Option<u64>,
+    /// How many requests an account may have running at once; null: any number.
+    max_running: Option<u32>,
 }
 
 impl From<Version> for PriceVersion {
@@ -71,6 +75,7 @@ impl From<Version> for PriceVersion {
             version: version.number,
             context_length: row.context_length,
             max_output_tokens: row.max_output,
+            max_running: row.max_running,
             created_at: row.created_at,
             actor: row.created_by,
             removed: version.removed,
@@ -131,6 +136,7 @@ pub async fn put(
         },
         context_length: price.context_length,
         max_output: price.max_output_tokens,
+        max_running: price.max_running,
         keep: false,
     };
     money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {

@@ -8,29 +8,49 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::domain::ids::AccountId;
+use crate::domain::keys::KeyId;
+
 /// Gates by what they are of. One that nobody passes or waits at is forgotten.
 #[derive(Debug)]
-pub struct Gates<K: Hash + Eq + Copy> {
+pub struct Gates<K: Hash + Eq + Clone> {
     gates: Mutex<HashMap<K, Gate<K>>>,
 }
 
 #[derive(Debug)]
-struct Gate<K: Hash + Eq + Copy> {
+struct Gate<K: Hash + Eq + Clone> {
     running: u32,
     waiting: VecDeque<Waiting<K>>,
 }
 
 #[derive(Debug)]
-struct Waiting<K: Hash + Eq + Copy> {
+struct Waiting<K: Hash + Eq + Clone> {
     most: u32,
     tell: oneshot::Sender<Pass<K>>,
 }
 
 /// Counts as running until it is dropped; then whoever waits longest may run.
 #[derive(Debug)]
-pub struct Pass<K: Hash + Eq + Copy> {
+pub struct Pass<K: Hash + Eq + Clone> {
     gates: Option<Arc<Gates<K>>>,
     of: K,
+}
+
+/// What has a limit of requests running at once.
+#[derive(Debug, Default)]
+pub struct RunningGates {
+    /// A key, by its `max_concurrent`.
+    pub keys: Arc<Gates<KeyId>>,
+    /// An account with one model, by the price's `max_running`.
+    pub models: Arc<Gates<(AccountId, Arc<str>)>>,
+}
+
+impl RunningGates {
+    /// Nobody waits any more.
+    pub fn close(&self) {
+        self.keys.close();
+        self.models.close();
+    }
 }
 
 /// Why a request may not run.
@@ -42,17 +62,17 @@ pub enum Shut {
     TimedOut,
 }
 
-impl<K: Hash + Eq + Copy> Default for Gates<K> {
+impl<K: Hash + Eq + Clone> Default for Gates<K> {
     fn default() -> Self {
         Self { gates: Mutex::new(HashMap::new()) }
     }
 }
 
-impl<K: Hash + Eq + Copy> Gates<K> {
+impl<K: Hash + Eq + Clone> Gates<K> {
     /// Counts as running if fewer than `most` do, and nobody waits.
     pub fn try_pass(self: &Arc<Self>, of: K, most: u32) -> Option<Pass<K>> {
         let mut gates = self.lock();
-        let gate = gates.entry(of).or_insert_with(Gate::empty);
+        let gate = gates.entry(of.clone()).or_insert_with(Gate::empty);
         let is_open = gate.running < most && gate.waiting.is_empty();
         gate.running += u32::from(is_open);
         is_open.then(|| Pass { gates: Some(Arc::clone(self)), of })
@@ -63,19 +83,19 @@ impl<K: Hash + Eq + Copy> Gates<K> {
     /// # Errors
     /// It is not so before `until`, or `longest` wait already.
     pub async fn pass(self: &Arc<Self>, of: K, most: u32, longest: usize, until: Instant) -> Result<Pass<K>, Shut> {
-        if let Some(pass) = self.try_pass(of, most) {
+        if let Some(pass) = self.try_pass(of.clone(), most) {
             return Ok(pass);
         }
-        let turn = self.join(of, most, longest).ok_or(Shut::Full)?;
+        let turn = self.join(&of, most, longest).ok_or(Shut::Full)?;
         match tokio::time::timeout_at(until.into(), turn).await {
             Ok(Ok(pass)) => Ok(pass),
             _ => Err(Shut::TimedOut),
         }
     }
 
-    fn join(&self, of: K, most: u32, longest: usize) -> Option<oneshot::Receiver<Pass<K>>> {
+    fn join(&self, of: &K, most: u32, longest: usize) -> Option<oneshot::Receiver<Pass<K>>> {
         let mut gates = self.lock();
-        let gate = gates.get_mut(&of)?;
+        let gate = gates.get_mut(of)?;
         if gate.waiting.len() >= longest {
             // Those who left are found when there seems to be no room.
             gate.waiting.retain(|waiting| !waiting.tell.is_closed());
@@ -88,25 +108,25 @@ impl<K: Hash + Eq + Copy> Gates<K> {
     }
 
     /// One less runs: whoever waits may.
-    fn end(self: &Arc<Self>, of: K) {
+    fn end(self: &Arc<Self>, of: &K) {
         let mut ended = 1;
         while let Some(tell) = self.next(of, ended) {
-            let pass = Pass { gates: Some(Arc::clone(self)), of };
+            let pass = Pass { gates: Some(Arc::clone(self)), of: of.clone() };
             // Who left meanwhile never ran.
             ended = tell.send(pass).map_or_else(Pass::unused, |()| 0);
         }
     }
 
-    fn next(&self, of: K, ended: u32) -> Option<oneshot::Sender<Pass<K>>> {
+    fn next(&self, of: &K, ended: u32) -> Option<oneshot::Sender<Pass<K>>> {
         let mut gates = self.lock();
-        let gate = gates.get_mut(&of)?;
+        let gate = gates.get_mut(of)?;
         gate.running = gate.running.saturating_sub(ended);
         if gate.waiting.front().is_some_and(|waiting| gate.running < waiting.most) {
             gate.running += 1;
             return gate.waiting.pop_front().map(|waiting| waiting.tell);
         }
         if gate.running == 0 && gate.waiting.is_empty() {
-            gates.remove(&of);
+            gates.remove(of);
         }
         None
     }
@@ -127,13 +147,13 @@ impl<K: Hash + Eq + Copy> Gates<K> {
     }
 }
 
-impl<K: Hash + Eq + Copy> Gate<K> {
+impl<K: Hash + Eq + Clone> Gate<K> {
     const fn empty() -> Self {
         Self { running: 0, waiting: VecDeque::new() }
     }
 }
 
-impl<K: Hash + Eq + Copy> Pass<K> {
+impl<K: Hash + Eq + Clone> Pass<K> {
     /// It is not given back by being dropped. Gives how many do not run for it.
     fn unused(mut self) -> u32 {
         self.gates = None;
@@ -141,10 +161,10 @@ impl<K: Hash + Eq + Copy> Pass<K> {
     }
 }
 
-impl<K: Hash + Eq + Copy> Drop for Pass<K> {
+impl<K: Hash + Eq + Clone> Drop for Pass<K> {
     fn drop(&mut self) {
         if let Some(gates) = self.gates.take() {
-            gates.end(self.of);
+            gates.end(&self.of);
         }
     }
 }
@@ -169,7 +189,7 @@ mod tests {
         let first = gates.pass(1, 1, 9, long()).await.unwrap();
         assert!(gates.pass(2, 1, 9, long()).await.is_ok(), "another's gate");
         assert_eq!(gates.pass(1, 1, 9, soon()).await.map(drop), Err(Shut::TimedOut));
-        let (second, third) = (gates.join(1, 1, 9).unwrap(), gates.join(1, 1, 9).unwrap());
+        let (second, third) = (gates.join(&1, 1, 9).unwrap(), gates.join(&1, 1, 9).unwrap());
         assert_eq!(gates.pass(1, 1, 2, long()).await.map(drop), Err(Shut::Full));
         assert!(gates.try_pass(1, 2).is_none(), "who comes later does not pass those who wait");
         drop(first);
@@ -186,8 +206,8 @@ mod tests {
         let gates = Arc::new(Gates::default());
         let first = gates.pass(1, 1, 9, long()).await.unwrap();
         // They left while they waited, or when it was their turn already.
-        let left: Vec<_> = (0..1_000).map(|_| gates.join(1, 1, 10_000).unwrap()).collect();
-        let (late, last) = (gates.join(1, 1, 10_000).unwrap(), gates.join(1, 1, 10_000).unwrap());
+        let left: Vec<_> = (0..1_000).map(|_| gates.join(&1, 1, 10_000).unwrap()).collect();
+        let (late, last) = (gates.join(&1, 1, 10_000).unwrap(), gates.join(&1, 1, 10_000).unwrap());
         drop(left);
         drop(first);
         assert_eq!(gates.running(&1), 1);

@@ -18,7 +18,7 @@ use crate::domain::ids::{AccountId, ProviderId};
 use crate::upstream::{Providers, Sign, Slot, Target};
 use line::{Line, Ticket, Waiter};
 
-pub use gates::{Gates, Pass, Shut};
+pub use gates::{Gates, Pass, RunningGates, Shut};
 pub use line::Full;
 
 /// How long and how many may wait.

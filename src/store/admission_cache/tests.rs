@@ -55,6 +55,7 @@ impl World {
             price,
             context_length: None,
             max_output: None,
+            max_running: None,
             keep: true,
         };
         self.store.write_now(|conn| prices::set(conn, &new, "test", NOW)).unwrap();

@@ -25,6 +25,8 @@ pub struct PriceRow {
     pub context_length: Option<u64>,
     /// The most tokens of output.
     pub max_output: Option<u64>,
+    /// How many requests an account may have running at once; the others wait.
+    pub max_running: Option<u32>,
     /// Since when it is in force.
     pub created_at: Timestamp,
     /// Who set it.
@@ -35,9 +37,9 @@ pub struct PriceRow {
 
 const COLUMNS: &str = "p.id, p.model, p.display_name, p.input_price, p.output_price, p.cache_read_price, \
      p.context_length, p.max_output, p.created_at, p.created_by, p.retired_at, p.cache_write_price, \
-     p.cache_write_1h_price";
+     p.cache_write_1h_price, p.max_running";
 /// How many those are.
-const COLUMN_COUNT: usize = 13;
+const COLUMN_COUNT: usize = 14;
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
     Ok(PriceRow {
@@ -53,6 +55,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
         },
         context_length: row.get(6)?,
         max_output: row.get(7)?,
+        max_running: row.get(13)?,
         created_at: Timestamp::from_millis(row.get(8)?),
         created_by: row.get(9)?,
         retired_at: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis),
@@ -140,7 +143,9 @@ pub struct NewPrice {
     pub context_length: Option<u64>,
     /// The most tokens of output.
     pub max_output: Option<u64>,
-    /// A length that is `None` stays as the version before said; otherwise it is not known any more.
+    /// How many requests an account may have running at once; zero: any number.
+    pub max_running: Option<u32>,
+    /// A length or a number that is `None` stays as the version before said; otherwise it is not known any more.
     pub keep: bool,
 }
 
@@ -154,11 +159,12 @@ pub fn set(conn: &Tx, new: &NewPrice, actor: &str, now: Timestamp) -> Result<Pri
     retire(conn, &new.model, now)?;
     let before = before.as_ref();
     let display_name = new.display_name.as_deref().or(before.map(|b| &*b.display_name)).unwrap_or(&new.model);
+    let max_running = new.max_running.or(before.filter(|_| new.keep).and_then(|b| b.max_running)).filter(|n| *n > 0);
     let id = PriceId::generate(now);
     conn.prepare_cached(
         "INSERT INTO prices (id, model, display_name, input_price, output_price, cache_read_price, context_length, \
-         max_output, created_at, created_by, cache_write_price, cache_write_1h_price) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         max_output, created_at, created_by, cache_write_price, cache_write_1h_price, \
+         max_running) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         id.to_i64(),
@@ -173,10 +179,12 @@ pub fn set(conn: &Tx, new: &NewPrice, actor: &str, now: Timestamp) -> Result<Pri
         actor,
         new.price.cache_write.map(MicroUsd::micro),
         new.price.cache_write_1h.map(MicroUsd::micro),
+        max_running,
     ])?;
     let detail = serde_json::json!({
         "input_price": new.price.input, "output_price": new.price.output, "cache_read_price": new.price.cache_read,
         "cache_write_price": new.price.cache_write, "cache_write_1h_price": new.price.cache_write_1h,
+        "max_running": max_running,
     });
     events::record(conn, actor, "price.set", &new.model, &detail, now)?;
     in_force(conn, &new.model)?.ok_or_else(|| StoreError::NotFound(format!("no price for {}", new.model)))

@@ -35,6 +35,7 @@ function edit(row, done) {
       field({ label: 'Written for an hour, per 1M tokens', name: 'cache_write_1h_price', prefix: '$', inputmode: 'decimal', value: amount(row?.cache_write_1h_price), hint: 'Empty: as above.' }),
       field({ label: 'Context length', name: 'context_length', inputmode: 'numeric', value: row?.context_length ?? '', hint: 'Tokens. Bounds what a request may hold.' }),
       field({ label: 'Longest output', name: 'max_output_tokens', inputmode: 'numeric', value: row?.max_output_tokens ?? '', hint: 'Tokens, when the client names none.' }),
+      field({ label: 'Running at once', name: 'max_running', inputmode: 'numeric', value: row?.max_running ?? '', hint: 'Requests of one account; the others wait. Empty: any number.' }),
     ];
     const effect = h('p', { role: 'status' });
     const prompt = field({ label: 'Prompt tokens', name: 'sample_prompt', inputmode: 'numeric', value: '1000', required: true });
@@ -58,7 +59,7 @@ function edit(row, done) {
           cache_read_price: values.cache_read_price ? read('cache_read_price', values.cache_read_price) : null,
           cache_write_price: values.cache_write_price ? read('cache_write_price', values.cache_write_price) : null,
           cache_write_1h_price: values.cache_write_1h_price ? read('cache_write_1h_price', values.cache_write_1h_price) : null,
-          context_length: whole('context_length', values.context_length), max_output_tokens: whole('max_output_tokens', values.max_output_tokens),
+          context_length: whole('context_length', values.context_length), max_output_tokens: whole('max_output_tokens', values.max_output_tokens), max_running: whole('max_running', values.max_running),
         };
         await call('PUT', '/v1/admin/pricing', { body, idempotencyKey: idempotencyKey() });
         close();

@@ -63,6 +63,7 @@ impl Books {
             },
             context_length: None,
             max_output: None,
+            max_running: None,
             keep: true,
         };
         let price = prices::set(&conn, &new, "test", NOW)?.id;
