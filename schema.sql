@@ -120,9 +120,9 @@ CREATE TABLE provider_probes (
   probed_at INTEGER NOT NULL
 ) STRICT;
 
--- What each endpoint of a provider did in its last probe, per model. Offered is all but what it is known
--- not to serve: no row, or `serves` NULL, means that it is not known. `output_fields` are those that were seen
--- to bound the output, with blanks between them, the preferred one first.
+-- What each endpoint of a provider did in its last probe, per model. An endpoint counts as offered unless the last
+-- probe showed that it is not served: no row, or `serves` NULL, means that it is not known. `output_fields` are those
+-- that were seen to bound the output, with blanks between them, the preferred one first.
 CREATE TABLE provider_endpoints (
   provider_id INTEGER NOT NULL REFERENCES providers (id),
   model TEXT NOT NULL,

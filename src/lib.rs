@@ -24,7 +24,7 @@
 //! - **A hold outlives its commit.** [`relay::holds`] releases only after the debit is durable, and
 //!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
 //! - **Nothing remembered is older than the last commit.** Commands write the same file while the server
-//!   runs, so what admissions remember of keys, balances, prices and providers ([`store::Memory`]) is used
+//!   runs, so what admissions remember of keys, balances, prices and providers ([`store::AdmissionCache`]) is used
 //!   only after looking whether anybody, this process or another, has committed since.
 //! - **An estimate never lowers a report.** What bounds a charge is what cannot be exceeded (the bytes, a bound for
 //!   each medium, the output bound) or what was held. What no server could read in two ways is all that is sent:

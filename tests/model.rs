@@ -119,7 +119,7 @@ fn settle(conn: &Tx, bill: &Bill) -> Result<(), StoreError> {
 
 /// The n-th of all withdrawals, oldest first.
 fn nth_withdrawal(conn: &Read, n: usize) -> Result<WithdrawalId, StoreError> {
-    let all = withdrawals::list(conn, &withdrawals::Filter::default(), u32::MAX)?;
+    let all = withdrawals::list(conn, &withdrawals::WithdrawalFilter::default(), u32::MAX)?;
     all.iter().rev().nth(n).map(|w| w.id).ok_or_else(|| StoreError::NotFound(format!("no withdrawal {n}")))
 }
 
@@ -127,7 +127,9 @@ fn nth_withdrawal(conn: &Read, n: usize) -> Result<WithdrawalId, StoreError> {
 fn nth_request(conn: &Read, n: usize) -> Result<RequestId, StoreError> {
     let mut all = Vec::new();
     for account in accounts::list(conn, u32::MAX)? {
-        all.extend(rows::list(conn, account.id, &rows::Filter::default(), u32::MAX)?.iter().map(|row| row.request_id));
+        all.extend(
+            rows::list(conn, account.id, &rows::UsageFilter::default(), u32::MAX)?.iter().map(|row| row.request_id),
+        );
     }
     all.sort();
     all.get(n).copied().ok_or_else(|| StoreError::NotFound(format!("no request {n}")))
@@ -216,7 +218,7 @@ impl World {
         let store = Store::open(&dir).unwrap();
         let (mut accounts, mut keys) = (Vec::new(), Vec::new());
         for n in 0..4 {
-            let (account, key) = store.write_now(|conn| open_account(conn, n)).unwrap();
+            let (account, key) = store.write_exclusive(|conn| open_account(conn, n)).unwrap();
             accounts.push(account);
             keys.push(key);
         }
@@ -270,13 +272,13 @@ impl World {
     }
 
     fn money(&self) -> BTreeMap<i64, (i64, i64)> {
-        let accounts = self.store.read(|conn| accounts::list(conn, 100)).unwrap();
+        let accounts = self.store.read_inline(|conn| accounts::list(conn, 100)).unwrap();
         let pair = |a: accounts::Account| (a.id.to_i64(), (a.balance.total.micro(), a.balance.withdrawable.micro()));
         accounts.into_iter().map(pair).collect()
     }
 
     fn debts(&self) -> BTreeMap<i64, i64> {
-        let accounts = self.store.read(|conn| accounts::list(conn, 100)).unwrap();
+        let accounts = self.store.read_inline(|conn| accounts::list(conn, 100)).unwrap();
         accounts.into_iter().map(|a| (a.id.to_i64(), a.debt.micro())).filter(|(_, debt)| *debt > 0).collect()
     }
 }
@@ -384,7 +386,7 @@ fn run(seed: u64, operations: u32) {
             assert_eq!(world.money(), model.money, "seed {seed}: crash {lost} after {steps:?}");
         }
     }
-    let report = world.store.read(audit::audit).unwrap();
+    let report = world.store.read_inline(audit::audit).unwrap();
     assert!(report.ok, "seed {seed}: {:?}", report.problems);
     assert_eq!(report.usage_rows, u64::try_from(model.charges.len()).unwrap(), "seed {seed}: usage rows");
 }

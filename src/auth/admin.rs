@@ -19,7 +19,7 @@ impl Admin {
     /// # Errors
     /// [`StoreError::NotFound`] if it was removed; the store cannot be read.
     pub fn of_key(store: &Store, id: AdminId) -> Result<Self, StoreError> {
-        let name = store.read(|conn| admins::get(conn, id))?.name;
+        let name = store.read_inline(|conn| admins::get(conn, id))?.name;
         Ok(Self { actor: format!("admin:{name}") })
     }
 
@@ -51,7 +51,7 @@ impl AdminAccess {
 /// The store cannot be read.
 pub fn session(store: &Store, writer: &Writer, token: &str) -> Result<Option<Session>, StoreError> {
     let (token, now) = (Token::hash_of(token), Timestamp::now());
-    let session = store.read(|conn| sessions::get(conn, &token, now))?;
+    let session = store.read_inline(|conn| sessions::get(conn, &token, now))?;
     if session.as_ref().is_some_and(|session| session.is_due(now)) {
         // Nobody waits for it: the worst is a session that ends ten minutes early.
         writer.submit(move |conn| sessions::prolong(conn, &token, now), drop);

@@ -163,7 +163,7 @@ impl SignIn {
         // In the turn, not before: tries in parallel would all see none.
         self.check_delay(&who, Instant::now())?;
         let rest = if self.has_failed(from) { 9 } else { 1 };
-        let found = self.store.read(|conn| admins::with_password(conn, name))?;
+        let found = self.store.read_inline(|conn| admins::with_password(conn, name))?;
         let (admin, phc) = found.map_or((None, None), |(admin, phc)| (Some(admin), phc));
         let verified = admin.zip(phc.clone()).map(|(admin, hash)| Verified { admin, hash });
         let began = Instant::now();
@@ -312,13 +312,13 @@ mod tests {
         let right = Secret::new("correct horse battery".into());
         let Ok(hash) = hash::hash_password(&right) else { panic!("no hash") };
         let now = crate::domain::time::Timestamp::from_millis(0);
-        let Ok(ada) = signin.store.write_now(|conn| admins::create(conn, "ada", Some(&hash), "test", now)) else {
+        let Ok(ada) = signin.store.write_exclusive(|conn| admins::create(conn, "ada", Some(&hash), "test", now)) else {
             panic!("no admin")
         };
         let Ok(verified) = signin.check("ada", right, IpAddr::from([192, 0, 2, 1])).await else { panic!("wrong") };
-        let in_force = || signin.store.read(|conn| verified.in_force(conn));
+        let in_force = || signin.store.read_inline(|conn| verified.in_force(conn));
         assert!(in_force().is_ok_and(|admin| admin.name == "ada"));
-        assert!(signin.store.write_now(|conn| admins::set_password(conn, ada.id, "other", "test", now)).is_ok());
+        assert!(signin.store.write_exclusive(|conn| admins::set_password(conn, ada.id, "other", "test", now)).is_ok());
         assert!(matches!(in_force(), Err(StoreError::NotFound(_))));
     }
 
@@ -328,7 +328,7 @@ mod tests {
         let right = || Secret::new("correct horse battery".into());
         let Ok(hash) = hash::hash_password(&right()) else { panic!("no hash") };
         let now = crate::domain::time::Timestamp::from_millis(0);
-        assert!(signin.store.write_now(|conn| admins::create(conn, "ada", Some(&hash), "test", now)).is_ok());
+        assert!(signin.store.write_exclusive(|conn| admins::create(conn, "ada", Some(&hash), "test", now)).is_ok());
         let address = |n: u8| IpAddr::from([192, 0, 2, n]);
         let wrong = || Secret::new("wrong".into());
         let guesses = (1..=20_u8).map(|n| signin.check("ada", wrong(), address(n % 5)));

@@ -89,7 +89,7 @@ impl Verifier {
 
     async fn look_at(&self, text: &str, now: Timestamp) -> Result<Arc<KeyRow>, AuthError> {
         let key = PlainKey::parse(text).ok_or(AuthError::Invalid)?;
-        let row = self.store.look(|memory| memory.key(key.id()))?;
+        let row = self.store.cached(|memory| memory.key(key.id()))?;
         let is_in_force =
             |row: &KeyRow| row.revoked_at.is_none() && row.limits.expires_at.is_none_or(|expires| expires > now);
         let stored = row.as_ref().map(|row| row.hash.split_once(' '));
@@ -167,7 +167,7 @@ impl Verified {
 }
 
 fn store_tag(store: &Store, id: KeyId, phc: &str, with_tag: &str) {
-    if let Err(e) = store.write_now(|conn| keys::set_tag(conn, id, phc, with_tag)) {
+    if let Err(e) = store.write_exclusive(|conn| keys::set_tag(conn, id, phc, with_tag)) {
         tracing::debug!(error = %e, key_id = %id, "storing the tag of a key");
     }
 }
@@ -201,7 +201,7 @@ mod tests {
     fn new_key(store: &Store, name: &str) -> PlainKey {
         let key = PlainKey::generate().unwrap();
         let hash = hash::hash_key(&key).unwrap();
-        let made = store.write_now(|conn| {
+        let made = store.write_exclusive(|conn| {
             let account = accounts::create(conn, name, None, "test", NOW)?.id;
             let owner = Owner::Account(account);
             let (scopes, limits) = (Scopes::INFERENCE, KeyLimits::default());
@@ -245,11 +245,11 @@ mod tests {
         let key = new_key(&store, "a");
         let verifier = Verifier::new(store.clone()).unwrap();
         for tagged in [true, false] {
-            let read = || store.read(|conn| keys::get(conn, key.id())).unwrap().unwrap().hash;
+            let read = || store.read_inline(|conn| keys::get(conn, key.id())).unwrap().unwrap().hash;
             if !tagged {
                 // As it was stored before there were tags.
                 let (old, phc) = (read(), read().split(' ').next().unwrap().to_owned());
-                store.write_now(|conn| keys::set_tag(conn, key.id(), &old, &phc)).unwrap();
+                store.write_exclusive(|conn| keys::set_tag(conn, key.id(), &old, &phc)).unwrap();
             }
             let forged = forged(&key);
             assert!(PlainKey::parse(&forged).is_some(), "{forged}");

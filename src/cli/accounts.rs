@@ -62,12 +62,12 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     let now = Timestamp::now();
     match command {
         Command::Create { name, email } => {
-            let made = store.write_now(|conn| accounts::create(conn, &name, email.as_deref(), ACTOR, now))?;
+            let made = store.write_exclusive(|conn| accounts::create(conn, &name, email.as_deref(), ACTOR, now))?;
             let view = json!({"id": made.id, "name": made.name, "email": made.email});
             out.print(&view, |_| format!("made account {} ({})", made.name, made.id))
         }
         Command::List => {
-            let rows = store.read(|conn| accounts::list(conn, u32::MAX))?;
+            let rows = store.read_inline(|conn| accounts::list(conn, u32::MAX))?;
             let views: Vec<View> = rows.into_iter().map(View::from).collect();
             out.table(&views, ["ID", "NAME", "EMAIL", "BALANCE", "WITHDRAWABLE", "SUSPENDED"], |view| {
                 let account = &view.account;
@@ -82,7 +82,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             })
         }
         Command::Show { account } => {
-            let account = store.read(|conn| accounts::find(conn, &account))?;
+            let account = store.read_inline(|conn| accounts::find(conn, &account))?;
             show(account, out)
         }
         Command::Suspend { account } => set_suspended(store, &account, true, now, out),
@@ -91,7 +91,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
 }
 
 fn set_suspended(store: &Store, account: &str, suspended: bool, now: Timestamp, out: Output) -> Result<(), Failed> {
-    let account = store.write_now(|conn| {
+    let account = store.write_exclusive(|conn| {
         let id = accounts::find(conn, account)?.id;
         accounts::set_suspended(conn, id, suspended, ACTOR, now)
     })?;

@@ -49,13 +49,13 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::Create { name, password_stdin } => {
             let hash = if password_stdin { Some(hash(&read_password()?)?) } else { None };
-            let made = store.write_now(|conn| admins::create(conn, &name, hash.as_deref(), ACTOR, now))?;
+            let made = store.write_exclusive(|conn| admins::create(conn, &name, hash.as_deref(), ACTOR, now))?;
             out.print(&json!({"id": made.id, "name": made.name}), |_| format!("made admin {} ({})", made.name, made.id))
         }
         Command::Key { name } => {
             let key = PlainKey::generate().map_err(|e| Failed::Other(e.to_string()))?;
             let hash = auth::hash_key(&key).map_err(|e| Failed::Other(e.to_string()))?;
-            store.write_now(|conn| {
+            store.write_exclusive(|conn| {
                 let new = NewKey {
                     id: key.id(),
                     hash: hash.clone(),
@@ -70,7 +70,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             out.print(&view, |_| format!("{}\nThis is the only time the key is shown.", key.expose()))
         }
         Command::List => {
-            let rows = store.read(|conn| admins::list(conn, now))?;
+            let rows = store.read_inline(|conn| admins::list(conn, now))?;
             out.table(&rows, ["ID", "NAME", "PASSWORD", "KEYS", "SESSIONS", "CREATED"], |admin| {
                 [
                     admin.id.to_string(),
@@ -83,7 +83,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             })
         }
         Command::Remove { name } => {
-            let admin = store.write_now(|conn| {
+            let admin = store.write_exclusive(|conn| {
                 let admin = admins::find_any(conn, &name)?;
                 admins::remove(conn, admin.id, ACTOR, now)?;
                 Ok(admin)
@@ -93,9 +93,9 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         }
         Command::Password { name, password_stdin: _ } => {
             // Looked for first: a password that is typed for nobody would be annoying.
-            let admin = store.read(|conn| admins::find_any(conn, &name))?;
+            let admin = store.read_inline(|conn| admins::find_any(conn, &name))?;
             let hash = hash(&read_password()?)?;
-            store.write_now(|conn| admins::set_password(conn, admin.id, &hash, ACTOR, now))?;
+            store.write_exclusive(|conn| admins::set_password(conn, admin.id, &hash, ACTOR, now))?;
             let view = json!({"id": admin.id, "name": admin.name});
             out.print(&view, |_| format!("{} has another password; its sessions and keys are ended", admin.name))
         }

@@ -30,7 +30,7 @@ pub struct DebitArgs {
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub fn debit(args: DebitArgs, store: &Store, out: Output) -> Result<(), Failed> {
-    let account = store.read(|conn| accounts::find(conn, &args.account))?.id;
+    let account = store.read_inline(|conn| accounts::find(conn, &args.account))?.id;
     if args.usd <= MicroUsd::ZERO {
         return Err(Failed::Other("the amount must be more than zero".into()));
     }
@@ -39,8 +39,9 @@ pub fn debit(args: DebitArgs, store: &Store, out: Output) -> Result<(), Failed> 
         // No server runs, and none can start: nothing is on hold.
         Ok(_lock) => {
             let now = Timestamp::now();
-            let done = store
-                .write_now(|conn| ledger::debit(conn, &debit, MicroUsd::new(i64::MAX), MicroUsd::ZERO, ACTOR, now))?;
+            let done = store.write_exclusive(|conn| {
+                ledger::debit(conn, &debit, MicroUsd::new(i64::MAX), MicroUsd::ZERO, ACTOR, now)
+            })?;
             serde_json::to_value(done).map_err(|e| Failed::Other(e.to_string()))?
         }
         Err(StoreError::Conflict(_)) => ask_server(&debit, store)?,
@@ -53,12 +54,12 @@ pub fn debit(args: DebitArgs, store: &Store, out: Output) -> Result<(), Failed> 
 }
 
 fn ask_server(debit: &Debit, store: &Store) -> Result<Value, Failed> {
-    let id = store.write_now(|conn| debit_requests::ask(conn, debit, ACTOR, Timestamp::now()))?;
+    let id = store.write_exclusive(|conn| debit_requests::ask(conn, debit, ACTOR, Timestamp::now()))?;
     let until = Instant::now() + PATIENCE;
-    while Instant::now() < until && !store.read(|conn| debit_requests::is_answered(conn, id))? {
+    while Instant::now() < until && !store.read_inline(|conn| debit_requests::is_answered(conn, id))? {
         std::thread::sleep(Duration::from_millis(50));
     }
-    match store.write_now(|conn| debit_requests::take(conn, id))? {
+    match store.write_exclusive(|conn| debit_requests::take(conn, id))? {
         Some(DebitAnswer::Done(view)) => serde_json::from_str(view.get()).map_err(|e| Failed::Other(e.to_string())),
         Some(DebitAnswer::Refused(why)) => Err(Failed::Other(why)),
         None => Err(Failed::Other("the server did not answer, and nothing was taken: try again".into())),

@@ -30,7 +30,7 @@ pub struct Demo {
 
 /// Starts the built-in provider and makes what is missing for it in the database.
 pub fn start(store: &Store, imitate: Imitate) -> Result<Demo, Failed> {
-    let models: Vec<String> = store.read(prices::list)?.into_iter().map(|price| price.model).collect();
+    let models: Vec<String> = store.read_inline(prices::list)?.into_iter().map(|price| price.model).collect();
     let model = models.get(1).or(models.first()).cloned().unwrap_or_default();
     // Its own random key: a client's credential would be refused there.
     let secret = PlainKey::generate().map_err(|e| Failed::Other(e.to_string()))?;
@@ -38,7 +38,7 @@ pub fn start(store: &Store, imitate: Imitate) -> Result<Demo, Failed> {
     let (address, server) = demo::start(models.clone(), imitate, Some(api_key.clone()))?;
     let handle = server.handle();
     crate::http::spawn(server);
-    store.write_now(|conn| prepare(conn, &format!("http://{address}/v1"), api_key, &models))?;
+    store.write_exclusive(|conn| prepare(conn, &format!("http://{address}/v1"), api_key, &models))?;
     let (key, _) =
         keys::mint(store, ACCOUNT, "demo".into(), Scopes { manage: true, ..Scopes::INFERENCE }, KeyLimits::default())?;
     Ok(Demo { key, model, handle })

@@ -103,7 +103,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             })
         }
         Command::List { account } => {
-            let rows = store.read(|conn| keys::list(conn, accounts::find(conn, &account)?.id))?;
+            let rows = store.read_inline(|conn| keys::list(conn, accounts::find(conn, &account)?.id))?;
             let views: Vec<KeyView> = rows.into_iter().map(KeyView::from).collect();
             out.table(&views, ["ID", "NAME", "SCOPES", "LIMIT", "EXPIRES", "REVOKED"], |key| {
                 let limit = key.limit_micro_usd.map(|limit| match key.limit_reset {
@@ -121,7 +121,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             })
         }
         Command::Revoke { key_id } => {
-            let key = store.write_now(|conn| keys::revoke(conn, key_id, ACTOR, Timestamp::now()))?;
+            let key = store.write_exclusive(|conn| keys::revoke(conn, key_id, ACTOR, Timestamp::now()))?;
             out.print(&KeyView::from(key), |key| format!("revoked {}", key.id))
         }
     }
@@ -155,7 +155,7 @@ pub fn mint(
 ) -> Result<(PlainKey, KeyView), Failed> {
     let key = PlainKey::generate().map_err(|e| Failed::Other(e.to_string()))?;
     let hash = auth::hash_key(&key).map_err(|e| Failed::Other(e.to_string()))?;
-    let row = store.write_now(|conn| {
+    let row = store.write_exclusive(|conn| {
         let owner = Owner::Account(accounts::find(conn, account)?.id);
         let new = NewKey { id: key.id(), hash, owner, name, scopes, limits };
         keys::create(conn, &new, ACTOR, Timestamp::now())

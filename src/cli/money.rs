@@ -10,7 +10,7 @@ use super::{ACTOR, Failed, time, usd};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::idempotency::{self, Answer};
-use crate::store::usage::{Filter, UsageRow};
+use crate::store::usage::{UsageFilter, UsageRow};
 use crate::store::{Store, StoreError, accounts, audit, backup, ledger, usage};
 
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed
         return Err(Failed::Other("an idempotency key is 1 to 255 characters".into()));
     }
     let now = Timestamp::now();
-    let answer = store.write_now(|conn| {
+    let answer = store.write_exclusive(|conn| {
         let account = accounts::find(conn, &args.account)?.id;
         let credit = || {
             let credited = ledger::credit(conn, account, args.usd, &args.note, ACTOR, now)?;
@@ -80,14 +80,14 @@ pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed
 const PAGE: u32 = 1_000;
 
 pub fn usage(args: UsageArgs, store: &Store, out: Output) -> Result<(), Failed> {
-    let account = store.read(|conn| accounts::find(conn, &args.account))?.id;
-    let mut filter = Filter { since: args.since, ..Filter::default() };
+    let account = store.read_inline(|conn| accounts::find(conn, &args.account))?.id;
+    let mut filter = UsageFilter { since: args.since, ..UsageFilter::default() };
     let mut first = true;
     if out.json {
         out.line("[")?;
     }
     loop {
-        let rows = store.read(|conn| usage::list(conn, account, &filter, PAGE))?;
+        let rows = store.read_inline(|conn| usage::list(conn, account, &filter, PAGE))?;
         let text = if args.csv {
             String::from_utf8(usage::to_csv(&rows, first)?).map_err(|e| Failed::Other(e.to_string()))?
         } else if out.json {
@@ -129,9 +129,9 @@ fn line(row: &UsageRow) -> String {
 }
 
 pub fn ledger(args: LedgerArgs, store: &Store, out: Output) -> Result<(), Failed> {
-    let rows = store.read(|conn| {
+    let rows = store.read_inline(|conn| {
         let account = accounts::find(conn, &args.account)?.id;
-        ledger::list(conn, account, None, u32::MAX)
+        ledger::list(conn, account, ledger::LedgerFilter::default(), u32::MAX)
     })?;
     out.table(&rows, ["TIME", "ID", "KIND", "AMOUNT", "BALANCE AFTER", "BY", "NOTE"], |entry| {
         [
@@ -147,7 +147,7 @@ pub fn ledger(args: LedgerArgs, store: &Store, out: Output) -> Result<(), Failed
 }
 
 pub fn audit(store: &Store, out: Output) -> Result<(), Failed> {
-    let report = store.read(audit::audit)?;
+    let report = store.read_inline(audit::audit)?;
     out.print(&report, |report| {
         let seen = format!(
             "{} accounts, {} usage rows, {} ledger entries",

@@ -92,7 +92,7 @@ impl From<PriceRow> for View {
 pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::List => {
-            let views: Vec<View> = store.read(prices::list)?.into_iter().map(View::from).collect();
+            let views: Vec<View> = store.read_inline(prices::list)?.into_iter().map(View::from).collect();
             out.table(
                 &views,
                 [
@@ -139,14 +139,14 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 max_running: args.max_running,
                 keep: true,
             };
-            let row = store.write_now(|conn| prices::set(conn, &new, ACTOR, Timestamp::now()))?;
+            let row = store.write_exclusive(|conn| prices::set(conn, &new, ACTOR, Timestamp::now()))?;
             out.print(&View::from(row), |view| {
                 let (input, output) = (price_text(view.input_price), price_text(view.output_price));
                 format!("{}: {input} in, {output} out per 1M tokens", view.model)
             })
         }
         Command::Remove { model } => {
-            store.write_now(|conn| prices::remove(conn, &model, ACTOR, Timestamp::now()))?;
+            store.write_exclusive(|conn| prices::remove(conn, &model, ACTOR, Timestamp::now()))?;
             out.print(&serde_json::json!({"model": model, "removed": true}), |_| format!("removed {model}"))
         }
     }

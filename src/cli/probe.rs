@@ -48,13 +48,13 @@ pub const ADD_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT,
 
 /// Probes a provider and stores what was found.
 pub fn probe(name: &str, timeouts: Timeouts, store: &Store) -> Result<ProbeRow, Failed> {
-    let (row, models) = store.read(|conn| {
+    let (row, models) = store.read_inline(|conn| {
         let row = providers::find(conn, name)?;
         let models = providers::models(conn, row.id)?;
         Ok((row, models))
     })?;
     let found = http::block_on(async { relay::probe(&Client::new(timeouts), &row, &models, resolve_key).await });
-    store.write_now(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
+    store.write_exclusive(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
     Ok(found)
 }
 

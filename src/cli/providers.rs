@@ -162,7 +162,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         Command::Add(args) => {
             let ca_pem = args.ca_file.as_deref().map(read_ca).transpose()?;
             let allow = Allow::of(&args.allow).map_err(Failed::Other)?;
-            let added = store.write_now(|conn| {
+            let added = store.write_exclusive(|conn| {
                 let account_id = accounts::find(conn, &args.account)?.id;
                 let new = NewProvider {
                     name: args.name,
@@ -196,7 +196,8 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         Command::Enable { name } => set_disabled(store, &name, false, out),
         Command::Disable { name } => set_disabled(store, &name, true, out),
         Command::Remove { name } => {
-            let row = store.write_now(|conn| providers::remove(conn, providers::find(conn, &name)?.id, ACTOR, now))?;
+            let row =
+                store.write_exclusive(|conn| providers::remove(conn, providers::find(conn, &name)?.id, ACTOR, now))?;
             let view = serde_json::json!({"id": row.id, "name": row.name, "removed": true});
             out.print(&view, |_| format!("removed provider {}", row.name))
         }
@@ -218,7 +219,7 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
 
 fn list(store: &Store, out: Output) -> Result<(), Failed> {
     let views: Result<Vec<View>, StoreError> =
-        store.read(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
+        store.read_inline(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
     out.table(
         &views?,
         ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "REPORTED / COUNTED", "MODELS"],
@@ -243,7 +244,7 @@ fn list(store: &Store, out: Output) -> Result<(), Failed> {
 }
 
 fn set_disabled(store: &Store, name: &str, disabled: bool, out: Output) -> Result<(), Failed> {
-    let view = store.write_now(|conn| {
+    let view = store.write_exclusive(|conn| {
         let row = providers::set_disabled(conn, providers::find(conn, name)?.id, disabled, ACTOR, Timestamp::now())?;
         view(conn, row)
     })?;

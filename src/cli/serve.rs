@@ -161,9 +161,9 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
 /// What the server needs in the database before it starts.
 fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
     if args.fee_bps != FeeBps::default() {
-        store.write_now(|conn| accounts::ensure_house(conn, Timestamp::now()))?;
+        store.write_exclusive(|conn| accounts::ensure_house(conn, Timestamp::now()))?;
     }
-    let last = store.read(|conn| {
+    let last = store.read_inline(|conn| {
         let (usage, ledger) = (usage::last_id(conn)?.to_i64(), ledger::last_id(conn)?.to_i64());
         Ok(usage.max(ledger).max(withdrawals::last_id(conn)?.to_i64()))
     })?;
@@ -209,7 +209,7 @@ fn settings(args: &Args) -> Settings {
 
 /// The link that sets up the first admin, once; none if there is an admin.
 fn first_admin_link(store: &Store, admins: &AdminAccess, address: SocketAddr) -> Result<Option<String>, Failed> {
-    if store.read(admins::any)? {
+    if store.read_inline(admins::any)? {
         return Ok(None);
     }
     let token = Token::generate().map_err(|e| Failed::Other(e.to_string()))?;

@@ -8,7 +8,7 @@ use crate::domain::ids::WithdrawalId;
 use crate::domain::time::Timestamp;
 use crate::domain::withdrawal::Decision;
 use crate::store::Store;
-use crate::store::withdrawals::{self, Filter};
+use crate::store::withdrawals::{self, WithdrawalFilter};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -66,8 +66,9 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
 }
 
 fn list(status: Option<Status>, store: &Store, out: Output) -> Result<(), Failed> {
-    let filter = Filter { status: status.map(|status| status.as_str().to_owned()), ..Filter::default() };
-    let rows = store.read(|conn| withdrawals::list(conn, &filter, u32::MAX))?;
+    let filter =
+        WithdrawalFilter { status: status.map(|status| status.as_str().to_owned()), ..WithdrawalFilter::default() };
+    let rows = store.read_inline(|conn| withdrawals::list(conn, &filter, u32::MAX))?;
     out.table(&rows, ["TIME", "ID", "ACCOUNT", "AMOUNT", "STATUS", "DECIDED BY", "NOTE"], |w| {
         [
             w.created_at.to_string(),
@@ -82,7 +83,7 @@ fn list(status: Option<Status>, store: &Store, out: Output) -> Result<(), Failed
 }
 
 fn decide(id: WithdrawalId, decision: &Decision, store: &Store, out: Output) -> Result<(), Failed> {
-    let decided = store.write_now(|conn| withdrawals::decide(conn, id, decision, ACTOR, Timestamp::now()))?;
+    let decided = store.write_exclusive(|conn| withdrawals::decide(conn, id, decision, ACTOR, Timestamp::now()))?;
     out.print(&decided, |w| match w.status.as_str() {
         "paid" => format!("{} of {} is paid", w.amount_micro_usd, w.account_name),
         _ => format!("{} went back to {}", w.amount_micro_usd, w.account_name),

@@ -110,7 +110,7 @@ impl Bench {
 
     /// Writes to the database.
     pub fn write<T>(&self, write: impl FnOnce(&Tx, Timestamp) -> Result<T, StoreError>) -> T {
-        self.state.store.write_now(|conn| write(conn, Timestamp::now())).expect("a write")
+        self.state.store.write_exclusive(|conn| write(conn, Timestamp::now())).expect("a write")
     }
 
     /// An account with so much prepaid credit.
@@ -167,7 +167,7 @@ impl Bench {
 
     /// The books agree.
     pub fn audit(&self) {
-        let report = self.state.store.read(audit::audit).expect("an audit");
+        let report = self.state.store.read_inline(audit::audit).expect("an audit");
         assert!(report.ok, "{:?}", report.problems);
     }
 

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens::PromptCount;
 use crate::store::providers::Offer;
-use crate::store::{Memory, Offered, StoreError, endpoints};
+use crate::store::{AdmissionCache, Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
 #[derive(Debug)]
@@ -115,8 +115,8 @@ impl Relay {
         just_came: bool,
     ) -> Result<Arc<Offered>, Refusal> {
         let model = &request.model;
-        let offered = |memory: &mut Memory| memory.offered(model, request.endpoint, request.stream);
-        let offered = if just_came { self.store.look_again(offered)? } else { self.store.look(offered)? };
+        let offered = |memory: &mut AdmissionCache| memory.offered(model, request.endpoint, request.stream);
+        let offered = if just_came { self.store.cached_unchecked(offered)? } else { self.store.cached(offered)? };
         let offered = offered.ok_or_else(|| Refusal::ModelNotFound(model.clone()))?;
         if caller.key.limits.allowed_models.as_ref().is_some_and(|models| !models.contains(model)) {
             return Err(Refusal::ModelNotAllowed(model.clone()));
@@ -130,7 +130,7 @@ impl Relay {
     /// Names the endpoints that the model does have.
     pub(super) fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
         let model = request.model.clone();
-        let served = self.store.read(endpoints::served)?.remove(&model).unwrap_or_default();
+        let served = self.store.read_inline(endpoints::served)?.remove(&model).unwrap_or_default();
         let name = |endpoint: &Endpoint| {
             let how = match (*endpoint == request.endpoint, request.stream) {
                 (false, _) => "",
@@ -216,7 +216,7 @@ impl Relay {
 
     /// What the account and the key can still pay, and why it is no more.
     pub(super) fn funds(&self, payer: Payer, held: HeldNow) -> Result<(Funds, Refusal), Refusal> {
-        let (balance, key) = self.store.look(|memory| {
+        let (balance, key) = self.store.cached(|memory| {
             // What a debit takes from one of the two counts as held until it is seen in both.
             let key = if payer.key_is_limited { memory.key(payer.key)? } else { None };
             Ok((memory.balance(payer.account)?, key))

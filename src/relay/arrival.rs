@@ -128,7 +128,7 @@ impl Relay {
         let lacks = self.lacks(caller)?;
         let pays = lacks.is_none();
         if let Some(refusal) = lacks
-            && !self.store.read_one(prices::any_free)?
+            && !self.store.read_statement(prices::any_free)?
         {
             return Err(refusal);
         }
@@ -165,7 +165,7 @@ impl Relay {
 
     /// Why the caller could not pay for anything.
     fn lacks(&self, caller: &Caller) -> Result<Option<Refusal>, StoreError> {
-        let balance = self.store.look(|memory| memory.balance(caller.account))?;
+        let balance = self.store.cached(|memory| memory.balance(caller.account))?;
         let spent = caller.key.spent(Timestamp::now());
         Ok(match caller.key.limits.spend {
             _ if balance.total == MicroUsd::ZERO => Some(Refusal::InsufficientFunds),

@@ -17,7 +17,7 @@ impl Relay {
         let mut every = tokio::time::interval(LOOK_EVERY);
         loop {
             every.tick().await;
-            let next = self.store.read_later(|conn| debit_requests::next(conn, Timestamp::now())).await;
+            let next = self.store.read_blocking(|conn| debit_requests::next(conn, Timestamp::now())).await;
             let done = match next {
                 Ok(None) => continue,
                 Ok(Some(request)) => self.answer_debit(request).await,

@@ -233,7 +233,7 @@ impl Relay {
         let claimed = self.replays.claim(caller.account, key)?;
         if let Claimed::New(_) = &claimed {
             let find = |conn: &Read| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
-            match self.store.read_one(find)? {
+            match self.store.read_statement(find)? {
                 Some(before) if before.body_hash != key.body_hash => return Err(Refusal::KeyReused),
                 Some(before) => {
                     return Err(Refusal::AlreadyCharged { request_id: before.request_id, charged: before.charged });

@@ -108,7 +108,7 @@ impl Relay {
         available: impl FnOnce(&Read, MicroUsd) -> Result<MicroUsd, StoreError>,
     ) -> Result<OpenHold, StoreError> {
         let opened = self.holds.open(account, None, |held| {
-            let available = self.store.read(|conn| available(conn, held.account.total))?;
+            let available = self.store.read_inline(|conn| available(conn, held.account.total))?;
             Ok::<_, StoreError>((amount.min(available), ()))
         });
         opened.map(|(hold, ())| hold)
@@ -133,7 +133,7 @@ impl Relay {
         now: Timestamp,
     ) -> Result<KeyRow, StoreError> {
         if change.spend.flatten().is_some() {
-            self.store.read(|conn| key_changes::of_account(conn, account, id))?;
+            self.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
             self.capped.announce(id);
         }
         let write = move |conn: &Tx| key_changes::update(conn, account, id, &change, &actor, now);

@@ -14,7 +14,7 @@ use super::accounts;
 use super::keys::{self, KeyRow};
 use super::prices::{self, PriceRow};
 use super::providers::{self, Offer};
-use super::sqlite::commit_clock::{Index, State};
+use super::sqlite::commit_clock::{CommitClock, DatabaseState};
 use super::sqlite::snapshot::in_snapshot;
 use super::{Read, StoreError};
 use crate::domain::charge::Charge;
@@ -28,17 +28,17 @@ const MOST_REMEMBERED: usize = 1_024;
 
 /// A reading connection that all workers share, with what it has read.
 #[derive(Debug)]
-pub struct Reader {
-    index: Index,
-    memory: Mutex<Memory>,
+pub struct AdmissionReader {
+    clock: CommitClock,
+    memory: Mutex<AdmissionCache>,
 }
 
 /// What was read in one state of the database, and the connection to read more.
 #[derive(Debug)]
-pub struct Memory {
+pub struct AdmissionCache {
     conn: Read,
     /// In which what follows was read.
-    state: Option<State>,
+    state: Option<DatabaseState>,
     keys: IdMap<KeyId, Arc<KeyRow>>,
     balances: IdMap<AccountId, Balance>,
     /// By model.
@@ -84,16 +84,16 @@ impl Changes {
     }
 }
 
-impl Reader {
+impl AdmissionReader {
     pub(super) fn new(conn: Read) -> Result<Self, StoreError> {
-        let index = Index::of(conn.engine())?;
+        let clock = CommitClock::of(conn.engine())?;
         let (keys, balances, offered) = (IdMap::default(), IdMap::default(), HashMap::new());
-        Ok(Self { index, memory: Mutex::new(Memory { conn, state: None, keys, balances, offered }) })
+        Ok(Self { clock, memory: Mutex::new(AdmissionCache { conn, state: None, keys, balances, offered }) })
     }
 
     /// The state now, if it can be told. Whoever holds the write lock knows that nobody changes it meanwhile.
-    pub(super) fn state(&self) -> Option<State> {
-        self.index.look()
+    pub(super) fn state(&self) -> Option<DatabaseState> {
+        self.clock.peek()
     }
 
     /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
@@ -102,11 +102,11 @@ impl Reader {
     /// `balances`: what it left some accounts.
     pub(super) fn committed(
         &self,
-        before: State,
+        before: DatabaseState,
         mut changes: impl Iterator<Item = Changes>,
         balances: impl IntoIterator<Item = (AccountId, Balance)>,
     ) {
-        let Some(after) = self.index.look().filter(|after| after.is_one_commit_after(&before)) else { return };
+        let Some(after) = self.clock.peek().filter(|after| after.is_one_commit_after(&before)) else { return };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever saw the commit before it was noted has forgotten all already.
         if memory.state == Some(before) && changes.all(|change| memory.forget(change)) {
@@ -116,13 +116,13 @@ impl Reader {
     }
 
     /// The memory, without what is out of date.
-    pub(super) fn look(&self) -> Result<MutexGuard<'_, Memory>, StoreError> {
+    pub(super) fn look(&self) -> Result<MutexGuard<'_, AdmissionCache>, StoreError> {
         // Before the lock, which is held as short as can be.
-        let now = self.index.look();
+        let now = self.clock.peek();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if now.is_none() || now != memory.state {
             // Perhaps another has found the change already, or a later one.
-            let now = Some(self.index.state(memory.conn.engine())?);
+            let now = Some(self.clock.now(memory.conn.engine())?);
             if now != memory.state {
                 memory.state = now;
                 memory.keys.clear();
@@ -134,12 +134,12 @@ impl Reader {
     }
 
     /// The memory as it was when somebody looked last.
-    pub(super) fn look_again(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn look_again(&self) -> MutexGuard<'_, AdmissionCache> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory {
+impl AdmissionCache {
     /// Forgets what was changed; `false` if that may be anything.
     fn forget(&mut self, changes: Changes) -> bool {
         match changes {
@@ -164,7 +164,7 @@ impl Memory {
         if let Some(key) = self.keys.get(&id) {
             return Ok(Some(Arc::clone(key)));
         }
-        // That a key is not there is not remembered: anybody can ask for any.
+        // Misses are not cached: an attacker could fill the cache with made-up ids.
         let key = keys::get(&self.conn, id)?.map(Arc::new);
         if let Some(key) = &key {
             remember(&mut self.keys, id, Arc::clone(key));

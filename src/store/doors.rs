@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
-use super::admission_cache::{Memory, Reader};
+use super::admission_cache::{AdmissionCache, AdmissionReader};
 use super::sqlite::access::{Read, Tx};
 use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, read_pool};
 use super::sqlite::schema;
@@ -19,10 +19,10 @@ use super::usage_sums::UsageSums;
 const DATABASE: &str = "coordinator.db";
 /// The file whose lock says that a server runs on this directory.
 const LOCK: &str = "coordinator.lock";
-/// Reading connections of the workers' point reads, other than what [`Store::look`] remembers.
+/// Reading connections of the workers' point reads, other than what [`Store::cached`] remembers.
 const READERS: u32 = 8;
-/// Those of lists and reports. They have their own, because a point read that waited for a report to end
-/// would make every settlement wait behind it.
+/// Reading connections of lists and reports. They are a pool of their own: a point read queued behind a report would
+/// delay every settlement.
 const REPORTS: u32 = 4;
 
 /// A database that is open for reading, and can be written to.
@@ -32,7 +32,7 @@ pub struct Store {
     readers: ReadPool,
     reports: ReadPool,
     /// For what every request looks at.
-    reader: Arc<Reader>,
+    reader: Arc<AdmissionReader>,
     usage_sums: Arc<UsageSums>,
 }
 
@@ -51,7 +51,7 @@ impl Store {
         make_private(dir, &path)?;
         let mut conn = open_writable(&path)?;
         schema::upgrade(&mut conn)?;
-        let reader = Arc::new(Reader::new(open_reader(&path)?)?);
+        let reader = Arc::new(AdmissionReader::new(open_reader(&path)?)?);
         let (readers, reports) = (read_pool(&path, READERS)?, read_pool(&path, REPORTS)?);
         Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default() })
     }
@@ -89,46 +89,49 @@ impl Store {
     ///
     /// # Errors
     /// What `read` returns, or no connection within ten seconds.
-    pub fn read<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn read_inline<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
         in_snapshot(&*self.readers.get()?, read)
     }
 
     /// Runs a read of one statement, which is a snapshot by itself.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub fn read_one<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// As [`Self::read_inline`].
+    pub fn read_statement<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
         read(&*self.readers.get()?)
     }
 
-    /// Looks at rows as they are now, which costs next to nothing if they were looked at since the last
-    /// commit. Two looks of one `look` may see a commit between them.
+    /// Reads the rows that admissions need, as they are now: from memory, if nobody has committed since they were
+    /// read. Two reads in one call may see a commit between them.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub fn look<T>(&self, look: impl FnOnce(&mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// As [`Self::read_inline`].
+    pub fn cached<T>(&self, look: impl FnOnce(&mut AdmissionCache) -> Result<T, StoreError>) -> Result<T, StoreError> {
         look(&mut *self.reader.look()?)
     }
 
-    /// As [`Self::look`], but not asking whether anybody has committed since the last look. For what is no money, by
+    /// As [`Self::cached`], but not asking whether anybody has committed since the last look. For what is no money, by
     /// whoever has looked for the same request a moment ago.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub fn look_again<T>(&self, look: impl FnOnce(&mut Memory) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// As [`Self::read_inline`].
+    pub fn cached_unchecked<T>(
+        &self,
+        look: impl FnOnce(&mut AdmissionCache) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         look(&mut self.reader.look_again())
     }
 
     /// What is remembered for all workers.
-    pub(super) fn reader(&self) -> Arc<Reader> {
+    pub(super) fn reader(&self) -> Arc<AdmissionReader> {
         Arc::clone(&self.reader)
     }
 
     /// Runs a longer read on the blocking pool.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub async fn read_later<T: Send + 'static>(
+    /// As [`Self::read_inline`].
+    pub async fn read_blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Read) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -143,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// What `write` returns (then nothing is written), or SQLite fails.
-    pub fn write_now<T>(&self, write: impl FnOnce(&Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn write_exclusive<T>(&self, write: impl FnOnce(&Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let tx = Tx::new(open_writable(&self.path())?);
         tx.execute("BEGIN IMMEDIATE", [])?;
         // Without a commit the connection ends, and all that was written with it.

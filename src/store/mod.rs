@@ -2,8 +2,8 @@
 //!
 //! Functions that read take a [`Read`], those that write a [`Tx`]. Reads run on a
 //! pooled connection that is `query_only`; what every request looks at is remembered by one that all workers
-//! share ([`Store::look`]). Writes run inside a `BEGIN IMMEDIATE` transaction: of the
-//! writer thread in the server ([`Writer`]), or of [`Store::write_now`] on the command line.
+//! share ([`Store::cached`]). Writes run inside a `BEGIN IMMEDIATE` transaction: of the
+//! writer thread in the server ([`Writer`]), or of [`Store::write_exclusive`] on the command line.
 
 mod error;
 mod sqlite;
@@ -13,7 +13,7 @@ mod tables;
 mod reports;
 pub mod audit;
 
-pub use admission_cache::{Memory, Offered};
+pub use admission_cache::{AdmissionCache, Offered};
 pub use doors::{Lock, Store};
 pub use error::{EngineError, StoreError};
 pub use reports::{earnings, summary, usage_sums};

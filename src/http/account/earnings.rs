@@ -78,7 +78,7 @@ pub async fn get(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState
         let reversed = earnings::reversed(conn, account)?;
         Ok((earnings::earned(conn, account, since, until)?, withdrawable, pending, (reversed, debt)))
     };
-    let (rows, withdrawable, pending, (reversed, debt)) = state.store.read_later(read).await?;
+    let (rows, withdrawable, pending, (reversed, debt)) = state.store.read_blocking(read).await?;
     let all = sums(&rows, |_| (), |_| Sum::default()).pop().unwrap_or_default();
     let by_provider = sums(
         &rows,

@@ -36,7 +36,7 @@ pub struct Made {
 pub async fn list(by: ByKey<Manage>, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
     let account = by.caller.account;
     let read = move |conn: &Read| key_view::list(conn, account, Timestamp::now());
-    Ok(Json(state.store.read_later(read).await?))
+    Ok(Json(state.store.read_blocking(read).await?))
 }
 
 /// `POST /v1/keys`
@@ -77,7 +77,7 @@ pub async fn create_for(
 /// 401, 403, 404 also for another account's key.
 pub async fn get(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
     let (account, id) = (at.by.caller.account, at.id);
-    let row = state.store.read(|conn| key_changes::of_account(conn, account, id))?;
+    let row = state.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
     view(&state, account, row).await.map(Json)
 }
 
@@ -122,7 +122,7 @@ pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: 
 /// 401, 403, 404, 409 for a revoked key.
 pub async fn rotate(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (account, id) = (at.by.caller.account, at.id);
-    state.store.read(|conn| key_changes::of_account(conn, account, id))?;
+    state.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
     let key = PlainKey::with_id(id).map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
     let actor = auth::actor(account);
@@ -154,7 +154,7 @@ pub struct OwnAccount {
 /// 401, 403.
 pub async fn own(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
     let caller = by.caller;
-    let account = state.store.read(|conn| accounts::get(conn, caller.account))?;
+    let account = state.store.read_inline(|conn| accounts::get(conn, caller.account))?;
     let held_micro_usd = state.relay.holds().of_key(caller.key.id).total;
     let view = view(&state, caller.account, caller.key.as_ref().clone()).await?;
     Ok(Json(OwnKey { view, held_micro_usd, account: OwnAccount { id: account.id, name: account.name } }))
@@ -162,7 +162,7 @@ pub async fn own(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<OwnK
 
 async fn view(state: &AppState, account: AccountId, row: KeyRow) -> Result<KeyView, ApiError> {
     let read = move |conn: &Read| key_view::view(conn, account, row, Timestamp::now());
-    Ok(state.store.read_later(read).await?)
+    Ok(state.store.read_blocking(read).await?)
 }
 
 fn made(mut response: actix_web::HttpResponseBuilder, key: &PlainKey, view: KeyView) -> HttpResponse {

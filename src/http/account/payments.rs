@@ -18,7 +18,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
-use crate::store::usage::{self, Filter, UsageRow};
+use crate::store::usage::{self, UsageFilter, UsageRow};
 use crate::store::{Read, Store, StoreError, accounts, ledger};
 
 /// The body of `GET /v1/payments/balance`.
@@ -53,7 +53,7 @@ impl BalanceView {
 /// 401, 403.
 pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
     let account = by.caller.account;
-    let balance = state.store.read(|conn| accounts::balance(conn, account))?;
+    let balance = state.store.read_inline(|conn| accounts::balance(conn, account))?;
     Ok(Json(BalanceView::new(balance, state.relay.holds().of_account(account).total)))
 }
 
@@ -81,16 +81,16 @@ pub async fn usage_of(request: &HttpRequest, state: &AppState, account: AccountI
     Ok(paging::json(request, &query, rows, limit, |row| row.request_id.to_string()))
 }
 
-async fn rows(store: &Store, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
-    store.read_later(move |conn| usage::list(conn, account, &filter, limit)).await
+async fn rows(store: &Store, account: AccountId, filter: UsageFilter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+    store.read_blocking(move |conn| usage::list(conn, account, &filter, limit)).await
 }
 
 /// `before`, `model`, `key`, `since`, `until`, `outcome`.
 ///
 /// # Errors
 /// 400 naming the parameter.
-pub fn filter(query: &Query) -> Result<Filter, ApiError> {
-    Ok(Filter {
+pub fn filter(query: &Query) -> Result<UsageFilter, ApiError> {
+    Ok(UsageFilter {
         before: query.parsed("before", "a request id", RequestId::parse)?,
         model: query.text("model").map(str::to_owned),
         key: query.parsed("key", "a key id", KeyId::parse)?,
@@ -100,13 +100,13 @@ pub fn filter(query: &Query) -> Result<Filter, ApiError> {
     })
 }
 
-fn usage_csv(state: &AppState, account: AccountId, filter: Filter) -> HttpResponse {
+fn usage_csv(state: &AppState, account: AccountId, filter: UsageFilter) -> HttpResponse {
     let store = state.store.clone();
     paging::csv("usage.csv", move |after: Option<RequestId>| {
         let (store, filter) = (store.clone(), filter.clone());
         async move {
             let first = after.is_none();
-            let filter = Filter { before: after.or(filter.before), ..filter };
+            let filter = UsageFilter { before: after.or(filter.before), ..filter };
             let rows = rows(&store, account, filter, paging::CSV_ROWS).await?;
             Ok((usage::to_csv(&rows, first)?, paging::more(&rows, |row| row.request_id)))
         }
@@ -131,7 +131,7 @@ pub async fn ledger(
 /// 400 for a parameter.
 pub async fn ledger_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
     let query = Query::of(request)?;
-    let filter = ledger::Filter {
+    let filter = ledger::LedgerFilter {
         before: query.parsed("before", "a ledger id", LedgerId::parse)?,
         since: query.parsed("since", A_TIME, Timestamp::parse)?,
         until: query.parsed("until", A_TIME, Timestamp::parse)?,
@@ -140,19 +140,19 @@ pub async fn ledger_of(request: &HttpRequest, state: &AppState, account: Account
     if paging::wants_csv(request, &query)? {
         return Ok(ledger_csv(state, account, filter));
     }
-    let rows = state.store.read_later(move |conn| ledger::page(conn, account, filter, limit + 1)).await?;
+    let rows = state.store.read_blocking(move |conn| ledger::list(conn, account, filter, limit + 1)).await?;
     Ok(paging::json(request, &query, rows, limit, |entry| entry.id.to_string()))
 }
 
-fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::Filter) -> HttpResponse {
+fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::LedgerFilter) -> HttpResponse {
     let store = state.store.clone();
     paging::csv("ledger.csv", move |after: Option<LedgerId>| {
         let store = store.clone();
         async move {
             let first = after.is_none();
-            let filter = ledger::Filter { before: after.or(filter.before), ..filter };
-            let read = move |conn: &Read| ledger::page(conn, account, filter, paging::CSV_ROWS);
-            let rows = store.read_later(read).await?;
+            let filter = ledger::LedgerFilter { before: after.or(filter.before), ..filter };
+            let read = move |conn: &Read| ledger::list(conn, account, filter, paging::CSV_ROWS);
+            let rows = store.read_blocking(read).await?;
             Ok((ledger::to_csv(&rows, first)?, paging::more(&rows, |entry| entry.id)))
         }
     })
@@ -181,7 +181,7 @@ pub async fn summary_of(
 ) -> Result<Json<Vec<Total>>, ApiError> {
     let query = Query::of(request)?;
     let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
-    let filter = Filter { before: None, ..filter(&query)? };
+    let filter = UsageFilter { before: None, ..filter(&query)? };
     let read = move |conn: &Read| summary::summary(conn, account, &filter, by);
-    Ok(Json(state.store.read_later(read).await?))
+    Ok(Json(state.store.read_blocking(read).await?))
 }

@@ -19,7 +19,7 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::shared::types;
 use crate::http::state::AppState;
-use crate::store::withdrawals::{self, Filter, Withdrawal};
+use crate::store::withdrawals::{self, Withdrawal, WithdrawalFilter};
 use crate::store::{Tx, accounts};
 
 #[derive(Deserialize, ToSchema)]
@@ -87,8 +87,8 @@ pub async fn list(by: ByKey<Manage>, request: HttpRequest, state: Data<AppState>
     let account = by.caller.account;
     let query = Query::of(&request)?;
     let limit = query.limit(100)?;
-    let filter = Filter { account: Some(account), ..filter(&query)? };
-    let rows = state.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    let filter = WithdrawalFilter { account: Some(account), ..filter(&query)? };
+    let rows = state.store.read_blocking(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
     let rows: Vec<OwnWithdrawal> = rows.into_iter().map(OwnWithdrawal::from).collect();
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
@@ -97,9 +97,9 @@ pub async fn list(by: ByKey<Manage>, request: HttpRequest, state: Data<AppState>
 ///
 /// # Errors
 /// 400 naming the parameter.
-pub fn filter(query: &Query) -> Result<Filter, ApiError> {
+pub fn filter(query: &Query) -> Result<WithdrawalFilter, ApiError> {
     let status = |text: &str| Some(text.to_owned()).filter(|t| matches!(t.as_str(), "pending" | "paid" | "rejected"));
-    Ok(Filter {
+    Ok(WithdrawalFilter {
         account: None,
         status: query.parsed("status", "pending, paid or rejected", status)?,
         before: query.parsed("before", "a withdrawal id", WithdrawalId::parse)?,

@@ -116,7 +116,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
             _ => None,
         })?,
     };
-    let found = state.store.read_later(move |conn| account_search::search(conn, &search, before, limit + 1));
+    let found = state.store.read_blocking(move |conn| account_search::search(conn, &search, before, limit + 1));
     let (rows, count) = found.await?;
     let views = rows.into_iter().map(|account| AccountView::new(account, &state)).collect();
     let mut response = paging::json(&request, &query, views, limit, |last: &AccountView| last.id.to_string());
@@ -149,7 +149,7 @@ pub async fn get(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Json
 
 /// An account with what takes a longer read.
 async fn one(state: &AppState, id: AccountId) -> Result<Json<AccountView>, ApiError> {
-    let read = state.store.read_later(move |conn| {
+    let read = state.store.read_blocking(move |conn| {
         Ok((accounts::get(conn, id)?, account_search::earned(conn, id)?, account_search::last_used(conn, id)?))
     });
     let (account, earned, last_used) = read.await?;
@@ -217,6 +217,6 @@ pub async fn summary(
 /// # Errors
 /// 404.
 pub fn existing(state: &AppState, id: AccountId) -> Result<AccountId, ApiError> {
-    state.store.read(|conn| accounts::get(conn, id))?;
+    state.store.read_inline(|conn| accounts::get(conn, id))?;
     Ok(id)
 }

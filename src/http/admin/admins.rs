@@ -40,7 +40,7 @@ pub struct AdminPatch {
 /// # Errors
 /// 401, 403.
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<AdminView>>, ApiError> {
-    Ok(Json(state.store.read_later(|conn| admins::list(conn, Timestamp::now())).await?))
+    Ok(Json(state.store.read_blocking(|conn| admins::list(conn, Timestamp::now())).await?))
 }
 
 /// `POST /v1/admin/admins`
@@ -71,7 +71,7 @@ pub async fn set_password(
     state: Data<AppState>,
 ) -> Result<Json<AdminView>, ApiError> {
     let (admin, id, AdminPatch { password }) = (sent.by, sent.id, sent.body);
-    state.store.read(|conn| admins::get(conn, id))?;
+    state.store.read_inline(|conn| admins::get(conn, id))?;
     let (hash, now) = (session::hash_new_password(password).await?, Timestamp::now());
     let write = move |conn: &Tx| {
         admins::set_password(conn, id, &hash, &admin.actor, now)?;

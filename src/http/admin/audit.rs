@@ -16,7 +16,7 @@ use crate::store::audit;
 /// # Errors
 /// 401, 403; the store cannot be read.
 pub async fn audit(_: Admin, state: Data<AppState>, remembered: Data<Remembered>) -> Result<Json<AuditView>, ApiError> {
-    let report = state.store.read_later(audit::audit).await?;
+    let report = state.store.read_blocking(audit::audit).await?;
     let checked_at = Timestamp::now();
     remembered.audited(report.ok, checked_at);
     Ok(Json(AuditView { report, checked_at }))

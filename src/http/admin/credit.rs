@@ -55,7 +55,7 @@ pub async fn debit(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let Wanted { who, amount, note } = wanted(sent.body)?;
-    let account = state.store.read(|conn| accounts::find(conn, &who))?.id;
+    let account = state.store.read_inline(|conn| accounts::find(conn, &who))?.id;
     let mut held = state.relay.hold_debit(ledger::Debit { account, amount, note })?;
     money_write(&request, &state, sent.by, &sent.bytes, move |conn, actor, now| {
         answer(200, &held.run(conn, actor, now)?)

@@ -52,7 +52,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an event's id", |text| text.parse().ok())?;
     let text = query.text("q").map(str::to_owned);
-    let read = state.store.read_later(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
+    let read = state.store.read_blocking(move |conn| events::list(conn, text.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(EventView::from).collect();
     Ok(paging::json(&request, &query, views, limit, |last: &EventView| last.id.to_string()))
 }

@@ -30,7 +30,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an invite id", InviteId::parse)?;
-    let rows = state.store.read_later(move |conn| invites::list(conn, before, limit + 1)).await?;
+    let rows = state.store.read_blocking(move |conn| invites::list(conn, before, limit + 1)).await?;
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
 

@@ -20,7 +20,7 @@ use crate::store::key_view::{self, KeyView};
 /// 401, 403, 404.
 pub async fn list(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
     let id = existing(&state, at.id)?;
-    let read = state.store.read_later(move |conn| key_view::list(conn, id, Timestamp::now()));
+    let read = state.store.read_blocking(move |conn| key_view::list(conn, id, Timestamp::now()));
     Ok(Json(read.await?))
 }
 

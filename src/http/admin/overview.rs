@@ -123,7 +123,7 @@ async fn overview(
     let today = day_of(now);
     let first = today - Day::from(count) + 1;
     let sums = state.store.usage_sums();
-    let read = state.store.read_later(move |conn| {
+    let read = state.store.read_blocking(move |conn| {
         let pending = (withdrawals::pending(conn, None)?, recounts::list(conn)?);
         Ok((accounts::totals(conn)?, sums.days(conn, first, now)?, providers::list(conn)?, pending))
     });

@@ -94,7 +94,7 @@ fn in_force(conn: &Read, model: &str) -> Result<PriceVersion, StoreError> {
 /// # Errors
 /// 401, 403.
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<AdminPricing>, ApiError> {
-    let read = state.store.read_later(|conn| {
+    let read = state.store.read_blocking(|conn| {
         prices::list(conn)?.iter().map(|row| in_force(conn, &row.model)).collect::<Result<Vec<_>, _>>()
     });
     Ok(Json(AdminPricing { prices: read.await? }))
@@ -109,7 +109,7 @@ pub async fn history(_: Admin, request: HttpRequest, state: Data<AppState>) -> R
     let limit = query.limit(50)?;
     let before = query.parsed("before", "a price version's id", PriceId::parse)?;
     let model = query.text("model").map(str::to_owned);
-    let read = state.store.read_later(move |conn| prices::history(conn, model.as_deref(), before, limit + 1));
+    let read = state.store.read_blocking(move |conn| prices::history(conn, model.as_deref(), before, limit + 1));
     let views = read.await?.into_iter().map(PriceVersion::from).collect();
     Ok(paging::json(&request, &query, views, limit, |last: &PriceVersion| last.id.to_string()))
 }

@@ -85,7 +85,7 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(15);
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderView>>, ApiError> {
     let relay = Arc::clone(&state.relay);
     let sums = state.store.usage_sums();
-    let read = state.store.read_later(move |conn| {
+    let read = state.store.read_blocking(move |conn| {
         let earned = sums.earned(conn, Timestamp::now())?;
         let view = |row: providers::ProviderRow| {
             let earned = earned.get(&row.id).copied().unwrap_or_default();
@@ -100,7 +100,7 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderVi
 async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError> {
     let health = state.relay.health(id);
     let sums = state.store.usage_sums();
-    let read = state.store.read_later(move |conn| {
+    let read = state.store.read_blocking(move |conn| {
         let earned = sums.earned(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
         ProviderView::read(conn, providers::get(conn, id)?, health.clone(), earned)
     });
@@ -117,7 +117,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
     let models = models(new.models)?;
     let max_concurrent = at_least_one(new.max_concurrent)?;
     let account = new.account.clone();
-    let account_id = state.store.read(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
+    let account_id = state.store.read_inline(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
     let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
     let ca_pem = new.ca_pem.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose()?;
     let new = NewProvider {
@@ -149,7 +149,7 @@ pub async fn patch(
 ) -> Result<Json<ProviderView>, ApiError> {
     let (admin, id, patch) = (sent.by, sent.id, sent.body);
     let account_id = match &patch.account {
-        Some(text) => Some(state.store.read(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
+        Some(text) => Some(state.store.read_inline(|conn| accounts::find(conn, text)).map_err(account_error)?.id),
         None => None,
     };
     let change = ProviderChange {
@@ -196,7 +196,7 @@ pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<
 /// 401, 403, 404.
 pub async fn probe(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<Json<ProbeView>, ApiError> {
     let (admin, id) = (at.by, at.id);
-    state.store.read(|conn| providers::get(conn, id))?;
+    state.store.read_inline(|conn| providers::get(conn, id))?;
     Ok(Json(run_probe(&state, id, admin.actor, PATIENCE).await?))
 }
 

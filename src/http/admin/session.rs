@@ -49,7 +49,7 @@ pub struct SetupBody {
 /// The store cannot be read.
 pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let session = current(&state, &request)?;
-    let setup_required = !state.store.read(admins::any)?;
+    let setup_required = !state.store.read_inline(admins::any)?;
     Ok(view(StatusCode::OK, session.as_ref(), setup_required, None))
 }
 

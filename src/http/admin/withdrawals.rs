@@ -47,7 +47,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let filter = own::filter(&query)?;
-    let rows = state.store.read_later(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
+    let rows = state.store.read_blocking(move |conn| withdrawals::list(conn, &filter, limit + 1)).await?;
     Ok(paging::json(&request, &query, rows, limit, |row| row.id.to_string()))
 }
 

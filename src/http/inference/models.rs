@@ -61,7 +61,7 @@ impl ModelView {
 
 /// The models that have a price, an enabled provider, and are allowed for the key.
 fn served(state: &AppState, caller: &Caller) -> Result<Vec<ModelView>, ApiError> {
-    let (rows, served) = state.store.read(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
+    let (rows, served) = state.store.read_inline(|conn| Ok((prices::list(conn)?, endpoints::served(conn)?)))?;
     let allowed = caller.key.limits.allowed_models.as_ref();
     let may_see = |row: &&PriceRow| allowed.is_none_or(|models| models.contains(&row.model));
     let view = |row: &PriceRow| Some(ModelView::new(row, served.get(&row.model)?));

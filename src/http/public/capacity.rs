@@ -49,7 +49,7 @@ pub async fn get(state: Data<AppState>, known: Data<KnownPlaces>) -> Result<Json
     let places = match last.filter(|(read, _)| read.elapsed() < FRESH) {
         Some((_, places)) => places,
         None => {
-            let places = Arc::new(state.store.read_later(providers::places).await?);
+            let places = Arc::new(state.store.read_blocking(providers::places).await?);
             *known.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&places)));
             places
         }

@@ -55,7 +55,7 @@ pub struct Pricing {
 /// # Errors
 /// The store cannot be read.
 pub async fn pricing(state: Data<AppState>) -> Result<Json<Pricing>, ApiError> {
-    let rows = state.store.read(prices::list)?;
+    let rows = state.store.read_inline(prices::list)?;
     Ok(Json(Pricing { prices: rows.iter().map(PriceView::from).collect() }))
 }
 

@@ -59,7 +59,7 @@ pub async fn get(state: Data<AppState>, remembered: Data<Remembered>) -> Result<
     }
     let (relay, sums) = (Arc::clone(&state.relay), state.store.usage_sums());
     let read = move |conn: &Read| look(conn, &relay, &sums, Timestamp::now());
-    let stats = state.store.read_later(read).await?;
+    let stats = state.store.read_blocking(read).await?;
     let due = Instant::now().checked_add(FRESH.max(began.elapsed() * 20));
     *remembered.lock() = Memory { last: Some(stats), due };
     Ok(Json(stats))

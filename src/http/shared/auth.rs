@@ -215,7 +215,7 @@ mod tests {
         let store = Store::open(dir.path())?;
         let Ok(token) = Token::generate() else { panic!("no entropy") };
         let (hash, now) = (token.hash(), Timestamp::now());
-        store.write_now(|conn| {
+        store.write_exclusive(|conn| {
             let admin = admins::create(conn, "ada", None, "test", now)?;
             sessions::begin(conn, &hash, &admin, "127.0.0.1", now)
         })?;
@@ -246,7 +246,7 @@ mod tests {
         for (method, cookie, from, expected) in rows {
             assert_eq!(status(method.clone(), cookie, from), expected, "{method} {from:?}");
         }
-        store.write_now(|conn| sessions::end(conn, &hash))?;
+        store.write_exclusive(|conn| sessions::end(conn, &hash))?;
         assert_eq!(status(Method::GET, good, &[]), 401);
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Relay {
     /// # Errors
     /// The provider is gone, or the store fails. A provider that does not answer is no error.
     pub async fn probe(&self, client: &Client, provider: ProviderId, actor: String) -> Result<ProbeRow, StoreError> {
-        let (row, models) = self.store.read(|conn| {
+        let (row, models) = self.store.read_inline(|conn| {
             let row = providers::get(conn, provider)?;
             Ok((row, providers::models(conn, provider)?))
         })?;

@@ -46,7 +46,7 @@ impl Relay {
         let counted = self.count_prompt(caller, &offered, (request.endpoint, body), u64::MAX).await;
         let (account, model) = (caller.account, request.model.clone());
         let outputs =
-            self.store.read_later(move |conn| usage::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;
+            self.store.read_blocking(move |conn| usage::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;
         let typical_usage = Usage {
             prompt_tokens: counted.tokens.min(wanted.prompt_tokens),
             cached_tokens: 0,

@@ -42,7 +42,7 @@ pub async fn watch(relay: Arc<Relay>, client: Client) {
 }
 
 async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
-    let found = relay.store.read(|conn| providers::get(conn, id));
+    let found = relay.store.read_inline(|conn| providers::get(conn, id));
     let row = match found {
         Ok(row) if row.disabled_at.is_none() => row,
         // Nobody is sent there any more.

@@ -29,7 +29,7 @@ fn world() -> World {
     let store = Store::open(&dir.path().join("data")).unwrap();
     let id = PlainKey::generate().unwrap().id();
     let account = store
-        .write_now(|conn| {
+        .write_exclusive(|conn| {
             let account = accounts::create(conn, "a", None, "test", NOW)?.id;
             let (owner, scopes, limits) = (Owner::Account(account), Scopes::INFERENCE, KeyLimits::default());
             let key = NewKey { id, hash: String::new(), owner, name: String::new(), scopes, limits };
@@ -58,7 +58,7 @@ impl World {
             max_running: None,
             keep: true,
         };
-        self.store.write_now(|conn| prices::set(conn, &new, "test", NOW)).unwrap();
+        self.store.write_exclusive(|conn| prices::set(conn, &new, "test", NOW)).unwrap();
     }
 
     fn provider(&self, name: &str) {
@@ -72,21 +72,21 @@ impl World {
             allow: crate::dialect::request::hosted::Allow::default(),
             models: vec![(MODEL.into(), MODEL.into())],
         };
-        self.store.write_now(|conn| providers::create(conn, &new, "test", NOW)).unwrap();
+        self.store.write_exclusive(|conn| providers::create(conn, &new, "test", NOW)).unwrap();
     }
 
     fn offered(&self) -> Option<(i64, usize)> {
-        let offered = self.store.look(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap();
+        let offered = self.store.cached(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap();
         offered.map(|offered| (offered.price.price.input.micro(), offered.offers.len()))
     }
 
     fn balance(&self) -> i64 {
-        self.store.look(|memory| memory.balance(self.account)).unwrap().total.micro()
+        self.store.cached(|memory| memory.balance(self.account)).unwrap().total.micro()
     }
 
     /// Whether the next look finds the very row of the last one.
     fn key(&self) -> Arc<KeyRow> {
-        self.store.look(|memory| memory.key(self.key)).unwrap().unwrap()
+        self.store.cached(|memory| memory.key(self.key)).unwrap().unwrap()
     }
 }
 
@@ -97,7 +97,7 @@ fn what_another_connection_commits_is_seen_at_once() {
     for n in 1..=5 {
         world
             .store
-            .write_now(|conn| ledger::credit(conn, world.account, MicroUsd::new(7), "", "test", NOW).map(drop))
+            .write_exclusive(|conn| ledger::credit(conn, world.account, MicroUsd::new(7), "", "test", NOW).map(drop))
             .unwrap();
         assert_eq!((world.balance(), world.balance()), (7 * n, 7 * n));
     }
@@ -109,7 +109,7 @@ fn what_another_connection_commits_is_seen_at_once() {
     world.provider("q");
     world.price(6);
     assert_eq!(world.offered(), Some((6, 2)));
-    world.store.write_now(|conn| prices::remove(conn, MODEL, "test", NOW)).unwrap();
+    world.store.write_exclusive(|conn| prices::remove(conn, MODEL, "test", NOW)).unwrap();
     assert_eq!(world.offered(), None);
 }
 
@@ -124,7 +124,7 @@ fn what_nobody_changed_is_not_read_again() {
 
 impl World {
     fn offers(&self) -> Arc<Offered> {
-        self.store.look(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap().unwrap()
+        self.store.cached(|memory| memory.offered(MODEL, Endpoint::ChatCompletions, false)).unwrap().unwrap()
     }
 
     fn credit(&self, conn: &Tx) -> Result<(), StoreError> {
@@ -135,7 +135,7 @@ impl World {
     fn check(&self, what: &str) {
         let (balance, key, price) = self
             .store
-            .read(|conn| {
+            .read_inline(|conn| {
                 let price = prices::in_force(conn, MODEL)?;
                 Ok((accounts::balance(conn, self.account)?, keys::get(conn, self.key)?.unwrap(), price))
             })
@@ -154,7 +154,7 @@ fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), Stor
         before.set(reader.state());
         write(conn)
     };
-    world.store.write_now(locked).unwrap();
+    world.store.write_exclusive(locked).unwrap();
     reader.committed(before.get().unwrap(), std::iter::once(changes), []);
 }
 
@@ -193,7 +193,7 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
         ledger::credit(conn, payer, MicroUsd::new(1_000), "", "test", NOW)?;
         Ok(payer)
     };
-    let payer = world.store.write_now(add).unwrap();
+    let payer = world.store.write_exclusive(add).unwrap();
     world.price(5);
     world.provider("p");
     let (offers, key) = (world.offers(), world.key());
@@ -220,9 +220,9 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
         let (done, answered) = std::sync::mpsc::channel();
         writer.settle(charge, NoHold, move |_, settled| done.send(settled).unwrap());
         assert_eq!(answered.recv().unwrap().unwrap().balance.micro(), 1_000 - 10 * n);
-        let of = |account| world.store.read(|conn| accounts::balance(conn, account)).unwrap();
+        let of = |account| world.store.read_inline(|conn| accounts::balance(conn, account)).unwrap();
         let remembered =
-            world.store.look(|memory| Ok([payer, world.account].map(|id| memory.balances.get(&id).copied())));
+            world.store.cached(|memory| Ok([payer, world.account].map(|id| memory.balances.get(&id).copied())));
         assert_eq!(remembered.unwrap(), [payer, world.account].map(|id| Some(of(id))), "{n}");
         assert_eq!((of(payer).total.micro(), of(world.account).total.micro()), (1_000 - 10 * n, 10 * n));
         assert!(Arc::ptr_eq(&offers, &world.offers()) && Arc::ptr_eq(&key, &world.key()), "{n}");
@@ -243,7 +243,7 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     // Behind ours, before it was noted.
     let reader = world.store.reader();
     let before = reader.state().unwrap();
-    world.store.write_now(|conn| world.credit(conn)).unwrap();
+    world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
     world.price(7);
     reader.committed(before, std::iter::once(charge), []);
     world.check("behind ours");
@@ -253,10 +253,10 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match (random >> 33) % 5 {
             0 => world.price(round),
-            1 => world.store.write_now(|conn| world.credit(conn)).unwrap(),
+            1 => world.store.write_exclusive(|conn| world.credit(conn)).unwrap(),
             2 => world
                 .store
-                .write_now(|conn| {
+                .write_exclusive(|conn| {
                     let sql = "UPDATE keys SET name = ?1";
                     Ok(conn.execute(sql, [round.to_string()]).map(drop)?)
                 })
@@ -275,9 +275,9 @@ fn a_key_that_is_not_there_is_looked_for_each_time() {
     let world = world();
     let missing = PlainKey::generate().unwrap().id();
     for _ in 0..2 {
-        assert!(world.store.look(|memory| memory.key(missing)).unwrap().is_none());
+        assert!(world.store.cached(|memory| memory.key(missing)).unwrap().is_none());
     }
-    assert!(world.store.look(|memory| Ok(memory.keys.is_empty())).unwrap());
+    assert!(world.store.cached(|memory| Ok(memory.keys.is_empty())).unwrap());
 }
 
 #[test]

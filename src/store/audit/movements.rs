@@ -156,8 +156,8 @@ mod tests {
     fn what_does_not_match_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let account = store.write_now(books).unwrap();
-        let left = store.read(|conn| accounts::balance(conn, account)).unwrap();
+        let account = store.write_exclusive(books).unwrap();
+        let left = store.read_inline(|conn| accounts::balance(conn, account)).unwrap();
         assert_eq!(left, Balance { total: MicroUsd::new(5_000_095), withdrawable: MicroUsd::new(95) });
         // A fault in the rows → what the audit says of it.
         let rows = [
@@ -176,7 +176,7 @@ mod tests {
             ("UPDATE accounts SET balance_micro_usd = balance_micro_usd + 1", "all credits"),
         ];
         for (fault, says) in rows {
-            let found = store.write_now(|conn| problems(conn, fault)).unwrap();
+            let found = store.write_exclusive(|conn| problems(conn, fault)).unwrap();
             assert!(found.contains(says) && found.is_empty() == says.is_empty(), "{fault}: {found}");
         }
     }
@@ -185,7 +185,7 @@ mod tests {
     fn a_withdrawal_takes_no_more_than_it_may() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let account = store.write_now(books).unwrap();
+        let account = store.write_exclusive(books).unwrap();
         // 95 are withdrawable of 5,000,095. amount, reserved, held by others → done
         let rows = [
             (0, 100, 0, false),
@@ -199,9 +199,9 @@ mod tests {
         for (amount, reserved, held, done) in rows {
             let wanted = Wanted { account, amount: MicroUsd::new(amount), note: String::new() };
             let (reserved, held) = (MicroUsd::new(reserved), MicroUsd::new(held));
-            let asked = store.write_now(|conn| withdrawals::request(conn, &wanted, reserved, held, "test", NOW));
+            let asked = store.write_exclusive(|conn| withdrawals::request(conn, &wanted, reserved, held, "test", NOW));
             assert_eq!(asked.is_ok(), done, "{amount}: {asked:?}");
         }
-        assert!(store.read(audit::audit).is_ok_and(|report| report.ok));
+        assert!(store.read_inline(audit::audit).is_ok_and(|report| report.ok));
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::usage::Filter;
+use crate::store::usage::UsageFilter;
 use crate::store::{Read, StoreError};
 
 /// What the rows are put together by.
@@ -97,7 +97,7 @@ pub struct Total {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn summary(conn: &Read, account: AccountId, filter: &Filter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
+pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
     let (condition, values) = filter.condition(account);
     let (group, order) = by.sql();
     let refunded = refunded(conn, account, (&condition, &values), group)?;

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 /// What identifies a state of the database. Two that are equal are the same state; copies that differ (48
 /// bytes each) are being written just now, and will differ from what comes after, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum DatabaseState {
     /// The header of the log's index.
     Header([u8; 96]),
     /// SQLite's own count, where the index is not where it is known to be.
@@ -27,7 +27,7 @@ const COPY: usize = 48;
 /// Where in a copy its count of commits stands, in the byte order of the machine: `iChange`.
 const COMMITS: std::ops::Range<usize> = 8..12;
 
-impl State {
+impl DatabaseState {
     /// Exactly one commit was made since `before`. Whoever held the write lock when it was `before`, and has
     /// committed since, knows that this commit was its own.
     pub fn is_one_commit_after(&self, before: &Self) -> bool {
@@ -45,9 +45,9 @@ impl State {
 
 /// The index of the write-ahead log of an open connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Index(Option<&'static File>);
+pub struct CommitClock(Option<&'static File>);
 
-impl Index {
+impl CommitClock {
     /// The one that `conn` uses. As long as the connection is open, nobody removes it.
     ///
     /// # Errors
@@ -61,20 +61,19 @@ impl Index {
         Ok(Self(path.and_then(|path| File::open(path).ok()).map(|file| &*Box::leak(Box::new(file)))))
     }
 
-    /// The state now, if it can be told without a connection. What is read after it was looked at is at
-    /// least as new.
-    pub fn look(self) -> Option<State> {
+    /// The state now, if it is known without a connection. What is read afterwards is at least as new.
+    pub fn peek(self) -> Option<DatabaseState> {
         let mut header = [0; 96];
         self.0?.read_exact_at(&mut header, 0).ok()?;
-        Some(State::Header(header))
+        Some(DatabaseState::Header(header))
     }
 
     /// The state now.
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn state(self, conn: &Connection) -> rusqlite::Result<State> {
-        self.look().map_or_else(|| data_version(conn).map(State::Version), Ok)
+    pub fn now(self, conn: &Connection) -> rusqlite::Result<DatabaseState> {
+        self.peek().map_or_else(|| data_version(conn).map(DatabaseState::Version), Ok)
     }
 }
 
@@ -96,16 +95,16 @@ mod tests {
         (open(), open())
     }
 
-    fn each_commit_changes_the_state(index: Index, conn: &Connection, other: &Connection) {
+    fn each_commit_changes_the_state(clock: CommitClock, conn: &Connection, other: &Connection) {
         for n in 0..50 {
-            let before = index.state(conn).unwrap();
-            assert_eq!(index.state(conn).unwrap(), before, "nobody committed");
+            let before = clock.now(conn).unwrap();
+            assert_eq!(clock.now(conn).unwrap(), before, "nobody committed");
             let read = other.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0));
-            assert_eq!((read.unwrap(), index.state(conn).unwrap()), (n, before), "reading changes nothing");
+            assert_eq!((read.unwrap(), clock.now(conn).unwrap()), (n, before), "reading changes nothing");
             other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
-            let after = index.state(conn).unwrap();
+            let after = clock.now(conn).unwrap();
             assert_ne!(after, before, "commit {n}");
-            assert_eq!(after.is_one_commit_after(&before), index.look().is_some(), "commit {n}");
+            assert_eq!(after.is_one_commit_after(&before), clock.peek().is_some(), "commit {n}");
             assert!(!before.is_one_commit_after(&after) && !after.is_one_commit_after(&after));
             if n % 10 == 9 {
                 // The log starts anew.
@@ -118,47 +117,47 @@ mod tests {
     fn each_commit_changes_the_header() {
         let dir = tempfile::tempdir().unwrap();
         let (conn, other) = two(&dir);
-        let index = Index::of(&conn).unwrap();
-        assert!(matches!(index.look(), Some(State::Header(_))), "SQLite keeps its index elsewhere now");
-        each_commit_changes_the_state(index, &conn, &other);
+        let clock = CommitClock::of(&conn).unwrap();
+        assert!(matches!(clock.peek(), Some(DatabaseState::Header(_))), "SQLite keeps its index elsewhere now");
+        each_commit_changes_the_state(clock, &conn, &other);
     }
 
     #[test]
     fn two_commits_are_not_one() {
         let dir = tempfile::tempdir().unwrap();
         let (conn, other) = two(&dir);
-        let index = Index::of(&conn).unwrap();
+        let clock = CommitClock::of(&conn).unwrap();
         for n in 0..20 {
-            let before = index.state(&conn).unwrap();
+            let before = clock.now(&conn).unwrap();
             for commits in 1..4 {
                 other.execute("INSERT INTO t VALUES (?1)", [n]).unwrap();
                 if n % 5 == 0 {
                     // The log starts anew, which is no commit.
                     other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
                 }
-                let after = index.state(&conn).unwrap();
+                let after = clock.now(&conn).unwrap();
                 assert_eq!(after.is_one_commit_after(&before), commits == 1, "{n}: {commits} commits");
             }
         }
         let mut torn = [0; 96];
-        if let Some(State::Header(header)) = index.look() {
+        if let Some(DatabaseState::Header(header)) = clock.peek() {
             torn = header;
         }
-        let before = State::Header(torn);
+        let before = DatabaseState::Header(torn);
         let next = u32::from_ne_bytes(torn[8..12].try_into().unwrap()) + 1;
         torn[8..12].copy_from_slice(&next.to_ne_bytes());
-        assert!(!State::Header(torn).is_one_commit_after(&before), "half written");
+        assert!(!DatabaseState::Header(torn).is_one_commit_after(&before), "half written");
         torn.copy_within(..48, 48);
-        assert!(State::Header(torn).is_one_commit_after(&before));
+        assert!(DatabaseState::Header(torn).is_one_commit_after(&before));
     }
 
     #[test]
     fn without_the_index_sqlite_is_asked() {
         let dir = tempfile::tempdir().unwrap();
         let (conn, other) = two(&dir);
-        assert_eq!(Index(None).look(), None);
-        each_commit_changes_the_state(Index(None), &conn, &other);
+        assert_eq!(CommitClock(None).peek(), None);
+        each_commit_changes_the_state(CommitClock(None), &conn, &other);
         let memory = Connection::open_in_memory().unwrap();
-        assert_eq!(Index::of(&memory).unwrap().look(), None);
+        assert_eq!(CommitClock::of(&memory).unwrap().peek(), None);
     }
 }

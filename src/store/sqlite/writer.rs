@@ -20,7 +20,7 @@ use super::unknown_commit::fail_stop_if_unknown;
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::settle::Balance;
-use crate::store::admission_cache::{Changes, Reader};
+use crate::store::admission_cache::{AdmissionReader, Changes};
 use crate::store::tables::accounts;
 use crate::store::tables::usage::Settled;
 use crate::store::{Store, StoreError};
@@ -109,7 +109,7 @@ struct WriterThread {
     queue: Receiver<Job>,
     ballast: Ballast,
     checkpointer: Checkpointer,
-    reader: Arc<Reader>,
+    reader: Arc<AdmissionReader>,
 }
 
 impl WriterThread {

@@ -189,7 +189,7 @@ pub fn debit(
 
 /// Which entries. All of an account by default.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Filter {
+pub struct LedgerFilter {
     /// Older than this one.
     pub before: Option<LedgerId>,
     /// Written at or after.
@@ -198,19 +198,11 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-/// The entries of an account before `before`, newest first.
-///
-/// # Errors
-/// SQLite fails.
-pub fn list(conn: &Read, account: AccountId, before: Option<LedgerId>, limit: u32) -> Result<Vec<Entry>, StoreError> {
-    page(conn, account, Filter { before, ..Filter::default() }, limit)
-}
-
 /// The entries of an account that match, newest first, at most `limit`.
 ///
 /// # Errors
 /// SQLite fails.
-pub fn page(conn: &Read, account: AccountId, filter: Filter, limit: u32) -> Result<Vec<Entry>, StoreError> {
+pub fn list(conn: &Read, account: AccountId, filter: LedgerFilter, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id, \
          actor, note, created_at FROM ledger WHERE account_id = ?1 AND id < ?2 AND created_at >= ?3 AND created_at < ?4 \
@@ -226,7 +218,7 @@ pub fn page(conn: &Read, account: AccountId, filter: Filter, limit: u32) -> Resu
 /// The entries as CSV text, with a header line if they are the `first` ones.
 ///
 /// # Errors
-/// None that can happen: an entry can always be written.
+/// Never fails in practice: an entry can always be written.
 pub fn to_csv(rows: &[Entry], first: bool) -> Result<Vec<u8>, StoreError> {
     csv_text::of(rows, &COLUMNS, first)
 }

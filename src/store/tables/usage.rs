@@ -176,7 +176,7 @@ pub struct UsageRow {
 
 /// Which usage rows. All of an account by default.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct UsageFilter {
     /// Rows older than this one.
     pub before: Option<RequestId>,
     /// Of this model.
@@ -195,7 +195,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Read, account: AccountId, filter: &Filter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
+pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
     let (condition, mut values) = filter.condition(account);
     let sql = format!(
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
@@ -210,7 +210,7 @@ pub fn list(conn: &Read, account: AccountId, filter: &Filter, limit: u32) -> Res
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-impl Filter {
+impl UsageFilter {
     pub(in crate::store) fn condition(&self, account: AccountId) -> (String, Vec<Value>) {
         let mut condition = "account_id = ?".to_owned();
         let mut values = vec![Value::Integer(account.to_i64())];
@@ -254,7 +254,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
 /// The rows as CSV text, with a header line if they are the `first` ones.
 ///
 /// # Errors
-/// None that can happen: a row can always be written.
+/// Never fails in practice: a row can always be written.
 pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
     csv_text::of(rows, &COLUMNS, first)
 }

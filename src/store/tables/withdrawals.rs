@@ -139,7 +139,7 @@ pub fn get(conn: &Read, id: WithdrawalId) -> Result<Withdrawal, StoreError> {
 
 /// Which withdrawals. All by default.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct WithdrawalFilter {
     /// Of this account.
     pub account: Option<AccountId>,
     /// `pending`, `paid`, `rejected`.
@@ -152,7 +152,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Read, filter: &Filter, limit: u32) -> Result<Vec<Withdrawal>, StoreError> {
+pub fn list(conn: &Read, filter: &WithdrawalFilter, limit: u32) -> Result<Vec<Withdrawal>, StoreError> {
     let mut sql = format!("SELECT {COLUMNS} FROM withdrawals w JOIN accounts a ON a.id = w.account_id WHERE true");
     let mut values = Vec::new();
     let mut and = |condition: &str, value: Option<Value>| {
@@ -249,7 +249,7 @@ pub(super) fn take_back(
     now: Timestamp,
 ) -> Result<MicroUsd, StoreError> {
     let mut taken = MicroUsd::ZERO;
-    let filter = Filter { account: Some(account), status: Some("pending".into()), before: None };
+    let filter = WithdrawalFilter { account: Some(account), status: Some("pending".into()), before: None };
     let reason = format!("an earning was refunded: {request}");
     while taken < most {
         let Some(pending) = list(conn, &filter, 1)?.pop() else { break };

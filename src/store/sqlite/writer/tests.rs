@@ -40,7 +40,7 @@ impl World {
             let mut statement = conn.prepare("SELECT name FROM admins ORDER BY id")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
         };
-        self.store.read(list).unwrap()
+        self.store.read_inline(list).unwrap()
     }
 
     fn ballast(&self) -> u64 {

@@ -33,7 +33,7 @@ fn a_note_is_at_most_a_thousand_characters() {
         match add(&conn, ada, 5, note, NOW) {
             Ok(_) => {
                 assert!(fine, "{note:?}");
-                assert_eq!(list(&conn, ada, None, 1).unwrap()[0].note, note);
+                assert_eq!(list(&conn, ada, LedgerFilter::default(), 1).unwrap()[0].note, note);
                 total += 5;
             }
             Err(e) => assert!(!fine && matches!(e, StoreError::InvalidField { field: "note", .. }), "{note:?}: {e:?}"),
@@ -54,12 +54,12 @@ fn credit_is_more_than_zero_and_fits_the_balance() {
                 assert!(fine, "{amount}");
                 assert_eq!((credited.account_id, credited.credited_micro_usd.micro()), (ada, amount));
                 assert_eq!(credited.balance_micro_usd.micro(), 10 + amount);
-                assert_eq!(list(&conn, ada, None, 1).unwrap()[0].id, credited.ledger_id);
+                assert_eq!(list(&conn, ada, LedgerFilter::default(), 1).unwrap()[0].id, credited.ledger_id);
             }
             Err(e) => assert!(!fine && matches!(e, StoreError::Invalid(_)), "{amount}: {e:?}"),
         }
         let entries = if fine { 2 } else { 1 };
-        assert_eq!(list(&conn, ada, None, 10).unwrap().len(), entries, "{amount}");
+        assert_eq!(list(&conn, ada, LedgerFilter::default(), 10).unwrap().len(), entries, "{amount}");
         assert_eq!(events::list(&conn, Some("credit.add"), None, 10).unwrap().len(), entries, "{amount}");
     }
 }
@@ -96,7 +96,7 @@ fn a_debit_takes_what_is_there_and_not_held_and_earnings_last() {
             continue;
         };
         assert_eq!(done.unwrap().balance_micro_usd.micro(), total);
-        let entry = &list(&conn, ada, None, 1).unwrap()[0];
+        let entry = &list(&conn, ada, LedgerFilter::default(), 1).unwrap()[0];
         assert_eq!(
             (entry.kind.as_str(), entry.amount_micro_usd.micro(), &*entry.note),
             ("adjustment", -amount, "a slip")
@@ -116,23 +116,26 @@ fn entries_are_filtered_and_paged_newest_first() {
         ids.push(add(&conn, ada, n, "", at(n)).unwrap().ledger_id);
         add(&conn, bob, 100, "", at(n)).unwrap();
     }
-    let all = Filter::default();
-    let rows: [(Filter, u32, &[i64]); 8] = [
+    let all = LedgerFilter::default();
+    let rows: [(LedgerFilter, u32, &[i64]); 8] = [
         (all, 10, &[4, 3, 2, 1]),
         (all, 2, &[4, 3]),
-        (Filter { before: Some(ids[2]), ..all }, 10, &[2, 1]),
-        (Filter { before: Some(ids[0]), ..all }, 10, &[]),
-        (Filter { since: Some(at(2)), ..all }, 10, &[4, 3, 2]),
-        (Filter { until: Some(at(3)), ..all }, 10, &[2, 1]),
-        (Filter { since: Some(at(2)), until: Some(at(4)), ..all }, 10, &[3, 2]),
-        (Filter { since: Some(at(2)), until: Some(at(4)), before: Some(ids[2]) }, 10, &[2]),
+        (LedgerFilter { before: Some(ids[2]), ..all }, 10, &[2, 1]),
+        (LedgerFilter { before: Some(ids[0]), ..all }, 10, &[]),
+        (LedgerFilter { since: Some(at(2)), ..all }, 10, &[4, 3, 2]),
+        (LedgerFilter { until: Some(at(3)), ..all }, 10, &[2, 1]),
+        (LedgerFilter { since: Some(at(2)), until: Some(at(4)), ..all }, 10, &[3, 2]),
+        (LedgerFilter { since: Some(at(2)), until: Some(at(4)), before: Some(ids[2]) }, 10, &[2]),
     ];
     let amounts = |entries: Vec<Entry>| entries.iter().map(|e| e.amount_micro_usd.micro()).collect::<Vec<_>>();
     for (filter, limit, expected) in rows {
-        assert_eq!(amounts(page(&conn, ada, filter, limit).unwrap()), expected, "{filter:?} {limit}");
+        assert_eq!(amounts(list(&conn, ada, filter, limit).unwrap()), expected, "{filter:?} {limit}");
     }
-    assert_eq!(amounts(list(&conn, ada, None, 3).unwrap()), [4, 3, 2]);
-    assert_eq!(amounts(list(&conn, ada, Some(ids[1]), 3).unwrap()), [1]);
+    assert_eq!(amounts(list(&conn, ada, LedgerFilter::default(), 3).unwrap()), [4, 3, 2]);
+    assert_eq!(
+        amounts(list(&conn, ada, LedgerFilter { before: Some(ids[1]), ..LedgerFilter::default() }, 3).unwrap()),
+        [1]
+    );
 }
 
 /// Ada earned 30 and has 70 of credit; then 50 were taken, and 5 were added without a word.
@@ -144,7 +147,7 @@ fn two_entries(conn: &Tx, ada: AccountId) -> Vec<Entry> {
         Movement { account_id: ada, kind: "adjustment", before, after, request_id: None, actor: "cli", note };
     write(conn, &movement, NOW).unwrap();
     add(conn, ada, 5, "", NOW.plus_seconds(1)).unwrap();
-    list(conn, ada, None, 10).unwrap()
+    list(conn, ada, LedgerFilter::default(), 10).unwrap()
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Books {
 
     /// Decides any pending withdrawal.
     fn decide_any(&self, which: usize, decision: &Decision) -> Result<(), StoreError> {
-        let pending = withdrawals::Filter { status: Some("pending".into()), ..Default::default() };
+        let pending = withdrawals::WithdrawalFilter { status: Some("pending".into()), ..Default::default() };
         let pending = withdrawals::list(&self.conn, &pending, 100)?;
         self.decide(pending.get(which % pending.len().max(1)).map(|w| w.id), decision)
     }
@@ -293,7 +293,7 @@ fn what_is_missing_is_brought_in_on_the_ledger() -> Result<(), StoreError> {
     let paid = books.withdraw(books.provider, 700)?;
     books.decide(paid, &Decision::Paid(None))?;
     books.refund(request, 0)?;
-    let kinds: Vec<_> = ledger::list(&books.conn, accounts::HOUSE, None, 10)?
+    let kinds: Vec<_> = ledger::list(&books.conn, accounts::HOUSE, ledger::LedgerFilter::default(), 10)?
         .into_iter()
         .map(|entry| (entry.kind, entry.amount_micro_usd.micro()))
         .collect();

@@ -104,26 +104,26 @@ fn rows_are_filtered_by_each_field_and_paged_newest_first() {
         let (model, now) = (model.to_owned(), second(n));
         books.settle(&Charge { account_id, key_id: key(by), model, outcome, now, ..books.request(n) });
     }
-    let all = Filter::default();
+    let all = UsageFilter::default();
     let model = |text: &str| Some(text.to_owned());
-    let rows: Vec<(Filter, u32, &[i64])> = vec![
+    let rows: Vec<(UsageFilter, u32, &[i64])> = vec![
         (all.clone(), 10, &[6, 5, 3, 2, 1]),
         (all.clone(), 2, &[6, 5]),
-        (Filter { before: Some(row(5)), ..all.clone() }, 2, &[3, 2]),
-        (Filter { before: Some(row(2)), ..all.clone() }, 2, &[1]),
-        (Filter { before: Some(row(1)), ..all.clone() }, 2, &[]),
-        (Filter { model: model("a"), ..all.clone() }, 10, &[5, 2, 1]),
-        (Filter { model: model("A"), ..all.clone() }, 10, &[]),
-        (Filter { key: Some(key(1)), ..all.clone() }, 10, &[5, 3, 1]),
-        (Filter { key: Some(key(3)), ..all.clone() }, 10, &[]),
-        (Filter { since: Some(second(3)), ..all.clone() }, 10, &[6, 5, 3]),
-        (Filter { until: Some(second(3)), ..all.clone() }, 10, &[2, 1]),
-        (Filter { since: Some(second(2)), until: Some(second(6)), ..all.clone() }, 10, &[5, 3, 2]),
-        (Filter { outcome: Some(Whole), ..all.clone() }, 10, &[3, 1]),
-        (Filter { outcome: Some(Left), ..all.clone() }, 10, &[2]),
-        (Filter { outcome: Some(Broken), ..all.clone() }, 10, &[6, 5]),
-        (Filter { outcome: Some(Whole), model: model("a"), key: Some(key(1)), ..all.clone() }, 10, &[1]),
-        (Filter { outcome: Some(Broken), model: model("b"), key: Some(key(1)), ..all.clone() }, 10, &[]),
+        (UsageFilter { before: Some(row(5)), ..all.clone() }, 2, &[3, 2]),
+        (UsageFilter { before: Some(row(2)), ..all.clone() }, 2, &[1]),
+        (UsageFilter { before: Some(row(1)), ..all.clone() }, 2, &[]),
+        (UsageFilter { model: model("a"), ..all.clone() }, 10, &[5, 2, 1]),
+        (UsageFilter { model: model("A"), ..all.clone() }, 10, &[]),
+        (UsageFilter { key: Some(key(1)), ..all.clone() }, 10, &[5, 3, 1]),
+        (UsageFilter { key: Some(key(3)), ..all.clone() }, 10, &[]),
+        (UsageFilter { since: Some(second(3)), ..all.clone() }, 10, &[6, 5, 3]),
+        (UsageFilter { until: Some(second(3)), ..all.clone() }, 10, &[2, 1]),
+        (UsageFilter { since: Some(second(2)), until: Some(second(6)), ..all.clone() }, 10, &[5, 3, 2]),
+        (UsageFilter { outcome: Some(Whole), ..all.clone() }, 10, &[3, 1]),
+        (UsageFilter { outcome: Some(Left), ..all.clone() }, 10, &[2]),
+        (UsageFilter { outcome: Some(Broken), ..all.clone() }, 10, &[6, 5]),
+        (UsageFilter { outcome: Some(Whole), model: model("a"), key: Some(key(1)), ..all.clone() }, 10, &[1]),
+        (UsageFilter { outcome: Some(Broken), model: model("b"), key: Some(key(1)), ..all.clone() }, 10, &[]),
     ];
     for (filter, limit, expected) in rows {
         let found = list(&books.conn, books.ada, &filter, limit).unwrap();
@@ -157,7 +157,7 @@ fn two_rows() -> Vec<UsageRow> {
     };
     books.settle(&dear);
     refund::refund(&books.conn, row(1), "", |_| MicroUsd::ZERO, "test", second(60)).unwrap();
-    list(&books.conn, books.ada, &Filter::default(), 10).unwrap()
+    list(&books.conn, books.ada, &UsageFilter::default(), 10).unwrap()
 }
 
 #[test]
