@@ -1,5 +1,9 @@
 //! The only room with SQL: one writer thread, pools of readers, one file per table family.
 //!
+//! - `doors`: who reads where, who writes alone; `admission_cache`: what admissions read, remembered.
+//! - `sqlite`: all that is the engine's. No other room names its types.
+//! - `tables`: rows, read and written. `reports`: what adds up usage rows. `audit`: what must be true of all of them.
+//!
 //! Functions that read take a [`Read`], those that write a [`Tx`]. Reads run on a
 //! pooled connection that is `query_only`; what every request looks at is remembered by one that all workers
 //! share ([`Store::cached`]). Writes run inside a `BEGIN IMMEDIATE` transaction: of the
