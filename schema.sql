@@ -63,7 +63,8 @@ CREATE TABLE keys (
 ) STRICT;
 CREATE INDEX keys_account ON keys (account_id) WHERE account_id IS NOT NULL;
 
--- What a model costs, a row a version. The one not retired is in force; a usage row keeps its own.
+-- What a model costs, a row a version. The one not retired is in force; a usage row keeps its own. `max_running`:
+-- how many requests an account may have running at once; the others wait.
 CREATE TABLE prices (
   id INTEGER PRIMARY KEY,
   model TEXT NOT NULL CHECK (length(model) BETWEEN 1 AND 256),
@@ -111,13 +112,15 @@ CREATE TABLE provider_models (
   PRIMARY KEY (model, provider_id)
 ) STRICT, WITHOUT ROWID;
 
--- How the last probe of a provider went. A provider that could not be reached keeps what was found before.
+-- How the last probe of a provider went. A provider that could not be reached keeps what was found before. `places`:
+-- how many requests the server says that it takes at once.
 CREATE TABLE provider_probes (
   provider_id INTEGER PRIMARY KEY REFERENCES providers (id),
   reached INTEGER NOT NULL CHECK (reached IN (0, 1)),
   latency_ms INTEGER CHECK (latency_ms >= 0),
   error TEXT,
-  probed_at INTEGER NOT NULL
+  probed_at INTEGER NOT NULL,
+  places INTEGER CHECK (places > 0)
 ) STRICT;
 
 -- What each endpoint of a provider did in its last probe, per model. An endpoint counts as offered unless the last

@@ -213,7 +213,15 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
     match &probed.error {
         Some(why) if !probed.reached => format!("{added}; it does not answer yet: {why}"),
         Some(_) => format!("{added}; IT SERVES NOTHING"),
-        None => format!("{added}; it serves {}", serves.join(" ")),
+        None => {
+            let places = match (probed.places, view.max_concurrent) {
+                (Some(places), None) => {
+                    format!("; it says that it takes {places} at once: add it with --max-concurrent {places}")
+                }
+                _ => String::new(),
+            };
+            format!("{added}; it serves {}{places}", serves.join(" "))
+        }
     }
 }
 

@@ -227,6 +227,19 @@ impl Client {
         self.exchange(target, request, On::Fresh).await.map(drop)
     }
 
+    /// What a server says at `path` below its root (the base URL without `/v1`), if it says so with status 200 and within
+    /// `patience`; `most` bytes of it.
+    pub async fn look_at(&self, target: &Target, path: &str, most: usize, patience: Duration) -> Option<Bytes> {
+        let root = target.url.strip_suffix("/v1").unwrap_or(&target.url).to_owned();
+        let request = build(&Target { url: root, ..target.clone() }, Method::GET, path, &[], Vec::new());
+        let asked = tokio::time::timeout(patience, self.exchange(target, request, On::Any)).await;
+        let answer = self.answer(asked.ok()?.ok()?);
+        if answer.status != 200 {
+            return None;
+        }
+        Some(answer.body.start(most, patience).await)
+    }
+
     /// What is waited for holds no more than it needs: a future is copied with all that it may come to hold.
     fn exchange<'a>(
         &self,

@@ -76,6 +76,8 @@ pub struct ProbeView {
     /// The quickest answer.
     latency_ms: Option<u64>,
     server: Option<String>,
+    /// How many requests the server says that it takes at once: what `max_concurrent` may be set to.
+    places: Option<u32>,
     error: Option<String>,
     /// The models that at least one endpoint served.
     models: Vec<String>,
@@ -157,6 +159,7 @@ impl From<ProbeRow> for ProbeView {
             ok: probe.reached && !models.is_empty(),
             latency_ms: probe.latency_ms,
             server: None,
+            places: probe.places,
             error: probe.error,
             models,
             endpoints: Endpoint::ALL.into_iter().filter_map(|e| EndpointView::of(e, &probe.endpoints)).collect(),
@@ -168,7 +171,16 @@ impl ProbeView {
     /// A probe that nobody waits for any more.
     pub fn unfinished(at: Timestamp) -> Self {
         let error = Some("the probe is still running; look again later".to_owned());
-        Self { at, ok: false, latency_ms: None, server: None, error, models: Vec::new(), endpoints: Vec::new() }
+        Self {
+            at,
+            ok: false,
+            latency_ms: None,
+            server: None,
+            places: None,
+            error,
+            models: Vec::new(),
+            endpoints: Vec::new(),
+        }
     }
 }
 

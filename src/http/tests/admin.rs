@@ -205,7 +205,7 @@ async fn a_model_is_offered_where_a_provider_serves_it() {
         row("/v1/embeddings", false, None),
     ];
     bench.write(|conn, at| {
-        let probe = ProbeRow { reached: true, latency_ms: None, error: None, at, endpoints };
+        let probe = ProbeRow { reached: true, latency_ms: None, error: None, at, places: Some(4), endpoints };
         endpoints::store(conn, demo, &probe, "test")
     });
     let refused = call(&app, "POST /v1/chat/completions", &caller, chat(1)).await;

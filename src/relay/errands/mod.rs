@@ -4,6 +4,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`probe`] | what a provider serves and reports, from one short request to each endpoint |
+//! | `capacity` | how busy the servers of each model are |
+//! | `places` | how many requests a server says that it takes at once |
 //! | `trial` | which field a server takes for the output bound |
 //! | [`watch`] | asking the servers that are down until they answer |
 //! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
@@ -12,6 +14,7 @@
 
 pub mod capacity;
 pub mod probe;
+mod places;
 mod trial;
 pub mod watch;
 pub mod count;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::places::places;
 use super::trial;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::dialect::request::{Endpoint, InferenceRequest};
@@ -48,8 +49,14 @@ pub async fn probe(
     models: &[(String, String)],
     resolve_key: ResolveKey,
 ) -> ProbeRow {
-    let mut probe =
-        ProbeRow { reached: false, latency_ms: None, error: None, at: Timestamp::now(), endpoints: Vec::new() };
+    let mut probe = ProbeRow {
+        reached: false,
+        latency_ms: None,
+        error: None,
+        at: Timestamp::now(),
+        places: None,
+        endpoints: Vec::new(),
+    };
     for (model, upstream_model) in models {
         let mut target = send::target_of(provider, upstream_model, resolve_key);
         for (endpoint, stream) in ways() {
@@ -77,6 +84,9 @@ pub async fn probe(
             let takes = if has_trials { target.takes.clone() } else { OutputFields::default() };
             probe.endpoints.push(EndpointRow { takes, ..row });
         }
+    }
+    if probe.reached {
+        probe.places = places(client, &send::target_of(provider, "", resolve_key)).await;
     }
     if probe.endpoints.iter().all(|row| row.serves != Some(true)) {
         probe.error = probe.endpoints.iter().find_map(|row| row.error.clone());

@@ -45,6 +45,8 @@ pub struct ProbeRow {
     pub error: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// How many requests the server says that it takes at once.
+    pub places: Option<u32>,
     /// What the endpoints did; of an earlier probe if this one reached nothing.
     pub endpoints: Vec<EndpointRow>,
 }
@@ -56,10 +58,11 @@ pub struct ProbeRow {
 pub fn store(conn: &Tx, provider: ProviderId, probe: &ProbeRow, actor: &str) -> Result<(), StoreError> {
     let id = provider.to_i64();
     conn.prepare_cached(
-        "INSERT INTO provider_probes (provider_id, reached, latency_ms, error, probed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
-         ON CONFLICT (provider_id) DO UPDATE SET reached = ?2, latency_ms = ?3, error = ?4, probed_at = ?5",
+        "INSERT INTO provider_probes (provider_id, reached, latency_ms, error, probed_at, places) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (provider_id) DO UPDATE SET \
+         reached = ?2, latency_ms = ?3, error = ?4, probed_at = ?5, places = coalesce(?6, places)",
     )?
-    .execute(params![id, probe.reached, probe.latency_ms, probe.error, probe.at.millis()])?;
+    .execute(params![id, probe.reached, probe.latency_ms, probe.error, probe.at.millis(), probe.places])?;
     let served = probe.endpoints.iter().filter(|row| row.serves == Some(true)).count();
     let detail = serde_json::json!({"reached": probe.reached, "served": served, "error": probe.error});
     events::record(conn, actor, "provider.probe", &provider.to_string(), &detail, probe.at)?;
@@ -103,13 +106,16 @@ pub(super) fn forget(conn: &Tx, provider: ProviderId) -> Result<(), StoreError> 
 /// SQLite fails.
 pub fn last_probe(conn: &Read, provider: ProviderId) -> Result<Option<ProbeRow>, StoreError> {
     let probe = conn
-        .prepare_cached("SELECT reached, latency_ms, error, probed_at FROM provider_probes WHERE provider_id = ?1")?
+        .prepare_cached(
+            "SELECT reached, latency_ms, error, probed_at, places FROM provider_probes WHERE provider_id = ?1",
+        )?
         .query_row([provider.to_i64()], |row| {
             Ok(ProbeRow {
                 reached: row.get(0)?,
                 latency_ms: row.get(1)?,
                 error: row.get(2)?,
                 at: Timestamp::from_millis(row.get(3)?),
+                places: row.get(4)?,
                 endpoints: Vec::new(),
             })
         })

@@ -60,6 +60,7 @@ export function view({ signal, poll }) {
       ['Charged today', money(today.charged_micro_usd), `of it ${usd(today.fee_micro_usd)} fee; ${usd(today.refunded_micro_usd ?? 0)} refunded`],
       ['Requests today', number(today.requests), 'since 00:00 UTC'],
       ['Providers up', `${providers.up} of ${all}`, providers.disabled ? `${providers.disabled} disabled` : null],
+      ['Waiting', number(providers.waiting ?? 0), providers.longest_wait_ms ? `the first for ${milliseconds(providers.longest_wait_ms)}` : null],
     ], 'big'));
     const focused = document.activeElement === check;
     fill(needs, attention(found, audit, check));

@@ -53,6 +53,7 @@ function probeResult(probe) {
   if (!probe) return h('p.hint', {}, 'Not probed yet.');
   return h('div', {},
     h('p.hint', {}, probe.ok ? [probe.server ?? 'A server', ` answered in ${milliseconds(probe.latency_ms)}, `] : [h('span.wrong', {}, probe.error || 'No answer'), ', '], 'probed ', when(probe.at)),
+    probe.places && h('p.hint', {}, `The server says that it takes ${plural(probe.places, 'request')} at once.`),
     probe.endpoints?.length > 0 && h('ul.endpoints', {}, probe.endpoints.map((one) => h('li', { class: one.supported ? '' : 'past' },
       h('code', {}, one.endpoint), ' ', one.supported ? badge(reported[one.usage] ?? 'supported', one.usage === 'provider' ? 'good' : 'warn') : badge('not there', 'off'), one.note && h('small', {}, one.note)))));
 }
@@ -96,7 +97,7 @@ function card(row, again) {
     ...(row.recounts ?? []).map((one) => h('p.under', {}, `${one.model}: reports ${ratio(one.mean_permille)} ±${ratio(one.spread_permille)} times the ${one.part} tokens that are counted (${plural(one.answers, 'answer')})`)),
     row.last_error && h('p.wrong', {}, row.last_error),
     figures([
-      ['In flight', row.max_concurrent ? `${row.in_flight} of ${row.max_concurrent}` : String(row.in_flight ?? 0)],
+      ['In flight', row.max_concurrent ? `${row.in_flight} of ${row.max_concurrent}` : String(row.in_flight ?? 0), row.waiting ? `${number(row.waiting)} waiting, the first for ${milliseconds(row.longest_wait_ms)}` : null],
       ['Requests', number(recent.requests), 'since the server started'],
       ['Success', successRate(recent), recent.failed ? `${number(recent.failed)} failed` : null],
       ['First byte', milliseconds(recent.latency_ms), recent.latency_ms ? 'on average, lately' : null],
