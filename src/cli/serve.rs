@@ -57,6 +57,9 @@ pub struct Args {
     /// How many requests may wait for one model, a quarter of them of one account; more are 429
     #[arg(long, env = "COORDINATOR_QUEUE_LENGTH", default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     queue_length: u16,
+    /// Do not prefer the server that answered a conversation last, whose cache makes the next turn cheaper
+    #[arg(long, env = "COORDINATOR_NO_AFFINITY")]
+    no_affinity: bool,
     /// How long a request body may take, plus a second for every 16 KiB of it
     #[arg(long, env = "COORDINATOR_BODY_TIMEOUT", default_value = "20", value_name = "SECONDS", value_parser = seconds)]
     body_timeout: Duration,
@@ -181,7 +184,11 @@ fn rooms(args: &Args) -> Result<Rooms, Failed> {
         return Err(Failed::Other(text));
     }
     let budget = |mib| ByteBudget::new(usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX));
-    let queue = QueueLimits { timeout: args.queue_timeout, length: usize::from(args.queue_length) };
+    let queue = QueueLimits {
+        timeout: args.queue_timeout,
+        length: usize::from(args.queue_length),
+        affinity: !args.no_affinity,
+    };
     Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib), queue })
 }
 

@@ -72,7 +72,7 @@ impl Bench {
         let store = Store::open(dir.path()).expect("a store");
         let (writer, _) = Writer::start(&store).expect("a writer");
         // Nobody waits, so that a test sees at once who would.
-        let queue = QueueLimits { timeout: Duration::ZERO, length: 100 };
+        let queue = QueueLimits { timeout: Duration::ZERO, length: 100, affinity: true };
         let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20), queue };
         let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let second = Duration::from_secs(1);

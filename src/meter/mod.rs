@@ -39,7 +39,7 @@ pub mod prompt;
 pub mod media;
 pub mod enlarge;
 pub mod growth;
-mod walk;
+pub mod walk;
 mod words;
 #[cfg(test)]
 mod tests;

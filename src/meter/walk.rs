@@ -24,6 +24,13 @@ impl<'a> Value<'a> {
     pub fn of(json: &'a str) -> Self {
         Cursor { json, at: 0 }.value().unwrap_or(Self::Bare(""))
     }
+
+    /// As it stands; of a string what is between its quotes.
+    pub const fn text(self) -> &'a str {
+        match self {
+            Self::Text(text) | Self::List(text) | Self::Object(text) | Self::Bare(text) => text,
+        }
+    }
 }
 
 /// The values of a list, in order.

@@ -24,6 +24,7 @@ mod reply;
 mod arrival;
 mod replay;
 mod admit;
+mod affinity;
 mod worst_case;
 pub mod holds;
 mod wait;
@@ -57,6 +58,7 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
+use affinity::Affinity;
 use arrival::{Arrivals, Shares};
 use capped::Capped;
 use corrections::Corrections;
@@ -104,6 +106,8 @@ pub struct Relay {
     recounts: Recounts,
     /// Who waits for which server.
     queue: Arc<Queue>,
+    /// Which server knows which conversation.
+    affinity: Affinity,
     /// Requests of which only so many may run at once.
     gates: RunningGates,
     arrivals: Arrivals,
@@ -139,6 +143,7 @@ impl Relay {
             writer,
             holds: Arc::default(),
             queue: Arc::new(Queue::new(Arc::clone(&providers), rooms.queue)),
+            affinity: Affinity::new(),
             gates: RunningGates::default(),
             providers,
             capped: Arc::default(),

@@ -71,7 +71,7 @@ impl Relay {
     ) -> Result<Dispatch, Refusal> {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
-        let Turn { mut placed, passes, until, mut waited } = turn;
+        let Turn { mut placed, passes, until, mut waited, conversation } = turn;
         let mut without_room = Vec::new();
         let refusal = loop {
             let Placed { place, target, mut others } = placed;
@@ -83,6 +83,9 @@ impl Relay {
                 Ok(reply) => {
                     let first_byte = Instant::now();
                     place.answered(first_byte.duration_since(sent));
+                    if let Some(conversation) = conversation {
+                        self.affinity.note(conversation, target.provider);
+                    }
                     let mut offers = admission.offered.offers.iter();
                     let offer = offers.find(|offer| offer.provider.id == target.provider);
                     let offer = offer.ok_or(Refusal::ProvidersFull(None))?;

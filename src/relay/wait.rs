@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admit::Admission;
+use super::affinity::Conversation;
 use super::queue::{Full, Gates, NoPlace, Pass, Place, Placed, Shut, Wait};
 use super::{Caller, Refusal, Relay};
 use crate::dialect::request::InferenceRequest;
@@ -23,6 +24,8 @@ pub struct Turn {
     pub until: Instant,
     /// How long it waited.
     pub waited: Duration,
+    /// What it goes on with, where there is a choice of servers.
+    pub conversation: Option<Conversation>,
 }
 
 /// What a request has while it runs; given back when it is dropped.
@@ -71,11 +74,20 @@ impl Relay {
             None => None,
         };
         let passes = Passes { _key: key, _model: model };
-        match self.queue.free_place(self.ranked(admission)?) {
-            Ok(placed) => Ok(Turn { placed, passes, until, waited: began.elapsed() }),
+        let mut targets = self.ranked(admission)?;
+        // With one server there is nothing to choose.
+        let conversation = (targets.len() > 1 && self.queue.limits().affinity)
+            .then(|| self.affinity.conversation(caller, request))
+            .flatten();
+        if let Some(conversation) = conversation {
+            self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, began));
+        }
+        let placed = self.queue.free_place(targets);
+        match placed {
+            Ok(placed) => Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation }),
             Err(targets) => {
                 let placed = self.wait_in_line(caller, request, admission, targets, until).await?;
-                Ok(Turn { placed, passes, until, waited: began.elapsed() })
+                Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation })
             }
         }
     }

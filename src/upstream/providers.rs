@@ -174,6 +174,13 @@ impl Providers {
         Ok(ranked.into_iter().map(|(_, target)| target).collect())
     }
 
+    /// A provider has a free place, and did not fail a moment ago.
+    pub fn is_free(&self, target: &Target, now: Instant) -> bool {
+        let states = self.lock();
+        let is_free = |s: &State| !s.down && !s.is_full(target, now) && s.cooling_for(now).is_none();
+        states.get(&target.provider).is_none_or(is_free)
+    }
+
     /// Takes a place at a provider, unless it is full or down by now.
     pub fn take(self: &Arc<Self>, target: &Target) -> Option<Slot> {
         self.take_if(target, |state, now| !state.is_full(target, now))

@@ -316,3 +316,30 @@ fn a_failure_of_the_free_server_waits_for_the_full_one() {
     waiting.finish().expect(200);
     assert_eq!(world.rows().len(), 2);
 }
+
+#[test]
+fn a_conversation_stays_with_the_server_that_knows_it() {
+    for (serve, stays) in [(&[][..], true), (&["--no-affinity"][..], false)] {
+        let mut world = World::unstarted("5.00", honest(10, 5));
+        let spare = crate::world::upstream::Upstream::start(honest(10, 5));
+        world.server.provider("spare", &spare.url(), &world.owner, &[]);
+        world.server.start(serve);
+        let mut body = chat_body();
+        let mut asked = Vec::new();
+        for turn in 0..6 {
+            let before = spare.requests().len();
+            world.chat(&body).expect(200);
+            asked.push(spare.requests().len() > before);
+            for (role, words) in [("assistant", "Yes."), ("user", "And then?")] {
+                let content = format!("{words} {turn}");
+                body["messages"].as_array_mut().unwrap().push(json!({"role": role, "content": content}));
+            }
+        }
+        assert_eq!(asked.iter().all(|at| *at == asked[0]), stays, "{asked:?}");
+        // Another conversation is sent to whom nothing was sent yet.
+        let mut other = chat_body();
+        other["messages"][0]["content"] = format!("{} Once more.", crate::world::PROMPT).into();
+        world.chat(&other).expect(200);
+        assert!(!spare.requests().is_empty() && !world.upstream.requests().is_empty());
+    }
+}

@@ -66,6 +66,11 @@ pub struct InferenceRequest<'a> {
 }
 
 impl<'a> InferenceRequest<'a> {
+    /// What the model is to answer, as JSON.
+    pub fn content(&self) -> Option<&'a str> {
+        self.top.get(self.endpoint.content_field())
+    }
+
     /// Reads a body.
     ///
     /// # Errors

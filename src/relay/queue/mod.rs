@@ -28,6 +28,8 @@ pub struct QueueLimits {
     pub timeout: Duration,
     /// How many may wait for one model; a quarter of them of one account.
     pub length: usize,
+    /// A conversation stays with the server that answered it last, if that has a free place.
+    pub affinity: bool,
 }
 
 impl QueueLimits {
@@ -39,7 +41,7 @@ impl QueueLimits {
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), length: 1_000 }
+        Self { timeout: Duration::from_secs(120), length: 1_000, affinity: true }
     }
 }
 

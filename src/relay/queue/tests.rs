@@ -25,7 +25,7 @@ fn target(id: i64, places: u32) -> Target {
 }
 
 fn queue(length: usize) -> Arc<Queue> {
-    let limits = QueueLimits { timeout: Duration::from_secs(60), length };
+    let limits = QueueLimits { timeout: Duration::from_secs(60), length, affinity: false };
     Arc::new(Queue::new(Arc::default(), limits))
 }
 
