@@ -10,3 +10,4 @@
 mod world;
 mod stories;
 mod model;
+mod tidy;

@@ -40,4 +40,3 @@ mod commands;
 mod bad_commands;
 mod lifecycle;
 mod logs;
-mod tidy;

@@ -1,0 +1,6 @@
+//! The house keeps its order: what the map in `src/lib.rs` and `CONTRIBUTING.md` promise, read from the sources.
+
+mod sources;
+mod floors;
+mod places;
+mod sizes;
