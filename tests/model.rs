@@ -23,7 +23,7 @@ use coordinator::domain::settle::FeeBps;
 use coordinator::domain::time::Timestamp;
 use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
 use coordinator::domain::withdrawal::{Decision, Wanted};
-use coordinator::store::idempotency::{self, Answer};
+use coordinator::store::idempotency::{self, SavedAnswer};
 use coordinator::store::providers::NewProvider;
 use coordinator::store::usage as rows;
 use coordinator::store::withdrawals;
@@ -147,7 +147,7 @@ fn on_store(conn: &Tx, step: &Step) -> Result<(), StoreError> {
             body_hash[8..16].copy_from_slice(&amount.to_be_bytes());
             let key = idempotency::Key { actor: "model".into(), key: format!("k{key}"), body_hash };
             idempotency::once(conn, &key, now(), || {
-                credit(*account, *amount).map(|_| Answer { status: 200, body: "{}".into() })
+                credit(*account, *amount).map(|_| SavedAnswer { status: 200, body: "{}".into() })
             })
             .map(drop)
         }

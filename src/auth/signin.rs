@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{Token, hash};
 use crate::domain::secret::Secret;
-use crate::store::admins::{self, Admin};
+use crate::store::admins::{self, AdminRow};
 use crate::store::{Read, Store, StoreError};
 
 /// Why somebody is not let in.
@@ -43,7 +43,7 @@ const LONGEST_NAME: usize = 800;
 /// Who had the right password when it was looked at.
 #[derive(Debug, Clone)]
 pub struct Verified {
-    admin: Admin,
+    admin: AdminRow,
     hash: String,
 }
 
@@ -53,7 +53,7 @@ impl Verified {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if it was changed, or the admin is gone; the store cannot be read.
-    pub fn in_force(&self, conn: &Read) -> Result<Admin, StoreError> {
+    pub fn in_force(&self, conn: &Read) -> Result<AdminRow, StoreError> {
         admins::unchanged(conn, self.admin.id, &self.hash)
     }
 }

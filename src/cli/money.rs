@@ -9,7 +9,7 @@ use super::output::Output;
 use super::{ACTOR, Failed, time, usd};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
-use crate::store::idempotency::{self, Answer};
+use crate::store::idempotency::{self, SavedAnswer};
 use crate::store::usage::{UsageFilter, UsageRow};
 use crate::store::{Store, StoreError, accounts, audit, backup, ledger, usage};
 
@@ -56,7 +56,7 @@ pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed
         let credit = || {
             let credited = ledger::credit(conn, account, args.usd, &args.note, ACTOR, now)?;
             let body = serde_json::to_string(&credited).map_err(|e| StoreError::Invalid(e.to_string()))?;
-            Ok(Answer { status: 200, body })
+            Ok(SavedAnswer { status: 200, body })
         };
         match &args.idempotency_key {
             None => credit(),

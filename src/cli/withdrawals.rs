@@ -16,7 +16,7 @@ pub enum Command {
     List {
         /// Only those in this state
         #[arg(long, value_enum)]
-        status: Option<Status>,
+        status: Option<StatusFilter>,
     },
     /// The money was sent
     Paid {
@@ -37,13 +37,13 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Status {
+pub enum StatusFilter {
     Pending,
     Paid,
     Rejected,
 }
 
-impl Status {
+impl StatusFilter {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -65,7 +65,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     }
 }
 
-fn list(status: Option<Status>, store: &Store, out: Output) -> Result<(), Failed> {
+fn list(status: Option<StatusFilter>, store: &Store, out: Output) -> Result<(), Failed> {
     let filter =
         WithdrawalFilter { status: status.map(|status| status.as_str().to_owned()), ..WithdrawalFilter::default() };
     let rows = store.read_inline(|conn| withdrawals::list(conn, &filter, u32::MAX))?;

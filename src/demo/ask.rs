@@ -16,7 +16,7 @@ const LONGEST_DELAY_MS: usize = 1_000;
 /// Why a request is refused, in the shape of OpenAI's errors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Fault {
+pub struct Unanswerable {
     /// HTTP status.
     pub status: u16,
     /// OpenAI's `type`.
@@ -29,7 +29,7 @@ pub struct Fault {
     pub param: Option<String>,
 }
 
-impl Fault {
+impl Unanswerable {
     /// 400, naming the field.
     pub fn field(param: &str, message: impl Into<String>) -> Self {
         let (message, param) = (message.into(), Some(param.to_owned()));
@@ -42,7 +42,7 @@ impl Fault {
     }
 }
 
-impl ResponseError for Fault {
+impl ResponseError for Unanswerable {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -81,14 +81,14 @@ impl Ask {
     ///
     /// # Errors
     /// Not a JSON object, no model, a field of the wrong type.
-    pub fn read(bytes: &[u8], max_fields: &[&str], stop_field: &str) -> Result<Self, Fault> {
+    pub fn read(bytes: &[u8], max_fields: &[&str], stop_field: &str) -> Result<Self, Unanswerable> {
         let body: Map<String, Value> = serde_json::from_slice(bytes).map_err(|e| {
-            Fault::plain(400, "invalid_request_error", None, format!("the body is not a JSON object: {e}"))
+            Unanswerable::plain(400, "invalid_request_error", None, format!("the body is not a JSON object: {e}"))
         })?;
         let model = body.get("model").and_then(Value::as_str);
-        let model = model.ok_or_else(|| Fault::field("model", "model must be a string"))?.to_owned();
+        let model = model.ok_or_else(|| Unanswerable::field("model", "model must be a string"))?.to_owned();
         if whole(&body, "n")?.is_some_and(|n| n != 1) {
-            return Err(Fault::field("n", "n must be 1"));
+            return Err(Unanswerable::field("n", "n must be 1"));
         }
         let mut limits = Limits {
             max: None,
@@ -101,7 +101,7 @@ impl Ask {
         }
         let delay = whole(&body, "demo_delay_ms")?.unwrap_or(TOKEN_DELAY_MS);
         if delay > LONGEST_DELAY_MS {
-            return Err(Fault::field("demo_delay_ms", "demo_delay_ms must be 0 to 1000"));
+            return Err(Unanswerable::field("demo_delay_ms", "demo_delay_ms must be 0 to 1000"));
         }
         let option = |name: &str| body.get("stream_options").and_then(|o| o.get(name)) == Some(&Value::Bool(true));
         Ok(Self {
@@ -121,25 +121,29 @@ impl Ask {
 ///
 /// # Errors
 /// Anything else.
-pub fn whole(body: &Map<String, Value>, field: &str) -> Result<Option<usize>, Fault> {
+pub fn whole(body: &Map<String, Value>, field: &str) -> Result<Option<usize>, Unanswerable> {
     match body.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
             let number = value.as_u64().and_then(|n| usize::try_from(n).ok());
-            number.map(Some).ok_or_else(|| Fault::field(field, format!("{field} must be a whole number of at least 0")))
+            number
+                .map(Some)
+                .ok_or_else(|| Unanswerable::field(field, format!("{field} must be a whole number of at least 0")))
         }
     }
 }
 
-fn flag(body: &Map<String, Value>, field: &str) -> Result<bool, Fault> {
+fn flag(body: &Map<String, Value>, field: &str) -> Result<bool, Unanswerable> {
     match body.get(field) {
         None | Some(Value::Null) => Ok(false),
-        Some(value) => value.as_bool().ok_or_else(|| Fault::field(field, format!("{field} must be true or false"))),
+        Some(value) => {
+            value.as_bool().ok_or_else(|| Unanswerable::field(field, format!("{field} must be true or false")))
+        }
     }
 }
 
-fn texts(body: &Map<String, Value>, field: &str) -> Result<Vec<String>, Fault> {
-    let bad = || Fault::field(field, format!("{field} must be a string or a list of strings"));
+fn texts(body: &Map<String, Value>, field: &str) -> Result<Vec<String>, Unanswerable> {
+    let bad = || Unanswerable::field(field, format!("{field} must be a string or a list of strings"));
     match body.get(field) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.clone()]),
@@ -152,7 +156,7 @@ fn texts(body: &Map<String, Value>, field: &str) -> Result<Vec<String>, Fault> {
 mod tests {
     use super::*;
 
-    fn read(body: &Value) -> Result<Ask, Fault> {
+    fn read(body: &Value) -> Result<Ask, Unanswerable> {
         Ask::read(body.to_string().as_bytes(), &["max_tokens", "max_completion_tokens"], "stop")
     }
 

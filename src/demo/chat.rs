@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Fault};
+use super::ask::{Ask, Unanswerable};
 use super::generate::Finish;
 use super::sse::Script;
 use super::{Demo, Dialect, Job, imitate, reading};
@@ -15,7 +15,7 @@ pub struct Chat;
 impl Dialect for Chat {
     const MAX_FIELDS: &[&str] = &["max_tokens", "max_completion_tokens"];
 
-    fn job(demo: &Demo, ask: Ask) -> Result<Job, Fault> {
+    fn job(demo: &Demo, ask: Ask) -> Result<Job, Unanswerable> {
         let turns = reading::turns(&ask.body, None, "messages")?;
         let want = reading::want(&ask.body, ask.body.get("response_format"), &turns)?;
         let prompt = reading::prompt(&turns, &ask.body);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Fault};
+use super::ask::{Ask, Unanswerable};
 use super::generate::{Finish, Want};
 use super::prompt::Prompt;
 use super::sse::Script;
@@ -16,7 +16,7 @@ pub struct Completions;
 impl Dialect for Completions {
     const MAX_FIELDS: &[&str] = &["max_tokens"];
 
-    fn job(demo: &Demo, ask: Ask) -> Result<Job, Fault> {
+    fn job(demo: &Demo, ask: Ask) -> Result<Job, Unanswerable> {
         let prompt = prompt(ask.body.get("prompt"))?;
         Ok(demo.job(ask, &prompt, &Want::Text))
     }
@@ -39,15 +39,15 @@ impl Dialect for Completions {
 }
 
 /// One prompt: a text, its token ids, or a list of one of these.
-fn prompt(value: Option<&Value>) -> Result<Prompt, Fault> {
+fn prompt(value: Option<&Value>) -> Result<Prompt, Unanswerable> {
     match value {
         Some(Value::String(text)) => Ok(Prompt::of_text(text)),
         Some(Value::Array(list)) => match list.as_slice() {
             [one @ (Value::String(_) | Value::Array(_))] => prompt(Some(one)),
             ids if !ids.is_empty() && ids.iter().all(Value::is_u64) => Ok(Prompt::of_tokens(ids)),
-            _ => Err(Fault::field("prompt", "prompt must be one text or one list of token ids")),
+            _ => Err(Unanswerable::field("prompt", "prompt must be one text or one list of token ids")),
         },
-        _ => Err(Fault::field("prompt", "prompt is required")),
+        _ => Err(Unanswerable::field("prompt", "prompt is required")),
     }
 }
 

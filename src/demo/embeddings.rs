@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Fault, whole};
+use super::ask::{Ask, Unanswerable, whole};
 use super::tokens;
 
 const DIMENSION: usize = 64;
@@ -15,11 +15,11 @@ const LARGEST_DIMENSION: usize = 4096;
 ///
 /// # Errors
 /// No input, or one that is neither texts nor token ids; an unknown encoding.
-pub fn answer(ask: &Ask) -> Result<Value, Fault> {
+pub fn answer(ask: &Ask) -> Result<Value, Unanswerable> {
     let inputs = inputs(ask.body.get("input"))?;
     let dimension = whole(&ask.body, "dimensions")?.unwrap_or(DIMENSION);
     if !(1..=LARGEST_DIMENSION).contains(&dimension) {
-        return Err(Fault::field("dimensions", "dimensions must be 1 to 4096"));
+        return Err(Unanswerable::field("dimensions", "dimensions must be 1 to 4096"));
     }
     let base64 = in_base64(&ask.body)?;
     let data: Vec<Value> = inputs
@@ -36,18 +36,18 @@ pub fn answer(ask: &Ask) -> Result<Value, Fault> {
     Ok(json!({"object": "list", "model": ask.model, "data": data, "usage": usage}))
 }
 
-fn in_base64(body: &Map<String, Value>) -> Result<bool, Fault> {
+fn in_base64(body: &Map<String, Value>) -> Result<bool, Unanswerable> {
     match body.get("encoding_format") {
         None | Some(Value::Null) => Ok(false),
         Some(Value::String(name)) if name == "float" => Ok(false),
         Some(Value::String(name)) if name == "base64" => Ok(true),
-        Some(_) => Err(Fault::field("encoding_format", "encoding_format must be float or base64")),
+        Some(_) => Err(Unanswerable::field("encoding_format", "encoding_format must be float or base64")),
     }
 }
 
 /// The token ids of each input.
-fn inputs(value: Option<&Value>) -> Result<Vec<Vec<u64>>, Fault> {
-    let bad = || Fault::field("input", "input must be a text, a list of texts, or lists of token ids");
+fn inputs(value: Option<&Value>) -> Result<Vec<Vec<u64>>, Unanswerable> {
+    let bad = || Unanswerable::field("input", "input must be a text, a list of texts, or lists of token ids");
     match value {
         Some(Value::String(text)) => Ok(vec![tokens::ids(text)]),
         Some(Value::Array(list)) if list.is_empty() => Err(bad()),
@@ -115,7 +115,7 @@ fn base64_of(vector: &[f32]) -> String {
 mod tests {
     use super::*;
 
-    fn ask(more: Value) -> Result<Value, Fault> {
+    fn ask(more: Value) -> Result<Value, Unanswerable> {
         let mut body = json!({"model": "m"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         answer(&Ask::read(body.to_string().as_bytes(), &[], "stop").unwrap())

@@ -57,7 +57,7 @@ pub enum Finish {
 
 /// An answer: what is said, in the pieces a stream sends, and what it counts.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Generated {
     /// The text, or the arguments of the tool call, one event each.
     pub pieces: Vec<Piece>,
     /// The tool that is called.
@@ -68,7 +68,7 @@ pub struct Answer {
     pub finish: Finish,
 }
 
-impl Answer {
+impl Generated {
     /// All the text, or all the arguments.
     pub fn text(&self) -> String {
         self.pieces.iter().map(|p| p.text.as_str()).collect()
@@ -83,7 +83,7 @@ impl Answer {
 }
 
 /// Answers `prompt`. The same request gets the same answer.
-pub fn answer(prompt: &Prompt, want: &Want, limits: &Limits) -> Answer {
+pub fn answer(prompt: &Prompt, want: &Want, limits: &Limits) -> Generated {
     match want {
         Want::Text => words(prompt, limits),
         Want::Json(schema) => {
@@ -98,17 +98,17 @@ fn any_object() -> Value {
     serde_json::json!({"type": "object", "required": ["answer"], "properties": {"answer": {"type": "string"}}})
 }
 
-fn tool_call(name: &str, schema: &Value, limits: &Limits) -> Answer {
+fn tool_call(name: &str, schema: &Value, limits: &Limits) -> Generated {
     let arguments = synth::object(schema).to_string();
     // The name goes out whole, so an answer can be longer than a limit below the name's tokens.
     let left = limits.max.unwrap_or(MOST_TOKENS).saturating_sub(tokens::count(name));
     let finish = if tokens::count(&arguments) > left { Finish::Length } else { Finish::Tool };
-    let mut answer = Answer::of(&tokens::cut(&arguments, left), Some(name.to_owned()), finish);
+    let mut answer = Generated::of(&tokens::cut(&arguments, left), Some(name.to_owned()), finish);
     answer.tokens = answer.tokens.min(limits.max.unwrap_or(MOST_TOKENS));
     answer
 }
 
-fn words(prompt: &Prompt, limits: &Limits) -> Answer {
+fn words(prompt: &Prompt, limits: &Limits) -> Generated {
     let max = limits.max.unwrap_or(MOST_TOKENS).min(MOST_TOKENS);
     let wanted = if limits.ignore_eos { Some(limits.max.unwrap_or(4096)) } else { limits.exact };
     let text = match wanted {
@@ -125,7 +125,7 @@ fn words(prompt: &Prompt, limits: &Limits) -> Answer {
 }
 
 /// Ends `text` at the first of the caller's stop texts, and at the most tokens allowed.
-fn stopped(text: &str, limits: &Limits) -> Answer {
+fn stopped(text: &str, limits: &Limits) -> Generated {
     let first = limits.stops.iter().filter(|s| !s.is_empty()).filter_map(|s| Some((text.find(s.as_str())?, s))).min();
     let (text, finish) = match first.and_then(|(at, stop)| Some((text.get(..at)?, stop))) {
         Some((before, stop)) => (before, Finish::StopText(stop.clone())),
@@ -133,9 +133,9 @@ fn stopped(text: &str, limits: &Limits) -> Answer {
     };
     let max = limits.max.unwrap_or(MOST_TOKENS).min(MOST_TOKENS);
     if tokens::count(text) > max {
-        return Answer::of(&tokens::cut(text, max), None, Finish::Length);
+        return Generated::of(&tokens::cut(text, max), None, Finish::Length);
     }
-    Answer::of(text, None, finish)
+    Generated::of(text, None, finish)
 }
 
 const OPENING: &str =
@@ -193,7 +193,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn ask(question: &str, limits: &Limits) -> Answer {
+    fn ask(question: &str, limits: &Limits) -> Generated {
         answer(&Prompt::of_text(question), &Want::Text, limits)
     }
 

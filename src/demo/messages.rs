@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Fault};
+use super::ask::{Ask, Unanswerable};
 use super::generate::Finish;
 use super::sse::{Script, event};
 use super::{Demo, Dialect, Imitate, Job, reading};
@@ -14,9 +14,9 @@ impl Dialect for Messages {
     const MAX_FIELDS: &[&str] = &["max_tokens"];
     const STOP_FIELD: &str = "stop_sequences";
 
-    fn job(demo: &Demo, ask: Ask) -> Result<Job, Fault> {
+    fn job(demo: &Demo, ask: Ask) -> Result<Job, Unanswerable> {
         if ask.limits.max.is_none() {
-            return Err(Fault::field("max_tokens", "max_tokens is required"));
+            return Err(Unanswerable::field("max_tokens", "max_tokens is required"));
         }
         let turns = reading::turns(&ask.body, Some("system"), "messages")?;
         let format = ask.body.get("output_config").and_then(|c| c.get("format"));
@@ -79,7 +79,7 @@ impl Dialect for Messages {
 ///
 /// # Errors
 /// No messages.
-pub fn count_tokens(ask: &Ask) -> Result<Value, Fault> {
+pub fn count_tokens(ask: &Ask) -> Result<Value, Unanswerable> {
     let turns = reading::turns(&ask.body, Some("system"), "messages")?;
     Ok(json!({"input_tokens": reading::prompt(&turns, &ask.body).tokens}))
 }

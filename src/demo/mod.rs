@@ -32,8 +32,8 @@ use serde_json::{Value, json};
 
 pub use self::imitate::{Imitate, UnknownServer};
 
-use self::ask::{Ask, Fault};
-use self::generate::{Answer, Want};
+use self::ask::{Ask, Unanswerable};
+use self::generate::{Generated, Want};
 use self::prompt::Prompt;
 use self::sse::Script;
 use crate::domain::secret::Secret;
@@ -104,7 +104,7 @@ struct Job {
     /// Tokens of the prompt, and how many of them count as cached.
     prompt: usize,
     cached: usize,
-    answer: Answer,
+    answer: Generated,
     style: Imitate,
 }
 
@@ -115,7 +115,7 @@ trait Dialect: 'static {
     /// The field with the texts that end it.
     const STOP_FIELD: &str = "stop";
     /// Understands and answers.
-    fn job(demo: &Demo, ask: Ask) -> Result<Job, Fault>;
+    fn job(demo: &Demo, ask: Ask) -> Result<Job, Unanswerable>;
     /// The answer as one document.
     fn whole(job: &Job) -> Value;
     /// The answer as a stream.
@@ -149,29 +149,29 @@ impl Demo {
         if seen.insert(prompt.seed) { 0 } else { prompt.tokens.saturating_sub(1) }
     }
 
-    fn check_key(&self, request: &HttpRequest) -> Result<(), Fault> {
+    fn check_key(&self, request: &HttpRequest) -> Result<(), Unanswerable> {
         let Some(key) = &self.api_key else { return Ok(()) };
         let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
         let bearer = header("authorization").and_then(|v| v.strip_prefix("Bearer "));
         match bearer.or_else(|| header("x-api-key")) {
             Some(given) if same(given.as_bytes(), key.expose().as_bytes()) => Ok(()),
-            _ => Err(Fault::plain(401, "authentication_error", Some("invalid_api_key"), "invalid API key")),
+            _ => Err(Unanswerable::plain(401, "authentication_error", Some("invalid_api_key"), "invalid API key")),
         }
     }
 
-    fn check_model(&self, name: &str) -> Result<(), Fault> {
+    fn check_model(&self, name: &str) -> Result<(), Unanswerable> {
         if self.models.iter().any(|m| m == name) {
             return Ok(());
         }
         let message = format!("the model {name:?} does not exist");
         let (kind, code) = ("invalid_request_error", Some("model_not_found"));
-        Err(Fault { param: Some("model".into()), ..Fault::plain(404, kind, code, message) })
+        Err(Unanswerable { param: Some("model".into()), ..Unanswerable::plain(404, kind, code, message) })
     }
 
-    fn ask(&self, body: Result<Bytes, Error>, max: &[&str], stop: &str) -> Result<Ask, Fault> {
+    fn ask(&self, body: Result<Bytes, Error>, max: &[&str], stop: &str) -> Result<Ask, Unanswerable> {
         let body = body.map_err(|e| {
             let status = e.as_response_error().status_code().as_u16();
-            Fault::plain(status, "invalid_request_error", None, format!("the body cannot be read: {e}"))
+            Unanswerable::plain(status, "invalid_request_error", None, format!("the body cannot be read: {e}"))
         })?;
         let ask = Ask::read(&body, max, stop)?;
         self.check_model(&ask.model)?;
@@ -194,7 +194,7 @@ async fn infer<D: Dialect>(
     demo: Data<Demo>,
     request: HttpRequest,
     body: Result<Bytes, Error>,
-) -> Result<HttpResponse, Fault> {
+) -> Result<HttpResponse, Unanswerable> {
     demo.check_key(&request)?;
     let job = D::job(&demo, demo.ask(body, D::MAX_FIELDS, D::STOP_FIELD)?)?;
     let delay = job.ask.delay;
@@ -209,19 +209,23 @@ async fn count_tokens(
     demo: Data<Demo>,
     request: HttpRequest,
     body: Result<Bytes, Error>,
-) -> Result<HttpResponse, Fault> {
+) -> Result<HttpResponse, Unanswerable> {
     demo.check_key(&request)?;
     let ask = demo.ask(body, &[], "stop_sequences")?;
     Ok(HttpResponse::Ok().json(messages::count_tokens(&ask)?))
 }
 
-async fn embed(demo: Data<Demo>, request: HttpRequest, body: Result<Bytes, Error>) -> Result<HttpResponse, Fault> {
+async fn embed(
+    demo: Data<Demo>,
+    request: HttpRequest,
+    body: Result<Bytes, Error>,
+) -> Result<HttpResponse, Unanswerable> {
     demo.check_key(&request)?;
     let ask = demo.ask(body, &[], "stop")?;
     Ok(HttpResponse::Ok().json(embeddings::answer(&ask)?))
 }
 
-async fn models(demo: Data<Demo>, request: HttpRequest) -> Result<HttpResponse, Fault> {
+async fn models(demo: Data<Demo>, request: HttpRequest) -> Result<HttpResponse, Unanswerable> {
     demo.check_key(&request)?;
     let data: Vec<Value> = demo.models.iter().map(|m| demo.entry(m)).collect();
     let (first, last) = (demo.models.first(), demo.models.last());
@@ -229,15 +233,15 @@ async fn models(demo: Data<Demo>, request: HttpRequest) -> Result<HttpResponse, 
     Ok(HttpResponse::Ok().json(list))
 }
 
-async fn model(demo: Data<Demo>, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn model(demo: Data<Demo>, request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Unanswerable> {
     demo.check_key(&request)?;
     demo.check_model(&id)?;
     Ok(HttpResponse::Ok().json(demo.entry(&id)))
 }
 
-async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Fault> {
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Unanswerable> {
     let message = format!("{} {} is not implemented", request.method(), request.path());
-    Err(Fault::plain(404, "invalid_request_error", None, message))
+    Err(Unanswerable::plain(404, "invalid_request_error", None, message))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub struct Prompt {
 
 /// One message of a conversation.
 #[derive(Debug, Clone)]
-pub struct Turn {
+pub struct Said {
     /// Who spoke.
     pub role: String,
     /// Every text of the message.
@@ -30,7 +30,7 @@ const TOKENS_PER_CHAT: usize = 3;
 
 impl Prompt {
     /// A conversation, with the JSON of the tools it offers (empty: none).
-    pub fn of_turns(turns: &[Turn], tools: &str) -> Self {
+    pub fn of_turns(turns: &[Said], tools: &str) -> Self {
         let mut prompt = Self { tokens: tokens::count(tools).saturating_add(TOKENS_PER_CHAT), ..Self::default() };
         let mut all = tools.to_owned();
         for turn in turns {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_conversation_counts_its_messages() {
-        let turns = [Turn { role: "user".into(), text: "Say hello.".into() }];
+        let turns = [Said { role: "user".into(), text: "Say hello.".into() }];
         let p = Prompt::of_turns(&turns, "");
         assert_eq!(p.tokens, 3 + 4 + 1 + tokens::count("Say hello."));
         assert_eq!(p.question, "Say hello.");

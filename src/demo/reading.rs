@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::Fault;
+use super::ask::Unanswerable;
 use super::generate::Want;
-use super::prompt::{Prompt, Turn};
+use super::prompt::{Prompt, Said};
 
 /// A user who says this has a tool called without `tool_choice`: the one whose name follows, else the first; with
 /// the JSON object behind the name as its arguments, if there is one.
@@ -15,28 +15,28 @@ const CALL_PHRASE: &str = "call the tool";
 ///
 /// # Errors
 /// No messages, or something that is none.
-pub fn turns(body: &Map<String, Value>, system_field: Option<&str>, field: &str) -> Result<Vec<Turn>, Fault> {
+pub fn turns(body: &Map<String, Value>, system_field: Option<&str>, field: &str) -> Result<Vec<Said>, Unanswerable> {
     let mut turns = Vec::new();
     if let Some(system) = system_field.and_then(|f| body.get(f)).filter(|v| !v.is_null()) {
-        turns.push(Turn { role: "system".into(), text: text_of(system) });
+        turns.push(Said { role: "system".into(), text: text_of(system) });
     }
     let items = match body.get(field) {
         Some(Value::String(text)) if field == "input" => {
-            turns.push(Turn { role: "user".into(), text: text.clone() });
+            turns.push(Said { role: "user".into(), text: text.clone() });
             return Ok(turns);
         }
         Some(Value::Array(items)) if !items.is_empty() => items,
-        _ => return Err(Fault::field(field, format!("{field} must hold at least one message"))),
+        _ => return Err(Unanswerable::field(field, format!("{field} must hold at least one message"))),
     };
     for item in items {
         let Value::Object(fields) = item else {
-            return Err(Fault::field(field, format!("{field} must be a list of messages")));
+            return Err(Unanswerable::field(field, format!("{field} must be a list of messages")));
         };
         let role = ["role", "type"].iter().find_map(|name| fields.get(*name)?.as_str());
-        let role = role.ok_or_else(|| Fault::field(field, "a message has a role"))?;
+        let role = role.ok_or_else(|| Unanswerable::field(field, "a message has a role"))?;
         // What a tool said comes in a user's turn in the Messages dialect.
         let role = if role == "user" && has_tool_result(fields) { "tool" } else { role };
-        turns.push(Turn { role: role.to_owned(), text: text_of(item) });
+        turns.push(Said { role: role.to_owned(), text: text_of(item) });
     }
     Ok(turns)
 }
@@ -47,7 +47,7 @@ fn has_tool_result(message: &Map<String, Value>) -> bool {
 }
 
 /// What the user asks for, if it is the user's turn. Agents put instructions (`system`, `developer`) behind it.
-fn last_request(turns: &[Turn]) -> Option<&str> {
+fn last_request(turns: &[Said]) -> Option<&str> {
     let last = turns.iter().rev().find(|t| !matches!(t.role.as_str(), "system" | "developer"))?;
     (last.role == "user").then_some(&last.text)
 }
@@ -65,7 +65,7 @@ fn asked_tool<'a>(text: &str, tools: &'a [Value]) -> Option<(&'a Value, Option<V
 }
 
 /// The conversation counted, tools included.
-pub fn prompt(turns: &[Turn], body: &Map<String, Value>) -> Prompt {
+pub fn prompt(turns: &[Said], body: &Map<String, Value>) -> Prompt {
     let tools = body.get("tools").filter(|t| t.as_array().is_some_and(|l| !l.is_empty()));
     Prompt::of_turns(turns, &tools.map(Value::to_string).unwrap_or_default())
 }
@@ -102,7 +102,7 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
 ///
 /// # Errors
 /// A `tool_choice` that names no tool of the request.
-pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -> Result<Want, Fault> {
+pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Said]) -> Result<Want, Unanswerable> {
     let tools = body.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let choice = body.get("tool_choice");
     let kind = choice.and_then(|c| c.as_str().or_else(|| c.get("type")?.as_str())).unwrap_or("auto");
@@ -110,11 +110,14 @@ pub fn want(body: &Map<String, Value>, format: Option<&Value>, turns: &[Turn]) -
     let tool = match (named, kind) {
         (Some(name), _) => {
             let tool = tools.iter().find(|t| tool_name(t) == Some(name));
-            Some((tool.ok_or_else(|| Fault::field("tool_choice", format!("no tool is named {name}")))?, None))
+            Some((tool.ok_or_else(|| Unanswerable::field("tool_choice", format!("no tool is named {name}")))?, None))
         }
         (None, "required" | "any") => {
             let first = tools.first();
-            Some((first.ok_or_else(|| Fault::field("tools", "tool_choice asks for a tool, and there is none"))?, None))
+            Some((
+                first.ok_or_else(|| Unanswerable::field("tools", "tool_choice asks for a tool, and there is none"))?,
+                None,
+            ))
         }
         (None, "none") => None,
         (None, _) => last_request(turns).and_then(|text| asked_tool(text, tools)),
@@ -201,7 +204,7 @@ mod tests {
             (json!({"tool_choice": "required"}), "hi", None),
         ];
         for (body, said, wanted) in cases {
-            let said = [Turn { role: "user".into(), text: said.into() }];
+            let said = [Said { role: "user".into(), text: said.into() }];
             assert_eq!(want(&map(body.clone()), None, &said).ok().as_ref(), wanted, "{body}");
         }
     }

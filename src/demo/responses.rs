@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Fault};
+use super::ask::{Ask, Unanswerable};
 use super::generate::Finish;
 use super::sse::{Script, event};
 use super::{Demo, Dialect, Imitate, Job, imitate, reading};
@@ -13,7 +13,7 @@ pub struct Responses;
 impl Dialect for Responses {
     const MAX_FIELDS: &[&str] = &["max_output_tokens"];
 
-    fn job(demo: &Demo, ask: Ask) -> Result<Job, Fault> {
+    fn job(demo: &Demo, ask: Ask) -> Result<Job, Unanswerable> {
         let turns = reading::turns(&ask.body, Some("instructions"), "input")?;
         let want = reading::want(&ask.body, ask.body.get("text").and_then(|t| t.get("format")), &turns)?;
         let prompt = reading::prompt(&turns, &ask.body);

@@ -2,7 +2,7 @@
 //!
 //! Most events mean nothing and are told by the absence of a few keys; the others are parsed.
 
-use super::failure::Failure;
+use super::failure::StreamFailure;
 use super::usage::Pieces;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::json::fields::{error_text, given, pick, pick_from};
@@ -69,7 +69,7 @@ pub enum Withhold {
 ///
 /// # Errors
 /// The event is an error, not JSON, or a failed response without usage.
-pub fn read<'a>(endpoint: Endpoint, event: &'a Event<'_>, finished: bool) -> Result<EventMeaning<'a>, Failure> {
+pub fn read<'a>(endpoint: Endpoint, event: &'a Event<'_>, finished: bool) -> Result<EventMeaning<'a>, StreamFailure> {
     let data: &[u8] = &event.data;
     if data == b"[DONE]" {
         return Ok(EventMeaning { withhold: Withhold::Yes, is_last: true, ..EventMeaning::default() });
@@ -90,7 +90,7 @@ pub(super) fn identity<'a>(others: [(&str, Option<&str>); 2], model: Option<&'a 
 }
 
 /// An event without a type in a dialect that has types: llama.cpp sends its errors so.
-pub(super) fn read_untyped(data: &[u8]) -> Result<EventMeaning<'_>, Failure> {
+pub(super) fn read_untyped(data: &[u8]) -> Result<EventMeaning<'_>, StreamFailure> {
     let [error] = fields(data, ["error"])?;
     if given(error).is_some() { Err(error_event(data)) } else { Ok(EventMeaning::default()) }
 }
@@ -117,23 +117,26 @@ fn leading_type(data: &[u8]) -> Option<&[u8]> {
 }
 
 /// Named fields of an event's object.
-pub(super) fn fields<'a, const N: usize>(data: &'a [u8], keys: [&str; N]) -> Result<[Option<&'a str>; N], Failure> {
-    let text = std::str::from_utf8(data).map_err(|e| Failure::Malformed(e.to_string()))?;
-    pick(text, keys).map_err(|e| Failure::Malformed(e.to_string()))
+pub(super) fn fields<'a, const N: usize>(
+    data: &'a [u8],
+    keys: [&str; N],
+) -> Result<[Option<&'a str>; N], StreamFailure> {
+    let text = std::str::from_utf8(data).map_err(|e| StreamFailure::Malformed(e.to_string()))?;
+    pick(text, keys).map_err(|e| StreamFailure::Malformed(e.to_string()))
 }
 
 /// The failure that an error event tells of.
-pub fn error_event(data: &[u8]) -> Failure {
+pub fn error_event(data: &[u8]) -> StreamFailure {
     let text = String::from_utf8_lossy(data);
     let [error] = pick_from(Some(&*text), ["error"]);
-    Failure::ErrorEvent(error_text(given(error).unwrap_or(&text)))
+    StreamFailure::ErrorEvent(error_text(given(error).unwrap_or(&text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chunk(data: &str) -> Result<Withhold, Failure> {
+    fn chunk(data: &str) -> Result<Withhold, StreamFailure> {
         let block = format!("data: {data}\n\n");
         read(Endpoint::ChatCompletions, &Event::read(block.as_bytes()), false).map(|meaning| meaning.withhold)
     }
@@ -177,7 +180,7 @@ mod tests {
         ];
         for (endpoint, block, message) in rows {
             let event = Event::read(block.as_bytes());
-            assert_eq!(read(endpoint, &event, false), Err(Failure::ErrorEvent(message.to_owned())), "{block}");
+            assert_eq!(read(endpoint, &event, false), Err(StreamFailure::ErrorEvent(message.to_owned())), "{block}");
         }
         for fine in [r#"{"error":null,"choices":[]}"#, r#"{"choices":[{"delta":{"content":"error"}}]}"#] {
             assert_eq!(chunk(fine), Ok(Withhold::No), "{fine}");
@@ -188,9 +191,9 @@ mod tests {
     fn what_is_no_json_is_malformed() {
         let rows = ["ping", "null", "[]", "{\"usage\":{}", "{\"usage\":{},}", "{\"usage\":{\"a\"}}", "\"x\""];
         for data in rows {
-            assert!(matches!(chunk(data), Err(Failure::Malformed(_))), "{data}");
+            assert!(matches!(chunk(data), Err(StreamFailure::Malformed(_))), "{data}");
         }
         let event = Event::read(b"data: {\"usage\":{},\"x\":\"\xff\"}\n\n");
-        assert!(matches!(read(Endpoint::ChatCompletions, &event, false), Err(Failure::Malformed(_))));
+        assert!(matches!(read(Endpoint::ChatCompletions, &event, false), Err(StreamFailure::Malformed(_))));
     }
 }

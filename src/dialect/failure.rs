@@ -2,7 +2,7 @@
 
 /// Why a stream is a provider's failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum StreamFailure {
     /// An event that says there was an error, with what it says.
     // Not what it says: that may quote a prompt, and this goes to the log.
     #[error("the provider sent an error event")]
@@ -24,7 +24,7 @@ pub enum Failure {
     Malformed(String),
 }
 
-impl Failure {
+impl StreamFailure {
     /// What the server said of it, in its own words.
     pub fn says(&self) -> Option<&str> {
         match self {

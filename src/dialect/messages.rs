@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::chat::must_be_messages;
 use super::event::{EventMeaning, Withhold, error_event, fields, kind_of, read_untyped};
-use super::failure::Failure;
+use super::failure::StreamFailure;
 use super::marks::MARKS;
 use super::receipt::{COST, Receipt, with_cost};
 use super::standing::Standing;
@@ -71,7 +71,7 @@ pub static DIALECT: Dialect = Dialect {
     },
 };
 
-fn read<'a>(event: &'a Event<'_>, _finished: bool) -> Result<EventMeaning<'a>, Failure> {
+fn read<'a>(event: &'a Event<'_>, _finished: bool) -> Result<EventMeaning<'a>, StreamFailure> {
     let (kind, data): (&[u8], &[u8]) = (kind_of(event), &event.data);
     match kind {
         b"message_start" => {

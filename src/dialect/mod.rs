@@ -44,7 +44,7 @@ use crate::domain::json::scan::Mark;
 use crate::domain::sse::Event;
 use crate::domain::usage::Reported;
 use event::EventMeaning;
-use failure::Failure;
+use failure::StreamFailure;
 use receipt::Receipt;
 use standing::Standing;
 
@@ -159,7 +159,7 @@ pub struct AnswerFields {
 pub struct StreamEvents {
     /// Reads an event with data that is an object, and no error by its name. `finished`: a finish reason was seen
     /// before.
-    pub read: for<'a, 'b> fn(&'a Event<'b>, bool) -> Result<EventMeaning<'a>, Failure>,
+    pub read: for<'a, 'b> fn(&'a Event<'b>, bool) -> Result<EventMeaning<'a>, StreamFailure>,
     /// Where the generated text stands in an event of a type.
     pub text: fn(&[u8]) -> Option<EventText>,
     /// Where it stands in an event that is too long to be kept.

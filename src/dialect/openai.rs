@@ -2,7 +2,7 @@
 
 use super::counts::Counts;
 use super::event::{EventMeaning, Withhold, error_event, fields, identity};
-use super::failure::Failure;
+use super::failure::StreamFailure;
 use super::marks::MARKS;
 use super::receipt::{self, CountNames, Receipt, with_cost};
 use super::usage;
@@ -40,7 +40,7 @@ pub fn read_usage(usage: &str) -> Reported {
 }
 
 /// Reads a chunk.
-pub fn read_chunk<'a>(event: &'a Event<'_>, finished: bool) -> Result<EventMeaning<'a>, Failure> {
+pub fn read_chunk<'a>(event: &'a Event<'_>, finished: bool) -> Result<EventMeaning<'a>, StreamFailure> {
     let data: &[u8] = &event.data;
     let marks = &*MARKS;
     let others = [&marks.finish_reason, &marks.timings, &marks.error];

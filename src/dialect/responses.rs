@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::embeddings::must_be_text_or_list;
 use super::event::{EventMeaning, Withhold, error_event, fields, identity, kind_of, read_untyped};
-use super::failure::Failure;
+use super::failure::StreamFailure;
 use super::marks::MARKS;
 use super::receipt::{self, CountNames, Receipt, with_cost};
 use super::standing::Standing;
@@ -89,7 +89,7 @@ const NAMES: CountNames = CountNames {
     generates: true,
 };
 
-fn read<'a>(event: &'a Event<'_>, _finished: bool) -> Result<EventMeaning<'a>, Failure> {
+fn read<'a>(event: &'a Event<'_>, _finished: bool) -> Result<EventMeaning<'a>, StreamFailure> {
     let (kind, data): (&[u8], &[u8]) = (kind_of(event), &event.data);
     match kind {
         b"response.completed" | b"response.incomplete" | b"response.failed" => {}
@@ -107,7 +107,7 @@ fn read<'a>(event: &'a Event<'_>, _finished: bool) -> Result<EventMeaning<'a>, F
     let [usage, error] = pick_from(object(response), ["usage", "error"]);
     let usage = object(usage);
     if kind == b"response.failed" && usage.is_none() {
-        return Err(Failure::ResponseFailed(error_text(error.unwrap_or("null"))));
+        return Err(StreamFailure::ResponseFailed(error_text(error.unwrap_or("null"))));
     }
     Ok(EventMeaning {
         kind,

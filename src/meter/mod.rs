@@ -45,7 +45,7 @@ mod words;
 mod tests;
 
 pub use opening::Opening;
-pub use state::{Pushed, State};
+pub use state::{Pushed, StreamState};
 pub use stream::StreamMeter;
 pub use text::OutputText;
 pub use whole::{BadAnswer, WholeAnswer};

@@ -10,7 +10,7 @@ use crate::domain::endpoint::Endpoint;
 
 /// A piece of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'a> {
+pub enum PromptPiece<'a> {
     /// A message begins: its template puts marks around it.
     Message,
     /// A text, its JSON escapes as they stand.
@@ -37,7 +37,7 @@ pub type Flow = ControlFlow<()>;
 const MOST_NESTED: u8 = 6;
 
 /// Takes the prompt of `request` apart, until `each` breaks.
-pub fn take_apart<'a>(request: &InferenceRequest<'a>, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+pub fn take_apart<'a>(request: &InferenceRequest<'a>, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     for (name, raw) in request.prompt_fields() {
         field(request.endpoint, name, raw, each)?;
     }
@@ -50,7 +50,7 @@ pub fn media(request: &InferenceRequest<'_>) -> Vec<Medium> {
     for (name, raw) in request.prompt_fields().filter(|(name, _)| holds_parts(name)) {
         if media::may_hold_media(raw) {
             let _ = field(request.endpoint, name, raw, &mut |piece| {
-                if let Piece::Medium { medium, .. } = piece {
+                if let PromptPiece::Medium { medium, .. } = piece {
                     found.push(medium);
                 }
                 Flow::Continue(())
@@ -65,7 +65,7 @@ pub(super) fn holds_parts(name: &str) -> bool {
     matches!(name, "messages" | "input" | "prompt" | "system" | "instructions")
 }
 
-fn field<'a>(endpoint: Endpoint, name: &str, raw: &'a str, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+fn field<'a>(endpoint: Endpoint, name: &str, raw: &'a str, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     let value = Value::of(raw);
     if !holds_parts(name) {
         return plain(value, each);
@@ -73,14 +73,14 @@ fn field<'a>(endpoint: Endpoint, name: &str, raw: &'a str, each: &mut impl FnMut
     let has_messages = matches!((endpoint.has_messages(), name), (true, "messages" | "input"));
     match value {
         // A text alone is one message.
-        Value::Text(_) if endpoint.has_messages() => each(Piece::Message)?,
-        Value::List(_) if endpoint.has_messages() && !has_messages => each(Piece::Message)?,
+        Value::Text(_) if endpoint.has_messages() => each(PromptPiece::Message)?,
+        Value::List(_) if endpoint.has_messages() && !has_messages => each(PromptPiece::Message)?,
         _ => {}
     }
     match value {
         Value::List(list) if has_messages => values(list).try_for_each(|item| match item {
             Value::Object(object) => {
-                each(Piece::Message)?;
+                each(PromptPiece::Message)?;
                 part(object, Says::by_type(object), 1, each)
             }
             other => items(other, 1, each),
@@ -90,28 +90,28 @@ fn field<'a>(endpoint: Endpoint, name: &str, raw: &'a str, each: &mut impl FnMut
 }
 
 /// A value that is no part: a text, or what a template writes as JSON.
-fn plain<'a>(value: Value<'a>, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+fn plain<'a>(value: Value<'a>, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     match value {
-        Value::Text(text) => each(Piece::Text(text)),
-        Value::List(json) | Value::Object(json) => each(Piece::Json(json)),
+        Value::Text(text) => each(PromptPiece::Text(text)),
+        Value::List(json) | Value::Object(json) => each(PromptPiece::Json(json)),
         Value::Bare(_) => Flow::Continue(()),
     }
 }
 
 /// What stands where parts do: a text, a part, a token's number, or a list of those.
-fn items<'a>(value: Value<'a>, level: u8, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+fn items<'a>(value: Value<'a>, level: u8, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     match value {
         Value::Object(_) | Value::List(_) if level >= MOST_NESTED => plain(value, each),
         Value::Object(object) => part(object, Says::of(object), level + 1, each),
         Value::List(list) => values(list).try_for_each(|item| items(item, level + 1, each)),
-        Value::Text(text) => each(Piece::Text(text)),
-        Value::Bare(bare) if bare.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => each(Piece::Token),
+        Value::Text(text) => each(PromptPiece::Text(text)),
+        Value::Bare(bare) if bare.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => each(PromptPiece::Token),
         Value::Bare(_) => Flow::Continue(()),
     }
 }
 
 /// A message, or a part of one.
-fn part<'a>(object: &'a str, says: Says, level: u8, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+fn part<'a>(object: &'a str, says: Says, level: u8, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     let mut payload = Payload::default();
     for (key, value) in entries(object) {
         match &*key {
@@ -126,18 +126,18 @@ fn part<'a>(object: &'a str, says: Says, level: u8, each: &mut impl FnMut(Piece<
         }
     }
     for medium in says.media() {
-        each(Piece::Medium { medium, size: payload.size, is_text: payload.is_text })?;
+        each(PromptPiece::Medium { medium, size: payload.size, is_text: payload.is_text })?;
     }
     Flow::Continue(())
 }
 
-fn list_of_media<'a>(value: Value<'a>, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+fn list_of_media<'a>(value: Value<'a>, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
     let Value::List(list) = value else { return plain(value, each) };
     values(list).try_for_each(|one| {
         let mut payload = Payload::default();
         payload.take(one, MOST_NESTED, each)?;
         // A picture or a sound: the dearer of the two.
-        each(Piece::Medium { medium: Medium::Sound, size: payload.size, is_text: false })
+        each(PromptPiece::Medium { medium: Medium::Sound, size: payload.size, is_text: false })
     })
 }
 
@@ -191,7 +191,7 @@ struct Payload {
 }
 
 impl Payload {
-    fn take<'a>(&mut self, value: Value<'a>, level: u8, each: &mut impl FnMut(Piece<'a>) -> Flow) -> Flow {
+    fn take<'a>(&mut self, value: Value<'a>, level: u8, each: &mut impl FnMut(PromptPiece<'a>) -> Flow) -> Flow {
         match value {
             Value::Text(text) if media::is_payload(text) => {
                 self.size = Some(self.size.unwrap_or(0).saturating_add(text.len()));
@@ -224,11 +224,11 @@ mod tests {
         if let Ok(request) = &request {
             let _ = take_apart(request, &mut |piece| {
                 all.push(match piece {
-                    Piece::Message => "M".to_owned(),
-                    Piece::Text(text) => format!("<{text}>"),
-                    Piece::Json(json) => json.to_owned(),
-                    Piece::Token => "#".to_owned(),
-                    Piece::Medium { medium, size, .. } => {
+                    PromptPiece::Message => "M".to_owned(),
+                    PromptPiece::Text(text) => format!("<{text}>"),
+                    PromptPiece::Json(json) => json.to_owned(),
+                    PromptPiece::Token => "#".to_owned(),
+                    PromptPiece::Medium { medium, size, .. } => {
                         format!("{medium:?}{}", size.map_or("-".into(), |n| n.to_string()))
                     }
                 });

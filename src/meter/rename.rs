@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::domain::json::scan::{Part, Parts, RawText};
+use crate::domain::json::scan::{JsonPart, Parts, RawText};
 
 /// The name that the client asked for.
 #[derive(Debug, Clone)]
@@ -35,19 +35,19 @@ impl PublicName {
         let mut parts = Parts::of(json);
         while let Some(part) = parts.next() {
             match part {
-                Part::Key(key) => {
+                JsonPart::Key(key) => {
                     let depth = parts.depth();
                     if depth == 1 {
                         top = key;
                     }
                     here = key == b"model" && (depth == 1 || (depth == 2 && matches!(top, b"response" | b"message")));
                 }
-                Part::Text(name) if std::mem::take(&mut here) => {
+                JsonPart::Text(name) if std::mem::take(&mut here) => {
                     let inner = crate::domain::json::fields::place_of(json, name.inner);
                     let is_whole = json.get(inner.end) == Some(&b'"');
                     return (is_whole && !self.is(name)).then(|| inner.start.saturating_sub(1)..inner.end + 1);
                 }
-                Part::Text(_) | Part::Bare(_) => here = false,
+                JsonPart::Text(_) | JsonPart::Bare(_) => here = false,
             }
         }
         None

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 
 /// What one push gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,16 +13,16 @@ pub struct Pushed {
     /// pings are none.
     pub data_events: usize,
     /// Where the stream stands.
-    pub state: State,
+    pub state: StreamState,
 }
 
 /// Where a stream stands. `Ended` and `Failed` are final.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum StreamState {
     /// More is to come.
     More,
     /// The provider said its last word: settle, then send [`last_bytes`](super::StreamMeter::last_bytes).
     Ended,
     /// The provider failed; what was held back is not sent.
-    Failed(Failure),
+    Failed(StreamFailure),
 }

@@ -14,11 +14,11 @@ use super::long::LongEvent;
 use super::rename::{PublicName, replaced_at, replaced_in};
 use super::shape::Shape;
 use super::source::Source;
-use super::state::{Pushed, State};
+use super::state::{Pushed, StreamState};
 use super::text::OutputText;
 use super::withheld::{BlockKind, Ending, Withheld};
 use super::words::Words;
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use crate::dialect::receipt::Receipt;
 use crate::dialect::standing::Standing;
 use crate::dialect::usage::Pieces;
@@ -61,7 +61,7 @@ pub struct StreamMeter {
     output_started: bool,
     /// The event that told of a failure, where the client gets it.
     last_words: Bytes,
-    state: State,
+    state: StreamState,
 }
 
 /// What is handed on of one push. Nearly always one piece of what came, and no copy.
@@ -108,7 +108,7 @@ impl StreamMeter {
             events_seen: false,
             output_started: false,
             last_words: Bytes::new(),
-            state: State::More,
+            state: StreamState::More,
         }
     }
 
@@ -123,7 +123,7 @@ impl StreamMeter {
         self.bound = Some(tokens);
     }
 
-    /// Looks at the next bytes from the provider. After [`State::Ended`] they are ignored.
+    /// Looks at the next bytes from the provider. After [`StreamState::Ended`] they are ignored.
     pub fn push(&mut self, bytes: Bytes) -> Pushed {
         let mut handed = Handed::default();
         if self.goes_on() {
@@ -136,18 +136,18 @@ impl StreamMeter {
     }
 
     const fn goes_on(&self) -> bool {
-        !matches!(self.state, State::Failed(_)) && self.stopped.is_none()
+        !matches!(self.state, StreamState::Failed(_)) && self.stopped.is_none()
     }
 
     /// The provider closed the body cleanly.
     ///
     /// Some servers leave the last blank line out, or `[DONE]`, so what is complete counts.
-    pub fn end_of_input(&mut self) -> State {
-        if self.long.is_some() && self.state == State::More {
+    pub fn end_of_input(&mut self) -> StreamState {
+        if self.long.is_some() && self.state == StreamState::More {
             self.end_cut_long();
         }
         let tail = self.framer.into_tail();
-        if self.state == State::More && inspect::is_complete(&tail) {
+        if self.state == StreamState::More && inspect::is_complete(&tail) {
             let block = Bytes::from([&tail, &b"\n\n"[..]].concat());
             match self.inspect(&block, &mut 0) {
                 Ok((inspect::Disposition::Forward, name)) => {
@@ -158,11 +158,11 @@ impl StreamMeter {
                 Err(failure) => self.fail(failure, &block),
             }
         }
-        if self.state == State::More {
+        if self.state == StreamState::More {
             self.state = match (self.events_seen, self.finished || self.done) {
-                (false, _) => State::Failed(Failure::Empty),
-                (true, false) => State::Failed(Failure::Truncated),
-                (true, true) => State::Ended,
+                (false, _) => StreamState::Failed(StreamFailure::Empty),
+                (true, false) => StreamState::Failed(StreamFailure::Truncated),
+                (true, true) => StreamState::Ended,
             };
         }
         self.state.clone()

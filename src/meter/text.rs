@@ -7,7 +7,7 @@ use crate::dialect::marks::MARKS;
 use crate::dialect::standing::Standing;
 use crate::dialect::{Below, EventText};
 use crate::domain::endpoint::Endpoint;
-use crate::domain::json::scan::{Mark, Part, Parts, RawText};
+use crate::domain::json::scan::{JsonPart, Mark, Parts, RawText};
 
 /// Text beyond this is folded into a count. Most answers are shorter and are never tokenised, since
 /// their provider says what they used.
@@ -135,12 +135,12 @@ impl OutputText {
         let keys = endpoint.dialect().answer.text;
         let mut key: &[u8] = b"";
         let mut is_text = |part| match part {
-            Part::Key(name) => {
+            JsonPart::Key(name) => {
                 key = name;
                 false
             }
-            Part::Text(raw) => keys.contains(&key) && !raw.inner.is_empty(),
-            Part::Bare(_) => false,
+            JsonPart::Text(raw) => keys.contains(&key) && !raw.inner.is_empty(),
+            JsonPart::Bare(_) => false,
         };
         Parts::of(output.as_bytes()).any(&mut is_text)
             || (endpoint.dialect().answer.has_objects && MARKS.input.values(output.as_bytes()).next().is_some())
@@ -193,8 +193,8 @@ impl OutputText {
         let mut last: &[u8] = b"";
         for part in parts {
             match part {
-                Part::Key(name) => key = name,
-                Part::Text(raw) if keys.contains(&key) => {
+                JsonPart::Key(name) => key = name,
+                JsonPart::Text(raw) if keys.contains(&key) => {
                     taken = taken.and(raw);
                     // vLLM writes the same reasoning under two keys.
                     if !(key.starts_with(b"reasoning") && raw.inner == last) {
@@ -202,7 +202,7 @@ impl OutputText {
                         last = raw.inner;
                     }
                 }
-                Part::Text(_) | Part::Bare(_) => {}
+                JsonPart::Text(_) | JsonPart::Bare(_) => {}
             }
         }
         taken

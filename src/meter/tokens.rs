@@ -4,9 +4,9 @@
 
 use super::dense;
 use super::media::Medium;
-use super::prompt::{Flow, Piece, take_apart};
+use super::prompt::{Flow, PromptPiece, take_apart};
 use super::vocabulary::tokenizer;
-use super::walk::{self, Part};
+use super::walk::{self, TextOrRest};
 use super::{enlarge, growth};
 use crate::dialect::request::InferenceRequest;
 
@@ -67,9 +67,9 @@ struct Counter {
 }
 
 impl Counter {
-    fn add(&mut self, piece: Piece<'_>) {
+    fn add(&mut self, piece: PromptPiece<'_>) {
         match piece {
-            Piece::Message => {
+            PromptPiece::Message => {
                 self.tokens(TOKENS_PER_MESSAGE);
                 self.most(TOKENS_PER_MESSAGE + MORE_PER_MESSAGE);
                 if !std::mem::replace(&mut self.has_messages, true) {
@@ -77,19 +77,19 @@ impl Counter {
                     self.most(TOKENS_PER_CHAT);
                 }
             }
-            Piece::Text(raw) => {
+            PromptPiece::Text(raw) => {
                 self.string(raw);
                 self.flush();
             }
-            Piece::Json(json) => {
+            PromptPiece::Json(json) => {
                 for part in walk::parts(json) {
                     match part {
-                        Part::Text(raw) => {
+                        TextOrRest::Text(raw) => {
                             self.push("\"");
                             self.string(raw);
                             self.push("\"");
                         }
-                        Part::Other(other) => self.push(other),
+                        TextOrRest::Other(other) => self.push(other),
                     }
                     if self.is_over() {
                         break;
@@ -97,11 +97,11 @@ impl Counter {
                 }
                 self.flush();
             }
-            Piece::Token => {
+            PromptPiece::Token => {
                 self.tokens(1);
                 self.most(1);
             }
-            Piece::Medium { medium, size, is_text } => {
+            PromptPiece::Medium { medium, size, is_text } => {
                 self.count.has_media = true;
                 self.media.push(medium);
                 let usual = size.map(|size| medium.usual_tokens(u64::try_from(size).unwrap_or(u64::MAX), is_text));

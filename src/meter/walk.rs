@@ -115,7 +115,7 @@ fn escape(text: &str) -> (char, usize) {
 
 /// The parts of any JSON: its strings, and what stands between them without blanks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum TextOrRest<'a> {
     /// What stands between the quotes of a string or key.
     Text(&'a str),
     /// Marks, numbers, `true`, `false`, `null`.
@@ -123,17 +123,17 @@ pub enum Part<'a> {
 }
 
 /// The parts of a value.
-pub fn parts(json: &str) -> impl Iterator<Item = Part<'_>> {
+pub fn parts(json: &str) -> impl Iterator<Item = TextOrRest<'_>> {
     let mut cursor = Cursor { json, at: 0 };
     std::iter::from_fn(move || {
         let blanks = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
         cursor.skip(|b| blanks(&b));
         if cursor.byte()? == b'"' {
-            return Some(Part::Text(cursor.string()));
+            return Some(TextOrRest::Text(cursor.string()));
         }
         let start = cursor.at;
         cursor.skip(|b| b != b'"' && !blanks(&b));
-        Some(Part::Other(cursor.since(start)))
+        Some(TextOrRest::Other(cursor.since(start)))
     })
 }
 
@@ -271,8 +271,8 @@ mod tests {
     fn the_parts_of_a_value_are_its_text_without_blanks() {
         let spelled: String = parts("{ \"a b\" : [1, 2.5 ,\"\\\"\"] ,\n \"c\":null}")
             .map(|part| match part {
-                Part::Text(text) => format!("<{text}>"),
-                Part::Other(other) => other.to_owned(),
+                TextOrRest::Text(text) => format!("<{text}>"),
+                TextOrRest::Other(other) => other.to_owned(),
             })
             .collect();
         assert_eq!(spelled, r#"{<a b>:[1,2.5,<\">],<c>:null}"#);

@@ -10,7 +10,7 @@ use super::reason::{self, LONGEST_LOGGED, Reason, shortened, without_key};
 use super::refusal::ServerError;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
 use crate::domain::secret::Secret;
-use crate::upstream::{Answer, Failure, On, Sign, Target};
+use crate::upstream::{Failure, On, Sign, Target, UpstreamResponse};
 
 /// Why one server did not answer.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum AttemptFailure {
 /// What a server did wrong.
 #[derive(Debug)]
 pub struct Fault {
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// For the log: it may hold an address.
     pub why: String,
     /// For the caller.
@@ -39,7 +39,7 @@ pub struct Fault {
 
 /// What it was, as far as something follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     /// No connection was made: the request reached nobody.
     Unreached,
     /// A kept connection broke at once: stale, or the request was too much for the server.
@@ -56,7 +56,7 @@ pub enum Kind {
     UnknownModel,
 }
 
-impl Kind {
+impl FaultKind {
     /// May the request have caused it? Two servers that do the same then mean that it did.
     const fn may_be_the_requests(self) -> bool {
         matches!(self, Self::Stale | Self::HungUp | Self::Error(_) | Self::Unusable)
@@ -86,7 +86,7 @@ const MOST_HASHED: usize = 32 << 10;
 #[derive(Debug, Default)]
 pub struct Attempts {
     asked: usize,
-    seen: Vec<(ProviderId, Kind)>,
+    seen: Vec<(ProviderId, FaultKind)>,
     refusal: Option<Refusal>,
 }
 
@@ -104,8 +104,8 @@ impl Attempts {
                 }
             }
             AttemptFailure::Fault(fault) => {
-                self.asked += usize::from(fault.kind != Kind::Unreached);
-                let alike = |(other, kind): &(ProviderId, Kind)| *other != by && kind.is_like(fault.kind);
+                self.asked += usize::from(fault.kind != FaultKind::Unreached);
+                let alike = |(other, kind): &(ProviderId, FaultKind)| *other != by && kind.is_like(fault.kind);
                 let alike = fault.kind.may_be_the_requests() && self.seen.iter().any(alike);
                 self.seen.push((by, fault.kind));
                 self.refusal = Some(Refusal::ProviderError { says: fault.says, is_final: alike });
@@ -126,12 +126,12 @@ impl Attempts {
 
     /// After a kept connection that was closed, others may be too: the next ones are fresh.
     pub fn on(&self) -> On {
-        if self.seen.iter().any(|(_, kind)| *kind == Kind::Stale) { On::Fresh } else { On::Any }
+        if self.seen.iter().any(|(_, kind)| *kind == FaultKind::Stale) { On::Fresh } else { On::Any }
     }
 
     /// What the caller is told when there is no other server. `model`: the public name; `otherwise`: if none was asked.
     pub fn end(self, model: &str, otherwise: Option<Refusal>) -> Refusal {
-        let nobody_has_it = !self.seen.is_empty() && self.seen.iter().all(|(_, kind)| *kind == Kind::UnknownModel);
+        let nobody_has_it = !self.seen.is_empty() && self.seen.iter().all(|(_, kind)| *kind == FaultKind::UnknownModel);
         match self.refusal {
             Some(Refusal::ProviderError { .. }) if nobody_has_it => Refusal::ModelNotFound(model.to_owned()),
             Some(refusal) => refusal,
@@ -166,12 +166,12 @@ impl AttemptFailure {
 
     /// A kept connection was closed: the server has perhaps not seen the request.
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Fault(Fault { kind: Kind::Stale, .. }))
+        matches!(self, Self::Fault(Fault { kind: FaultKind::Stale, .. }))
     }
 
     /// There is nothing at the path.
     pub const fn is_no_path(&self) -> bool {
-        matches!(self, Self::Fault(Fault { kind: Kind::Settings(404 | 405 | 410 | 501), .. }))
+        matches!(self, Self::Fault(Fault { kind: FaultKind::Settings(404 | 405 | 410 | 501), .. }))
     }
 
     /// The server says that it does not take the field.
@@ -182,15 +182,15 @@ impl AttemptFailure {
     /// Tells the server's place what it says of the server, and the log what happened.
     pub fn tell(&self, place: &Place, request_id: RequestId, print: u64, provider: &str, sent: Instant) {
         match self {
-            Self::Fault(Fault { kind: Kind::Stale, why, .. }) => {
+            Self::Fault(Fault { kind: FaultKind::Stale, why, .. }) => {
                 tracing::debug!(%request_id, provider, why, "a kept connection was closed");
             }
             Self::Fault(fault) => {
                 let why = fault.why.as_str();
                 tracing::warn!(%request_id, provider, why, "a provider failed");
                 let sign = match fault.kind {
-                    Kind::Unreached => Sign::Unreached,
-                    Kind::HungUp => Sign::HungUp,
+                    FaultKind::Unreached => Sign::Unreached,
+                    FaultKind::HungUp => Sign::HungUp,
                     _ => Sign::Failed,
                 };
                 place.failed(why, sign, print, Instant::now());
@@ -225,7 +225,7 @@ pub fn print(body: &[u8], account: AccountId) -> u64 {
 
 /// An answer that is none.
 pub fn unusable(why: &str, says: impl Into<Cow<'static, str>>) -> AttemptFailure {
-    AttemptFailure::Fault(Fault { kind: Kind::Unusable, why: why.to_owned(), says: says.into() })
+    AttemptFailure::Fault(Fault { kind: FaultKind::Unusable, why: why.to_owned(), says: says.into() })
 }
 
 /// An error with status 200: what the caller is told of it, if it says anything.
@@ -266,18 +266,18 @@ impl From<Failure> for AttemptFailure {
             Failure::Silent(after) => return fell_silent(after),
             Failure::NoRoom => return Self::NoRoom,
             Failure::Endless(after) => return is_endless(after),
-            Failure::Settings(_) => (Kind::Settings(0), "its settings are wrong"),
-            Failure::Unreached(_) => (Kind::Unreached, "it cannot be reached"),
-            Failure::Stale(_) => (Kind::Stale, "it closed the connection"),
-            Failure::NoAnswer(_) | Failure::BrokeOff(_) => (Kind::HungUp, "it closed the connection"),
-            Failure::TooLarge(_) | Failure::NotInflated(_) => (Kind::Unusable, "an unusable answer"),
+            Failure::Settings(_) => (FaultKind::Settings(0), "its settings are wrong"),
+            Failure::Unreached(_) => (FaultKind::Unreached, "it cannot be reached"),
+            Failure::Stale(_) => (FaultKind::Stale, "it closed the connection"),
+            Failure::NoAnswer(_) | Failure::BrokeOff(_) => (FaultKind::HungUp, "it closed the connection"),
+            Failure::TooLarge(_) | Failure::NotInflated(_) => (FaultKind::Unusable, "an unusable answer"),
         };
         Self::Fault(Fault { kind, why: e.to_string(), says: says.into() })
     }
 }
 
 /// Sorts a server's error. `model` is the public name of what it calls otherwise.
-pub async fn read_error(answer: Answer, target: &Target, model: &str) -> AttemptFailure {
+pub async fn read_error(answer: UpstreamResponse, target: &Target, model: &str) -> AttemptFailure {
     let (status, wait) = (answer.status, answer.retry_after);
     let body = answer.body.start(MOST_READ, READ_TIME).await;
     let private = Private { model: &target.upstream_model, key: target.api_key.as_ref().map(Secret::expose) };
@@ -302,12 +302,14 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, 
         503 | 529 => AttemptFailure::Busy { status, says: of_failure(), wait },
         400 | 404 | 409 | 413 | 422 => match reason() {
             Some(reason) if matches!(status, 400 | 404) && reason.is_unknown_model(upstream_model) => {
-                fault(Kind::UnknownModel, status, Some(&reason), "it does not have the model".into())
+                fault(FaultKind::UnknownModel, status, Some(&reason), "it does not have the model".into())
             }
             // Without a reason, or with a web server's own, a 404 means that there is no such path.
-            None if status == 404 => fault(Kind::Settings(status), status, None, "it does not know the path".into()),
+            None if status == 404 => {
+                fault(FaultKind::Settings(status), status, None, "it does not know the path".into())
+            }
             Some(reason) if status == 404 && is_no_path(&reason.message) => {
-                fault(Kind::Settings(status), status, Some(&reason), "it does not know the path".into())
+                fault(FaultKind::Settings(status), status, Some(&reason), "it does not know the path".into())
             }
             reason => {
                 let none = || Reason { message: "the provider refused the request".to_owned(), ..Reason::default() };
@@ -316,20 +318,20 @@ fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, 
             }
         },
         300..=399 => AttemptFailure::Fault(Fault {
-            kind: Kind::Settings(status),
+            kind: FaultKind::Settings(status),
             why: format!("it answered {status}: redirects are not followed"),
             says: "an unusable answer".into(),
         }),
         // A key, a path, a method: what no client can mend.
         401 | 402 | 403 | 405 | 410 | 501 => {
-            fault(Kind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
+            fault(FaultKind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
         }
         _ => {
             let says =
                 of_failure().filter(|_| status >= 500).map_or(Cow::Borrowed("it answered with an error"), |text| {
                     Cow::Owned(format!("it answered {status}: {text}"))
                 });
-            fault(Kind::Error(status), status, reason().as_ref(), says)
+            fault(FaultKind::Error(status), status, reason().as_ref(), says)
         }
     }
 }
@@ -342,7 +344,7 @@ fn is_no_path(message: &str) -> bool {
         || text.starts_with("invalid url (post ")
 }
 
-fn fault(kind: Kind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> AttemptFailure {
+fn fault(kind: FaultKind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> AttemptFailure {
     let why = match reason {
         Some(reason) => format!("it answered {status}: {}", shortened(&reason.message, LONGEST_LOGGED)),
         None => format!("it answered {status}"),

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::admit::{Admission, Payer};
 use super::capped::Capped;
-use super::corrections::Report;
+use super::corrections::PromptReport;
 use super::counting;
 use super::holds::OpenHold;
 use super::replay::Claim;
@@ -158,7 +158,7 @@ impl Bill {
         if let Some(prompt_tokens) = reported.prompt_tokens
             && !flagged
         {
-            let report = Report { endpoint: self.charge.endpoint, body: &self.request, prompt_tokens };
+            let report = PromptReport { endpoint: self.charge.endpoint, body: &self.request, prompt_tokens };
             self.relay.corrections.learn(&self.offered.price, &self.offer, report, Instant::now());
         }
     }

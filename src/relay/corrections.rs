@@ -45,7 +45,7 @@ pub struct Corrections {
 
 /// What a server said of one prompt.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub struct PromptReport<'a> {
     /// Where the request was sent.
     pub endpoint: Endpoint,
     /// Its text.
@@ -70,7 +70,7 @@ struct Pair {
 
 impl Corrections {
     /// Keeps a report to compare later.
-    pub fn learn(&self, price: &PriceRow, offer: &Offer, report: Report<'_>, now: Instant) {
+    pub fn learn(&self, price: &PriceRow, offer: &Offer, report: PromptReport<'_>, now: Instant) {
         if price.context_length.is_some_and(|context| report.prompt_tokens > context) {
             self.learn_context(price, report.prompt_tokens);
         }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn learn(corrections: &Corrections, provider: i64, prompt_tokens: u64) {
-        let report = Report { endpoint: Endpoint::ChatCompletions, body: BODY, prompt_tokens };
+        let report = PromptReport { endpoint: Endpoint::ChatCompletions, body: BODY, prompt_tokens };
         corrections.learn(&price(None), &offer(provider), report, Instant::now());
     }
 
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_context_length_that_a_server_exceeds_was_set_too_low() {
         let corrections = Corrections::default();
-        let report = |prompt_tokens| Report { endpoint: Endpoint::ChatCompletions, body: BODY, prompt_tokens };
+        let report = |prompt_tokens| PromptReport { endpoint: Endpoint::ChatCompletions, body: BODY, prompt_tokens };
         corrections.learn(&price(Some(100)), &offer(1), report(90), Instant::now());
         assert_eq!(corrections.context(&price(Some(100))), Some(100));
         corrections.learn(&price(Some(100)), &offer(1), report(700), Instant::now());

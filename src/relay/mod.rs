@@ -63,7 +63,7 @@ use arrival::{Arrivals, Shares};
 use capped::Capped;
 use corrections::Corrections;
 use counting::Counting;
-use errands::count::Counts;
+use errands::count::CountLimits;
 use errands::recount::Recounts;
 use holds::Holds;
 use queue::{Queue, RunningGates};
@@ -74,7 +74,7 @@ use settle::settle;
 pub use arrival::Upload;
 pub use call::{Caller, InferenceCall};
 pub use errands::capacity::Capacity;
-pub use errands::count::TokenCount;
+pub use errands::count::CountedTokens;
 pub use errands::probe::{PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
@@ -114,7 +114,7 @@ pub struct Relay {
     answers: Shares,
     corrections: Arc<Corrections>,
     counting: Counting,
-    counts: Counts,
+    counts: CountLimits,
     rates: MinuteCounter<KeyId>,
     replays: Arc<Replays>,
     fee: FeeBps,
@@ -152,7 +152,7 @@ impl Relay {
             corrections: Arc::default(),
             counting: Counting::default(),
             recounts: Recounts::default(),
-            counts: Counts::default(),
+            counts: CountLimits::default(),
             rates: MinuteCounter::default(),
             replays: Arc::default(),
             fee,

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::reason;
 use crate::domain::json::fields::reason_in;
 use crate::meter::Opening;
-use crate::upstream::{Body, Failure};
+use crate::upstream::{Failure, UpstreamBody};
 
 /// What of an answer that is none is read for its reason.
 const MOST_READ: usize = 64 << 10;
 
 /// Reads until the first bytes tell what the answer is, or it ends.
-pub async fn first(body: &mut Body, deadline: Instant) -> Result<(Bytes, Option<Opening>), Failure> {
+pub async fn first(body: &mut UpstreamBody, deadline: Instant) -> Result<(Bytes, Option<Opening>), Failure> {
     let mut start = Bytes::new();
     loop {
         let Some(bytes) = body.next(deadline).await? else { return Ok((start, None)) };
@@ -25,7 +25,7 @@ pub async fn first(body: &mut Body, deadline: Instant) -> Result<(Bytes, Option<
 }
 
 /// What of an answer that begins with `start` is read for the reason why it is no stream.
-pub async fn read_on(kind: Opening, start: Bytes, body: &mut Body, deadline: Instant) -> Vec<u8> {
+pub async fn read_on(kind: Opening, start: Bytes, body: &mut UpstreamBody, deadline: Instant) -> Vec<u8> {
     let mut start = start.to_vec();
     while kind == Opening::Json
         && start.len() < MOST_READ

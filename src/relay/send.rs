@@ -15,9 +15,9 @@ use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::InferenceRequest;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::secret::Secret;
-use crate::meter::{BadAnswer, Opening, State, StreamMeter, WholeAnswer};
+use crate::meter::{BadAnswer, Opening, StreamMeter, StreamState, WholeAnswer};
 use crate::store::providers::{Offer, ProviderRow};
-use crate::upstream::{AnswerShare, Body, Client, Failure, On, Target};
+use crate::upstream::{AnswerShare, Client, Failure, On, Target, UpstreamBody};
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
@@ -34,11 +34,11 @@ pub struct StreamStart {
     /// What may go to the client already.
     pub first: Bytes,
     /// What the meter made of it.
-    pub state: State,
+    pub state: StreamState,
     /// It has looked at it.
     pub meter: Box<StreamMeter>,
     /// The rest.
-    pub body: Body,
+    pub body: UpstreamBody,
 }
 
 /// An answer, who gives it, and since when.
@@ -224,7 +224,7 @@ async fn ask(
 }
 
 async fn read_whole(
-    body: Body,
+    body: UpstreamBody,
     request: &InferenceRequest<'_>,
     target: &Target,
     share: AnswerShare<'_>,
@@ -246,7 +246,7 @@ async fn read_whole(
 /// Reads until there is something to pass on: up to then the next provider can still take over. Some
 /// servers send their head at once and think afterwards, so the first event has the first byte's time.
 async fn begin_stream(
-    mut body: Body,
+    mut body: UpstreamBody,
     request: &InferenceRequest<'_>,
     target: &Target,
     (sent, limit): (Instant, Duration),
@@ -282,8 +282,8 @@ async fn begin_stream(
         };
         match state {
             // Only comments so far are no answer.
-            State::More if events == 0 || first.is_empty() => {}
-            State::Failed(e) if !meter.output_started() => {
+            StreamState::More if events == 0 || first.is_empty() => {}
+            StreamState::Failed(e) if !meter.output_started() => {
                 let says = match e.says() {
                     Some(text) => error_says(Some(reason::fit_to_show(text))),
                     None => "it failed before its answer began".into(),

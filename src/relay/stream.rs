@@ -13,13 +13,13 @@ use super::replay::Record;
 use super::send::StreamStart;
 use super::settle::{Closing, Unsettled, settle};
 use super::wait::Seat;
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Outcome;
-use crate::meter::{State, StreamMeter};
-use crate::upstream::{Body, Sign};
+use crate::meter::{StreamMeter, StreamState};
+use crate::upstream::{Sign, UpstreamBody};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
 /// was delivered is settled.
@@ -53,8 +53,8 @@ struct OpenStream {
     /// What the client may have now.
     ready: Bytes,
     /// What the meter said last.
-    state: State,
-    body: Body,
+    state: StreamState,
+    body: UpstreamBody,
     silence: Silence,
     /// A place at the provider, and at the key.
     seat: Seat,
@@ -136,8 +136,8 @@ impl ReplyStream {
                 return Some(StreamPart::Bytes(bytes));
             }
             match open.state {
-                State::More => open.read().await,
-                State::Ended | State::Failed(_) => return Box::pin(self.close()).await,
+                StreamState::More => open.read().await,
+                StreamState::Ended | StreamState::Failed(_) => return Box::pin(self.close()).await,
             }
         }
     }
@@ -146,7 +146,7 @@ impl ReplyStream {
     async fn close(&mut self) -> Option<StreamPart> {
         let stage = std::mem::replace(&mut self.stage, Stage::ENDED);
         let (Stage::First(open) | Stage::Passing(open)) = stage else { return None };
-        if let State::Failed(failure) = &open.state {
+        if let StreamState::Failed(failure) = &open.state {
             let failure = failure.clone();
             let (refusal, meter) = open.fail(&failure).await;
             self.stage = Stage::BrokeOff(meter);
@@ -203,7 +203,7 @@ impl OpenStream {
             Err(_) if meter.is_done() => meter.end_of_input(),
             Err(e) => {
                 tracing::warn!(why = e.to_string(), "a stream broke off");
-                State::Failed(Failure::Truncated)
+                StreamState::Failed(StreamFailure::Truncated)
             }
         };
         self.hold_room();
@@ -213,7 +213,7 @@ impl OpenStream {
     /// the rest, as what is beyond any bound does; but never the last of an answer.
     fn hold_room(&mut self) {
         let (bill, meter) = (&self.bill, &mut self.meter);
-        if meter.held_bytes() <= SMALL_END || self.state != State::More || meter.is_done() {
+        if meter.held_bytes() <= SMALL_END || self.state != StreamState::More || meter.is_done() {
             return;
         }
         let share = || bill.relay.answers.share(bill.charge.account_id, true).permit();
@@ -232,7 +232,7 @@ impl OpenStream {
     }
 
     /// The provider failed in the middle: nothing is charged, and the row says so.
-    async fn fail(self: Box<Self>, failure: &Failure) -> (Refusal, Box<StreamMeter>) {
+    async fn fail(self: Box<Self>, failure: &StreamFailure) -> (Refusal, Box<StreamMeter>) {
         let Self { bill, meter, body, seat, .. } = *self;
         drop(body);
         let why = failure.to_string();

@@ -79,7 +79,7 @@ pub enum Failure {
 
 /// The head of a provider's answer, and its body to be read.
 #[derive(Debug)]
-pub struct Answer {
+pub struct UpstreamResponse {
     /// HTTP status.
     pub status: u16,
     /// Its media type, without parameters, in lower case.
@@ -89,7 +89,7 @@ pub struct Answer {
     /// When it wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The rest.
-    pub body: Body,
+    pub body: UpstreamBody,
 }
 
 /// A pool of connections of one worker thread: sharing one between threads costs a fifth of the speed.
@@ -213,7 +213,7 @@ impl Client {
         headers: &[(&'static str, Vec<u8>)],
         body: Vec<Bytes>,
         on: On,
-    ) -> impl Future<Output = Result<Answer, Failure>> + use<'a> {
+    ) -> impl Future<Output = Result<UpstreamResponse, Failure>> + use<'a> {
         let answer = self.exchange(target, build(target, Method::POST, path, headers, body), on);
         async move { Ok(self.answer(answer.await?)) }
     }
@@ -268,7 +268,7 @@ impl Client {
         }
     }
 
-    fn answer(&self, answer: http::Response<Incoming>) -> Answer {
+    fn answer(&self, answer: http::Response<Incoming>) -> UpstreamResponse {
         let (head, incoming) = answer.into_parts();
         let text = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
         let media_type = text(CONTENT_TYPE).unwrap_or_default();
@@ -276,12 +276,12 @@ impl Client {
             Ok(undo) => (undo.map(Box::new), None),
             Err(name) => (None, Some(name)),
         };
-        Answer {
+        UpstreamResponse {
             status: head.status.as_u16(),
             media_type: media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
             unknown_coding,
             retry_after: wait::retry_after(&head.headers, SystemTime::now()),
-            body: Body { incoming, undo, idle: self.timeouts.idle, event: self.timeouts.event, clock: None },
+            body: UpstreamBody { incoming, undo, idle: self.timeouts.idle, event: self.timeouts.event, clock: None },
         }
     }
 }
@@ -322,7 +322,7 @@ fn build(
 
 /// A body being read. Dropping it before its end closes the connection, which stops the provider.
 #[derive(Debug)]
-pub struct Body {
+pub struct UpstreamBody {
     incoming: Incoming,
     /// It comes compressed.
     undo: Option<Box<Undo>>,
@@ -332,7 +332,7 @@ pub struct Body {
     clock: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body {
+impl UpstreamBody {
     /// How long it may be silent.
     pub const fn idle(&self) -> Duration {
         self.idle

@@ -13,8 +13,8 @@ mod undo;
 mod url;
 mod wait;
 
-pub use client::{Answer, Body, Client, Failure, On, Timeouts};
-pub use providers::{Health, Providers, Sign, Slot, Target};
+pub use client::{Client, Failure, On, Timeouts, UpstreamBody, UpstreamResponse};
+pub use providers::{ProviderStatus, Providers, Sign, Slot, Target};
 pub use room::AnswerShare;
 pub use tls::check_ca_pem;
 pub use url::check_base_url;

@@ -101,7 +101,7 @@ struct Ask {
 
 /// How a provider does, for people.
 #[derive(Debug, Clone, Default)]
-pub struct Health {
+pub struct ProviderStatus {
     /// Requests under way.
     pub in_flight: u32,
     /// Requests answered since the start.
@@ -260,8 +260,8 @@ impl Providers {
     }
 
     /// How a provider does.
-    pub fn health(&self, provider: ProviderId, now: Instant) -> Health {
-        self.lock().get(&provider).map_or_else(Health::default, |state| Health {
+    pub fn health(&self, provider: ProviderId, now: Instant) -> ProviderStatus {
+        self.lock().get(&provider).map_or_else(ProviderStatus::default, |state| ProviderStatus {
             in_flight: state.in_flight,
             served: state.served,
             failed: state.failed,
@@ -269,7 +269,7 @@ impl Providers {
             down: state.down,
             last_failure: state.last_failure.clone(),
             first_byte: state.first_byte,
-            ..Health::default()
+            ..ProviderStatus::default()
         })
     }
 

@@ -33,7 +33,7 @@ impl RawText<'_> {
 
 /// A part of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum JsonPart<'a> {
     /// A key of an object.
     Key(&'a [u8]),
     /// A string value.
@@ -67,7 +67,7 @@ impl<'a> Parts<'a> {
         self.depth
     }
 
-    fn string(&mut self) -> Part<'a> {
+    fn string(&mut self) -> JsonPart<'a> {
         let start = self.at + 1;
         let mut end = start;
         loop {
@@ -92,9 +92,9 @@ impl<'a> Parts<'a> {
         match self.after_blanks() {
             Some(b':') if self.depth > 0 => {
                 self.at += 1;
-                Part::Key(inner)
+                JsonPart::Key(inner)
             }
-            _ => Part::Text(RawText { inner }),
+            _ => JsonPart::Text(RawText { inner }),
         }
     }
 
@@ -108,21 +108,21 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn bare(&mut self) -> Part<'a> {
+    fn bare(&mut self) -> JsonPart<'a> {
         let start = self.at;
         while let Some(byte) = self.bytes.get(self.at)
             && !matches!(byte, b',' | b'}' | b']' | b'"' | b' ' | b'\n' | b'\r' | b'\t' | b':' | b'{' | b'[')
         {
             self.at += 1;
         }
-        Part::Bare(self.bytes.get(start..self.at).unwrap_or_default())
+        JsonPart::Bare(self.bytes.get(start..self.at).unwrap_or_default())
     }
 }
 
 impl<'a> Iterator for Parts<'a> {
-    type Item = Part<'a>;
+    type Item = JsonPart<'a>;
 
-    fn next(&mut self) -> Option<Part<'a>> {
+    fn next(&mut self) -> Option<JsonPart<'a>> {
         loop {
             if self.started && self.depth == 0 {
                 return None;
@@ -190,9 +190,9 @@ mod tests {
     fn spelled(json: &str) -> String {
         Parts::of(json.as_bytes())
             .map(|part| match part {
-                Part::Key(key) => format!("{}:", key.escape_ascii()),
-                Part::Text(text) => format!("<{}>", text.inner.escape_ascii()),
-                Part::Bare(bare) => format!("{} ", bare.escape_ascii()),
+                JsonPart::Key(key) => format!("{}:", key.escape_ascii()),
+                JsonPart::Text(text) => format!("<{}>", text.inner.escape_ascii()),
+                JsonPart::Bare(bare) => format!("{} ", bare.escape_ascii()),
             })
             .collect()
     }

@@ -11,7 +11,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
-use crate::store::events::{self, Event};
+use crate::store::events::{self, EventRow};
 
 /// Something that an admin, an account or the server did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,8 +30,8 @@ pub struct EventView {
     detail: serde_json::Value,
 }
 
-impl From<Event> for EventView {
-    fn from(event: Event) -> Self {
+impl From<EventRow> for EventView {
+    fn from(event: EventRow) -> Self {
         Self {
             id: event.id,
             timestamp: event.created_at,

@@ -18,7 +18,7 @@ use crate::http::shared::money::money_write;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
-use crate::store::prices::{self, NewPrice, Version};
+use crate::store::prices::{self, NewPrice, NumberedPrice};
 use crate::store::{Read, StoreError};
 
 /// A version of a model's price.
@@ -66,8 +66,8 @@ pub struct PriceBody {
     max_running: Option<u32>,
 }
 
-impl From<Version> for PriceVersion {
-    fn from(version: Version) -> Self {
+impl From<NumberedPrice> for PriceVersion {
+    fn from(version: NumberedPrice) -> Self {
         let row = version.row;
         Self {
             price: (&row).into(),

@@ -11,7 +11,7 @@ use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};
 use crate::store::recounts::{self, Recount};
 use crate::store::{Read, StoreError, accounts};
-use crate::upstream::Health;
+use crate::upstream::ProviderStatus;
 
 /// A provider: what was set, how it does, what it earned. Its key is not in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -101,7 +101,7 @@ impl ProviderView {
     ///
     /// # Errors
     /// SQLite fails.
-    pub fn read(conn: &Read, row: ProviderRow, health: Health, earned: MicroUsd) -> Result<Self, StoreError> {
+    pub fn read(conn: &Read, row: ProviderRow, health: ProviderStatus, earned: MicroUsd) -> Result<Self, StoreError> {
         let probe = endpoints::last_probe(conn, row.id)?.map(ProbeView::from);
         let answered = health.served + health.failed > 0;
         let state = match &probe {

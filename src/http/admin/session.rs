@@ -138,7 +138,7 @@ async fn begin(
     state: &AppState,
     request: &HttpRequest,
     token: &Token,
-    mut who: impl FnMut(&Tx, Timestamp) -> Result<admins::Admin, StoreError> + Send + 'static,
+    mut who: impl FnMut(&Tx, Timestamp) -> Result<admins::AdminRow, StoreError> + Send + 'static,
 ) -> Result<Session, StoreError> {
     let (hash, now, address) = (token.hash(), Timestamp::now(), address(request).to_string());
     let before = browser::session_token(request.headers()).map(Token::hash_of);

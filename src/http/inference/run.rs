@@ -19,7 +19,7 @@ use crate::http::shared::body;
 use crate::http::shared::error::{self, ApiError};
 use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
-use crate::http::shared::stall::{self, Sign};
+use crate::http::shared::stall::{self, SignOfLife};
 use crate::http::state::AppState;
 use crate::relay::{InferenceCall, InferenceReply, RateLimitStatus, ReplyBody};
 use crate::upstream::Client;
@@ -169,7 +169,7 @@ fn respond(reply: InferenceReply, request_id: RequestId, request: &HttpRequest, 
             response.content_type(media_type).body(saved.body.clone())
         }
         ReplyBody::Stream(answer) => {
-            let sign = Sign { at_once: false, ..sign_of(answer.endpoint(), state) };
+            let sign = SignOfLife { at_once: false, ..sign_of(answer.endpoint(), state) };
             stream_response(response, answer.endpoint(), request, state, request_id, Progress::Begun(answer), sign)
         }
     }
@@ -194,7 +194,7 @@ fn begin_late(
     request_id: RequestId,
     progress: Progress,
 ) -> HttpResponse {
-    let sign = Sign { at_once: true, ..sign_of(endpoint, state) };
+    let sign = SignOfLife { at_once: true, ..sign_of(endpoint, state) };
     let mut response = stream_response(head, endpoint, request, state, request_id, progress, sign);
     response.extensions_mut().insert(LoggedElsewhere);
     response
@@ -207,7 +207,7 @@ fn stream_response(
     state: &AppState,
     request_id: RequestId,
     progress: Progress,
-    sign: Sign,
+    sign: SignOfLife,
 ) -> HttpResponse {
     response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
     // nginx in front would otherwise hold events back until its buffer is full.
@@ -217,9 +217,9 @@ fn stream_response(
 }
 
 /// What a stream of the dialect says while it waits.
-fn sign_of(endpoint: Endpoint, state: &AppState) -> Sign {
+fn sign_of(endpoint: Endpoint, state: &AppState) -> SignOfLife {
     let text = Bytes::from_static(endpoint.dialect().errors.sign_of_life.as_bytes());
-    Sign { every: state.settings.sign_of_life, text, at_once: false }
+    SignOfLife { every: state.settings.sign_of_life, text, at_once: false }
 }
 
 fn terms_headers(response: &mut HttpResponseBuilder, output_capped: bool, rate_limit: Option<RateLimitStatus>) {

@@ -8,16 +8,16 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
 use crate::relay::Idempotency;
-use crate::store::idempotency::{self, Answer};
+use crate::store::idempotency::{self, SavedAnswer};
 use crate::store::{StoreError, Tx};
 
 /// The answer to a money write, to be stored with it.
 ///
 /// # Errors
 /// Never fails in practice: what is answered can always be written as JSON.
-pub fn answer(status: u16, body: &impl serde::Serialize) -> Result<Answer, StoreError> {
+pub fn answer(status: u16, body: &impl serde::Serialize) -> Result<SavedAnswer, StoreError> {
     let body = serde_json::to_string(body).map_err(|e| StoreError::Invalid(e.to_string()))?;
-    Ok(Answer { status, body })
+    Ok(SavedAnswer { status, body })
 }
 
 /// Why a money write was not done.
@@ -47,7 +47,7 @@ pub async fn money_write(
     state: &AppState,
     actor: String,
     body: &Bytes,
-    mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
+    mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<SavedAnswer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, NotWritten> {
     let key = idempotency_key(request, &actor, body).map_err(NotWritten::BadKey)?;
     let now = Timestamp::now();

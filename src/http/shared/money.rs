@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::idempotency;
 use crate::http::state::AppState;
-use crate::store::idempotency::Answer;
+use crate::store::idempotency::SavedAnswer;
 use crate::store::{StoreError, Tx};
 
 /// An amount in USD, as a string or a number: read from its text, never through a float.
@@ -36,7 +36,7 @@ pub async fn money_write(
     state: &AppState,
     admin: Admin,
     body: &Bytes,
-    write: impl FnMut(&Tx, &str, Timestamp) -> Result<Answer, StoreError> + Send + 'static,
+    write: impl FnMut(&Tx, &str, Timestamp) -> Result<SavedAnswer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, ApiError> {
     Ok(idempotency::money_write(request, state, admin.actor, body, write).await?)
 }

@@ -37,7 +37,7 @@ impl Connection {
 
 /// What a stream says while it has nothing to say.
 #[derive(Debug, Clone)]
-pub struct Sign {
+pub struct SignOfLife {
     /// How long a stream is quiet before it says it.
     pub every: Duration,
     /// A whole event of the dialect, or a comment.
@@ -72,7 +72,7 @@ pub struct Watched<S> {
 }
 
 /// Watches the body of the answer to `request`.
-pub fn watch<S: Stream>(stream: S, request: &HttpRequest, patience: Duration, sign: Sign) -> Watched<S> {
+pub fn watch<S: Stream>(stream: S, request: &HttpRequest, patience: Duration, sign: SignOfLife) -> Watched<S> {
     let watch = Rc::new(Watch {
         unasked: Cell::new(None),
         last: Cell::new(Instant::now()),

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::super::state::State;
+use super::super::state::StreamState;
 use super::super::text::Taken;
 use super::super::withheld::BlockKind;
 use super::StreamMeter;
 use crate::dialect::event::{self, EventMeaning, Withhold};
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use crate::dialect::marks::MARKS;
 use crate::domain::json::fields::{self, place_of};
 use crate::domain::sse::Event;
@@ -29,9 +29,9 @@ impl StreamMeter {
         &mut self,
         block: &[u8],
         data_events: &mut usize,
-    ) -> Result<(Disposition, Option<Range<usize>>), Failure> {
+    ) -> Result<(Disposition, Option<Range<usize>>), StreamFailure> {
         let is_blank = block.iter().all(|b| matches!(b, b'\r' | b'\n'));
-        if self.state == State::Ended && !is_blank {
+        if self.state == StreamState::Ended && !is_blank {
             return Ok((Disposition::Drop, None));
         }
         let event = Event::read(block);
@@ -52,7 +52,7 @@ impl StreamMeter {
         }
         let meaning = event::read(self.endpoint, &event, self.finished)?;
         if meaning.withhold == Withhold::Yes && meaning.is_last && !self.events_seen {
-            return Err(Failure::Empty);
+            return Err(StreamFailure::Empty);
         }
         self.events_seen = true;
         *data_events += usize::from(!meaning.is_ping);
@@ -118,7 +118,7 @@ impl StreamMeter {
             Ok(meaning) if !meaning.is_last => return,
             _ => {}
         }
-        self.state = State::Ended;
+        self.state = StreamState::Ended;
     }
 
     /// Notes what an event says; its output was taken before.
@@ -147,7 +147,7 @@ impl StreamMeter {
         if meaning.is_last {
             self.finished = true;
             self.done = self.endpoint.usage_is_asked_for() && !self.judged().believed.is_whole();
-            self.state = if self.done { State::More } else { State::Ended };
+            self.state = if self.done { StreamState::More } else { StreamState::Ended };
         }
     }
 }

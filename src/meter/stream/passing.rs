@@ -40,7 +40,7 @@ impl StreamMeter {
             }
             let Some(end) = self.framer.next_end(&text, start) else { break };
             let block = text.get(start..end).unwrap_or_default();
-            if block.len() > LONGEST_BLOCK && self.state == State::More && !self.done {
+            if block.len() > LONGEST_BLOCK && self.state == StreamState::More && !self.done {
                 hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
                 (first, forward) = (end, end);
                 drop(self.start_long(text.slice(start..end), handed));
@@ -80,8 +80,8 @@ impl StreamMeter {
         let pending = self.framer.into_tail();
         match self.done {
             // What follows the last word is not waited for at such length.
-            true => self.state = State::Ended,
-            false if self.state == State::More => drop(self.start_long(pending, handed)),
+            true => self.state = StreamState::Ended,
+            false if self.state == StreamState::More => drop(self.start_long(pending, handed)),
             false => {}
         }
     }
@@ -89,7 +89,7 @@ impl StreamMeter {
     /// Lets an event pass that brings only another text than one before it, and tells its length, and where in it
     /// another name of the model stands. While something is held back, nothing passes.
     fn pass(&mut self, bytes: &[u8]) -> Option<(usize, Option<Range<usize>>)> {
-        if self.state != State::More || !self.held.is_empty() {
+        if self.state != StreamState::More || !self.held.is_empty() {
             return None;
         }
         let event = self.shape.read(bytes).filter(|event| event.length <= LONGEST_BLOCK)?;
@@ -106,23 +106,23 @@ impl StreamMeter {
     /// Ends the answer if it could not be within what was bought even `before` the last event, which brought more.
     fn stop_if_beyond(&mut self, before: Words) {
         if self.held.is_empty()
-            && self.state == State::More
+            && self.state == StreamState::More
             && self.output.words() != before
             && self.bound.is_some_and(|bound| before.are_beyond(bound))
         {
             self.stopped = Some(self.long.is_some());
-            self.state = State::Ended;
+            self.state = StreamState::Ended;
         }
     }
 
-    pub(super) fn fail(&mut self, failure: Failure, block: &[u8]) {
+    pub(super) fn fail(&mut self, failure: StreamFailure, block: &[u8]) {
         if self.endpoint.dialect().stream.broken.is_some()
-            && matches!(failure, Failure::ErrorEvent(_) | Failure::ResponseFailed(_))
+            && matches!(failure, StreamFailure::ErrorEvent(_) | StreamFailure::ResponseFailed(_))
         {
             self.number(MARKS.sequence_number.values(block).next());
             self.last_words = self.without_server_name(block).into();
         }
-        self.state = State::Failed(failure);
+        self.state = StreamState::Failed(failure);
     }
 
     /// A block in which the server speaks of the model, by whatever name.
@@ -183,7 +183,7 @@ impl StreamMeter {
         let (length, ended) = long.look(&bytes, &mut self.output);
         let rest = bytes.split_off(length);
         if !long.has_data() {
-            self.state = State::Failed(Failure::TooLong);
+            self.state = StreamState::Failed(StreamFailure::TooLong);
             return rest;
         }
         self.events_seen = true;
@@ -218,7 +218,7 @@ impl StreamMeter {
         let meaning = match event::read(self.endpoint, &event, self.finished) {
             Ok(meaning) => meaning,
             Err(failure) => {
-                self.state = State::Failed(failure);
+                self.state = StreamState::Failed(failure);
                 return;
             }
         };

@@ -29,12 +29,12 @@ fn an_answer_is_stopped_where_it_cannot_be_within_its_bound() {
     for (endpoint, ending) in endings {
         let mut meter = StreamMeter::new(endpoint, true);
         meter.bound_output(10);
-        let (mut state, mut passed) = (State::More, 0);
-        while state == State::More && passed < 20_000 {
+        let (mut state, mut passed) = (StreamState::More, 0);
+        while state == StreamState::More && passed < 20_000 {
             state = meter.push(Bytes::from(word(endpoint, " word", passed))).state;
             passed += 1;
         }
-        assert_eq!((&state, passed), (&State::Ended, 418), "{endpoint}");
+        assert_eq!((&state, passed), (&StreamState::Ended, 418), "{endpoint}");
         let judged = meter.judged();
         assert_eq!((judged.believed.completion_tokens, judged.is_stopped()), (Some(10), true));
         assert!(judged.denies(Usage::default()), "the provider is flagged");
@@ -60,13 +60,13 @@ fn an_event_is_not_cut_but_nothing_may_follow() {
         let mut passed = 0;
         for piece in crossing.as_bytes().chunks(16 << 10) {
             let pushed = meter.push(Bytes::copy_from_slice(piece));
-            assert_eq!(pushed.state, State::More);
+            assert_eq!(pushed.state, StreamState::More);
             passed += pushed.forward.len();
         }
         assert_eq!(passed, crossing.len());
-        assert_eq!(meter.push(Bytes::from_static(b": ping\n\n")).state, State::More);
-        assert_eq!(meter.push(Bytes::from(word(Chat, "", 0))).state, State::More);
-        assert_eq!(meter.push(Bytes::from(word(Chat, "x", 0))).state, State::Ended);
+        assert_eq!(meter.push(Bytes::from_static(b": ping\n\n")).state, StreamState::More);
+        assert_eq!(meter.push(Bytes::from(word(Chat, "", 0))).state, StreamState::More);
+        assert_eq!(meter.push(Bytes::from(word(Chat, "x", 0))).state, StreamState::Ended);
         assert!(meter.judged().is_stopped());
     }
     // One that never ends is cut all the same.
@@ -74,7 +74,7 @@ fn an_event_is_not_cut_but_nothing_may_follow() {
     meter.bound_output(10);
     meter.push(Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\""));
     let piece = Bytes::from("x ".repeat(1 << 19));
-    let pushes = (0..100).take_while(|_| meter.push(piece.clone()).state == State::More).count();
+    let pushes = (0..100).take_while(|_| meter.push(piece.clone()).state == StreamState::More).count();
     assert!((60..70).contains(&pushes) && meter.judged().is_stopped(), "{pushes}");
 }
 
@@ -85,6 +85,6 @@ fn an_answer_within_its_bound_is_not_touched() {
         let mut meter = StreamMeter::new(endpoint, true);
         meter.bound_output(10);
         let pushed = meter.push(Bytes::from(body.clone()));
-        assert_eq!((pushed.state, text(&pushed.forward)), (State::More, body));
+        assert_eq!((pushed.state, text(&pushed.forward)), (StreamState::More, body));
     }
 }

@@ -1,7 +1,7 @@
 //! Events that are too long to be kept.
 
 use super::*;
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use Endpoint::{ChatCompletions as Chat, Messages, Responses};
 
 const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
@@ -41,11 +41,11 @@ fn it_passes_and_is_metered() {
         {
             let body = [&event, STOP, DONE].concat();
             let seen = everywhere(Chat, &body);
-            assert_eq!((seen.state, seen.reported), (State::Ended, said(None, None, None)));
+            assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(None, None, None)));
             assert!(estimate.contains(&seen.estimate), "{}", seen.estimate);
             assert!(seen.forward.starts_with(&event) && seen.last.ends_with(DONE));
             let seen = everywhere(Chat, &[&event, STOP, USAGE, DONE].concat());
-            assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)));
+            assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)));
         }
     }
 }
@@ -57,39 +57,39 @@ fn its_usage_is_read_and_takes_the_receipt() {
     let start = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"model\":\"m\",";
     let behind = [start, &output, ",", usage, "}}\n\n"].concat();
     let seen = everywhere(Responses, &behind);
-    assert_eq!((seen.state, seen.reported, seen.estimate), (State::Ended, said(5, None, 2), 0));
+    assert_eq!((seen.state, seen.reported, seen.estimate), (StreamState::Ended, said(5, None, 2), 0));
     assert!(seen.last.contains(COST) && seen.forward.len() > 500 << 10 && !seen.forward.contains("input_tokens"));
     assert_eq!((seen.forward + &seen.last).replace(COST, ""), behind);
     // Before the output it is read, and shown as it came.
     let before = [start, usage, ",", &output, "}}\n\n"].concat();
     let seen = everywhere(Responses, &before);
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)));
     assert!(seen.forward.len() < before.len(), "its end is held back");
     assert_eq!(seen.forward + &seen.last, before);
     // Without the blank line.
     let seen = everywhere(Responses, behind.trim_ascii_end());
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)));
 
     let finish = format!(
         "data: {{\"choices\":[{{\"delta\":{{\"audio\":\"{}\"}},\"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":5,\"completion_tokens\":2}}}}\n\n",
         long("QUJD")
     );
     let seen = everywhere(Chat, &[&finish, DONE].concat());
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)));
     assert!(seen.last.contains(COST), "{:.300}", seen.last);
 }
 
 #[test]
 fn a_failure_in_it_and_a_break_are_told() {
     let error = format!("data: {{\"error\":{{\"message\":\"m\"}},\"x\":\"{}\"}}\n\n", long("x"));
-    assert_eq!(everywhere(Chat, &error).state, State::Failed(Failure::ErrorEvent("m".to_owned())));
+    assert_eq!(everywhere(Chat, &error).state, StreamState::Failed(StreamFailure::ErrorEvent("m".to_owned())));
     let cut = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}", long("x"));
-    assert!(matches!(everywhere(Chat, &cut).state, State::Failed(Failure::Malformed(_))));
+    assert!(matches!(everywhere(Chat, &cut).state, StreamState::Failed(StreamFailure::Malformed(_))));
     let block = format!(
         "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"delta\":{{\"text\":\"{}\"}}}}\n\n",
         long("word ")
     );
-    assert_eq!(everywhere(Messages, &block).state, State::Failed(Failure::Truncated));
+    assert_eq!(everywhere(Messages, &block).state, StreamState::Failed(StreamFailure::Truncated));
 }
 
 #[test]
@@ -108,6 +108,6 @@ fn forty_mebibytes_pass_with_little_kept() {
         assert!(kept <= 64 << 10, "{kept} bytes kept after {count} MiB");
     }
     push(Bytes::from_static(b"\"}}]}\n\n"));
-    assert_eq!(meter.push(Bytes::from([STOP, USAGE, DONE].concat())).state, State::Ended);
+    assert_eq!(meter.push(Bytes::from([STOP, USAGE, DONE].concat())).state, StreamState::Ended);
     assert_eq!(meter.judged().believed, said(5, None, 2));
 }

@@ -10,7 +10,7 @@ mod names;
 
 use bytes::Bytes;
 
-use super::{State, StreamMeter};
+use super::{StreamMeter, StreamState};
 use crate::dialect::receipt::Receipt;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::money::MicroUsd;
@@ -90,7 +90,7 @@ struct Seen {
     forward: String,
     last: String,
     data_events: usize,
-    state: State,
+    state: StreamState,
     reported: Reported,
     estimate: u64,
     output_started: bool,
@@ -100,7 +100,7 @@ struct Seen {
 fn run<'a>(endpoint: Endpoint, wants_usage: bool, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     let (mut seen, mut meter) = run_unestimated(endpoint, wants_usage, pieces);
     seen.estimate = meter.estimate_completion();
-    if seen.state == State::Ended {
+    if seen.state == StreamState::Ended {
         seen.last = text(&meter.last_bytes(&receipt(seen.reported)));
     }
     seen
@@ -116,14 +116,14 @@ fn run_unestimated<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Seen, StreamMeter) {
     let mut meter = StreamMeter::new(endpoint, wants_usage);
-    let (mut forward, mut data_events, mut state) = (Vec::new(), 0, State::More);
+    let (mut forward, mut data_events, mut state) = (Vec::new(), 0, StreamState::More);
     for piece in pieces {
         let pushed = meter.push(Bytes::copy_from_slice(piece));
         forward.extend_from_slice(&pushed.forward);
         data_events += pushed.data_events;
         state = pushed.state;
     }
-    if state == State::More {
+    if state == StreamState::More {
         state = meter.end_of_input();
     }
     let seen = Seen {
@@ -154,7 +154,7 @@ fn check(endpoint: Endpoint, wants_usage: bool, body: &[u8]) -> Seen {
             let (mut in_two, meter) = run_unestimated(endpoint, wants_usage, [a, b]);
             // Tokenising it thousands of times would prove nothing more.
             in_two.estimate = seen.estimate;
-            if in_two.state == State::Ended {
+            if in_two.state == StreamState::Ended {
                 in_two.last = text(&meter.last_bytes(&receipt(in_two.reported)));
             }
             assert!(in_two == seen, "cut at {cut}: {in_two:#?}\nwhole: {seen:#?}");

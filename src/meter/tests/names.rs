@@ -9,7 +9,7 @@ fn shown<'a>(endpoint: Endpoint, name: &str, pieces: impl IntoIterator<Item = &'
     for piece in pieces {
         all.extend_from_slice(&meter.push(Bytes::copy_from_slice(piece)).forward);
     }
-    if meter.end_of_input() == State::Ended {
+    if meter.end_of_input() == StreamState::Ended {
         let reported = meter.judged().believed;
         all.extend_from_slice(&meter.last_bytes(&receipt(reported)));
     } else if let Some(end) = meter.broken("server_error", "m") {

@@ -2,7 +2,7 @@
 
 use super::super::Pushed;
 use super::*;
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use Endpoint::{ChatCompletions as Chat, Messages, Responses};
 
 const TEXT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hello world\"},\"finish_reason\":null}]}\n\n";
@@ -18,36 +18,36 @@ fn chat(events: &[&str]) -> Seen {
 fn nothing_ends_without_a_reason() {
     let running = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n\n";
     let zeros = "data: {\"choices\":[{\"delta\":{}}],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
-    let failed = |failure| State::Failed(failure);
-    let rows: [(&[&str], State); 18] = [
-        (&[], failed(Failure::Empty)),
-        (&["\n", ": ping\n\n"], failed(Failure::Empty)),
-        (&["data:\n\n"], failed(Failure::Empty)),
-        (&[DONE], failed(Failure::Empty)),
-        (&[TEXT], failed(Failure::Truncated)),
-        (&[TEXT, DONE], State::Ended),
-        (&[zeros, DONE], State::Ended),
-        (&[running], failed(Failure::Truncated)),
-        (&[running, DONE], State::Ended),
-        (&[TEXT, STOP], State::Ended),
-        (&[TEXT, USAGE], State::Ended),
-        (&[TEXT, STOP, DONE], State::Ended),
-        (&[TEXT, USAGE, DONE], State::Ended),
-        (&[TEXT, STOP, "data: {\"choices\":[],\"usa"], State::Ended),
-        (&[TEXT, STOP, USAGE.trim_ascii_end()], State::Ended),
-        (&[TEXT, STOP, "data: [DONE]"], State::Ended),
-        (&[TEXT, "data: {\"error\":{\"message\":\"m\"}}"], failed(Failure::ErrorEvent("m".to_owned()))),
-        (&[TEXT, STOP, "data: {\"error\":\"m\"}\n\n"], failed(Failure::ErrorEvent("m".to_owned()))),
+    let failed = |failure| StreamState::Failed(failure);
+    let rows: [(&[&str], StreamState); 18] = [
+        (&[], failed(StreamFailure::Empty)),
+        (&["\n", ": ping\n\n"], failed(StreamFailure::Empty)),
+        (&["data:\n\n"], failed(StreamFailure::Empty)),
+        (&[DONE], failed(StreamFailure::Empty)),
+        (&[TEXT], failed(StreamFailure::Truncated)),
+        (&[TEXT, DONE], StreamState::Ended),
+        (&[zeros, DONE], StreamState::Ended),
+        (&[running], failed(StreamFailure::Truncated)),
+        (&[running, DONE], StreamState::Ended),
+        (&[TEXT, STOP], StreamState::Ended),
+        (&[TEXT, USAGE], StreamState::Ended),
+        (&[TEXT, STOP, DONE], StreamState::Ended),
+        (&[TEXT, USAGE, DONE], StreamState::Ended),
+        (&[TEXT, STOP, "data: {\"choices\":[],\"usa"], StreamState::Ended),
+        (&[TEXT, STOP, USAGE.trim_ascii_end()], StreamState::Ended),
+        (&[TEXT, STOP, "data: [DONE]"], StreamState::Ended),
+        (&[TEXT, "data: {\"error\":{\"message\":\"m\"}}"], failed(StreamFailure::ErrorEvent("m".to_owned()))),
+        (&[TEXT, STOP, "data: {\"error\":\"m\"}\n\n"], failed(StreamFailure::ErrorEvent("m".to_owned()))),
     ];
     for (events, state) in rows {
         assert_eq!(chat(events).state, state, "{events:?}");
     }
     let stop = "data: {\"type\":\"message_stop\"}\n\n";
     let rows = [
-        (Responses, TEXT.to_owned() + DONE, State::Ended),
-        (Messages, "data: {\"type\":\"content_block_stop\"}\n\n".to_owned() + stop, State::Ended),
-        (Messages, stop.to_owned(), failed(Failure::Empty)),
-        (Responses, DONE.to_owned(), failed(Failure::Empty)),
+        (Responses, TEXT.to_owned() + DONE, StreamState::Ended),
+        (Messages, "data: {\"type\":\"content_block_stop\"}\n\n".to_owned() + stop, StreamState::Ended),
+        (Messages, stop.to_owned(), failed(StreamFailure::Empty)),
+        (Responses, DONE.to_owned(), failed(StreamFailure::Empty)),
     ];
     for (endpoint, body, state) in rows {
         assert_eq!(check(endpoint, true, body.as_bytes()).state, state, "{body}");
@@ -59,7 +59,7 @@ fn usage_may_follow_the_last_word() {
     for wants in [true, false] {
         for events in [&[TEXT, STOP, DONE, USAGE][..], &[TEXT, DONE, ": ping\n\n", USAGE.trim_ascii_end()]] {
             let seen = check(Chat, wants, events.concat().as_bytes());
-            assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)), "{events:?}");
+            assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)), "{events:?}");
             let shown = seen.last.contains("\"prompt_tokens\":5,\"completion_tokens\":2,");
             assert!(seen.last.ends_with(DONE) && shown == wants, "{}", seen.last);
         }
@@ -67,9 +67,9 @@ fn usage_may_follow_the_last_word() {
     // What is no usage ends the wait, and changes nothing.
     for behind in ["data: {\"error\":1}\n\n", "data: x\n\n", DONE] {
         let mut meter = StreamMeter::new(Chat, true);
-        assert_eq!(meter.push(Bytes::from([TEXT, DONE].concat())).state, State::More);
+        assert_eq!(meter.push(Bytes::from([TEXT, DONE].concat())).state, StreamState::More);
         assert!(meter.is_done());
-        assert_eq!(meter.push(Bytes::from(behind)).state, State::Ended, "{behind}");
+        assert_eq!(meter.push(Bytes::from(behind)).state, StreamState::Ended, "{behind}");
     }
 }
 
@@ -91,7 +91,7 @@ fn usage_is_found_wherever_servers_put_it() {
     for last in rows {
         let event = format!("data: {last}\n\n");
         let seen = chat(&[TEXT, TEXT, &event, DONE]);
-        assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)), "{last}");
+        assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)), "{last}");
         assert_eq!(seen.last.matches(COST.trim_end_matches(',')).count(), 1, "{}", seen.last);
         let whole = last.replace("delta", "message");
         let answer = super::super::WholeAnswer::read(Chat, whole.into_bytes().into());
@@ -118,7 +118,7 @@ fn line_ends_and_comments_change_nothing() {
     assert_eq!(plain.forward + &plain.last, body.replace(USAGE, ""));
     for end in ["\r\n", "\r"] {
         let seen = check(Chat, true, body.replace('\n', end).as_bytes());
-        assert_eq!((seen.state, seen.reported, seen.data_events), (State::Ended, said(5, None, 2), 5));
+        assert_eq!((seen.state, seen.reported, seen.data_events), (StreamState::Ended, said(5, None, 2), 5));
         assert_eq!((seen.forward + &seen.last).replace(COST, ""), body.replace('\n', end));
     }
 }
@@ -182,7 +182,7 @@ fn a_count_that_output_has_overtaken_is_none() {
 fn a_failed_response_with_usage_is_an_answer() {
     let body = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"message\":\"m\"},\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n";
     let seen = check(Responses, false, body.as_bytes());
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(3, None, 1)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(3, None, 1)));
     assert_eq!(seen.last.replace(COST, ""), body);
 }
 
@@ -210,7 +210,7 @@ fn malformed_events_are_failures_and_stay_here() {
         ["data: ping\n\n", "data: {\"usage\":{}\n\n", "data: [1]\n\n", "data: {\"usage\":{\"a\"},\"choices\":[]}\n\n"];
     for bad in rows {
         let seen = chat(&[TEXT, bad, TEXT]);
-        assert!(matches!(seen.state, State::Failed(Failure::Malformed(_))), "{bad}: {:?}", seen.state);
+        assert!(matches!(seen.state, StreamState::Failed(StreamFailure::Malformed(_))), "{bad}: {:?}", seen.state);
         assert_eq!(seen.forward, TEXT);
     }
     // Duplicate keys are the provider's business: the last counts.
@@ -219,7 +219,7 @@ fn malformed_events_are_failures_and_stay_here() {
         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"prompt_tokens\":2},\"id\":1,\"id\":2}\n\n",
         DONE,
     ]);
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(2, None, None)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(2, None, None)));
 }
 
 #[test]
@@ -227,20 +227,20 @@ fn long_events_pass_and_endless_lines_do_not() {
     let long = TEXT.replace("hello world", &"word ".repeat(200_000));
     let body = [&long, STOP, USAGE, DONE].concat();
     let seen = run(Chat, false, body.as_bytes().chunks(16 << 10));
-    assert_eq!((seen.state, seen.reported), (State::Ended, said(5, None, 2)));
+    assert_eq!((seen.state, seen.reported), (StreamState::Ended, said(5, None, 2)));
     assert!((200_000..200_100).contains(&seen.estimate), "{}", seen.estimate);
     assert_eq!(seen.forward + &seen.last, [&long, STOP, DONE].concat());
 
     for endless in ["data: ", "data: \"", "x", ": "] {
         let body = [endless, &"x".repeat(1 << 20)].concat();
         let seen = run(Chat, false, body.as_bytes().chunks(16 << 10));
-        assert_eq!((seen.state, seen.forward.len()), (State::Failed(Failure::TooLong), 0), "{endless}");
+        assert_eq!((seen.state, seen.forward.len()), (StreamState::Failed(StreamFailure::TooLong), 0), "{endless}");
     }
     // What cannot be held back goes out, and the receipt still comes at the end.
     let held = [TEXT, USAGE, &TEXT.repeat(12_000)].concat();
     for wants in [false, true] {
         let seen = run(Chat, wants, [held.as_bytes()]);
-        assert_eq!(seen.state, State::Ended);
+        assert_eq!(seen.state, StreamState::Ended);
         assert!(seen.last.len() < 600 << 10 && seen.last.ends_with(DONE), "{}", seen.last.len());
         let whole = (seen.forward + &seen.last).replace(DONE, "");
         assert_eq!(whole.matches("cost_micro_usd").count(), usize::from(wants));
@@ -255,10 +255,10 @@ fn the_bytes_are_not_copied_and_an_end_is_final() {
     let pushed = meter.push(body.clone());
     assert_eq!((pushed.forward.as_ptr(), pushed.forward.len()), (body.as_ptr(), body.len()));
     let ended = meter.push(Bytes::from([USAGE, DONE].concat()));
-    assert_eq!(ended, Pushed { forward: Bytes::new(), data_events: 2, state: State::Ended });
+    assert_eq!(ended, Pushed { forward: Bytes::new(), data_events: 2, state: StreamState::Ended });
     let after = meter.push(Bytes::from([TEXT, "data: {\"error\":1}\n\n"].concat()));
-    assert_eq!(after, Pushed { forward: Bytes::new(), data_events: 0, state: State::Ended });
-    assert_eq!(meter.end_of_input(), State::Ended);
+    assert_eq!(after, Pushed { forward: Bytes::new(), data_events: 0, state: StreamState::Ended });
+    assert_eq!(meter.end_of_input(), StreamState::Ended);
     assert!(meter.last_bytes(&RECEIPT).ends_with(DONE.as_bytes()));
 
     let mut meter = StreamMeter::new(Chat, true);

@@ -52,7 +52,7 @@ fn stream(event: &str, steps: &[(usize, usize)], line_end: &str, alike: bool) ->
 }
 
 /// What a stream brings, besides its bytes.
-fn brought(seen: &Seen) -> (usize, &State, Reported, u64, bool) {
+fn brought(seen: &Seen) -> (usize, &StreamState, Reported, u64, bool) {
     (seen.data_events, &seen.state, seen.reported, seen.estimate, seen.output_started)
 }
 

@@ -1,7 +1,7 @@
 //! Streams of real servers: what they report, what is held back, what the client gets.
 
 use super::*;
-use crate::dialect::failure::Failure;
+use crate::dialect::failure::StreamFailure;
 use Endpoint::{ChatCompletions as Chat, Completions, Messages, Responses};
 
 /// The provider's numbers: prompt, cached, completion.
@@ -44,7 +44,7 @@ fn every_stream_reports_the_same_wherever_it_is_cut() {
     for (name, endpoint, (prompt, cached, completion), data_events, estimate) in GOOD {
         let body = fixture(name);
         let seen = check(*endpoint, false, &body);
-        assert_eq!(seen.state, State::Ended, "{name}");
+        assert_eq!(seen.state, StreamState::Ended, "{name}");
         let cache_writes = if name.starts_with("anthropic/") { wrote(10) } else { None };
         assert_eq!(seen.reported, Reported { cache_writes, ..said(*prompt, *cached, *completion) }, "{name}");
         assert_eq!(seen.data_events, *data_events, "{name}");
@@ -136,13 +136,13 @@ fn a_usage_chunk_is_made_up_where_it_is_owed() {
 fn a_server_that_was_interrupted_and_says_done_has_answered() {
     let body = fixture("llama-cpp-python/chat-stream-interrupted.sse");
     let seen = check(Chat, false, &body);
-    assert_eq!((seen.state, seen.reported, seen.estimate), (State::Ended, said(None, None, None), 5));
+    assert_eq!((seen.state, seen.reported, seen.estimate), (StreamState::Ended, said(None, None, None), 5));
     assert_eq!(seen.forward + &seen.last, text(&body));
 }
 
 #[test]
 fn a_provider_failure_is_told_and_not_passed_on() {
-    let error = |text: &str| Failure::ErrorEvent(text.to_owned());
+    let error = |text: &str| StreamFailure::ErrorEvent(text.to_owned());
     let rows = [
         ("vllm/chat-stream-error.sse", Chat, error("EngineCore encountered an issue.")),
         (
@@ -153,14 +153,14 @@ fn a_provider_failure_is_told_and_not_passed_on() {
         (
             "openai/responses-stream-failed.sse",
             Responses,
-            Failure::ResponseFailed("The model failed to generate a response.".to_owned()),
+            StreamFailure::ResponseFailed("The model failed to generate a response.".to_owned()),
         ),
         ("openai/responses-stream-error.sse", Responses, error("Something went wrong")),
         ("anthropic/messages-stream-overloaded.sse", Messages, error("Overloaded")),
     ];
     for (name, endpoint, failure) in rows {
         let seen = check(endpoint, true, &fixture(name));
-        assert_eq!(seen.state, State::Failed(failure), "{name}");
+        assert_eq!(seen.state, StreamState::Failed(failure), "{name}");
         for word in ["error\":{", "[DONE]", "response.failed", "event: error"] {
             assert!(!seen.forward.contains(word), "{name}: {word} was passed on");
         }
@@ -183,9 +183,13 @@ fn a_stream_cut_after_any_event_ends_only_if_it_was_finished() {
                     .any(|end| text.contains(end));
             let seen = run(*endpoint, true, [&cut[..]]);
             match (finished, seen.data_events) {
-                (true, _) => assert_eq!(seen.state, State::Ended, "{name} at {}", cut.len()),
-                (false, 0) => assert_eq!(seen.state, State::Failed(Failure::Empty), "{name} at {}", cut.len()),
-                (false, _) => assert_eq!(seen.state, State::Failed(Failure::Truncated), "{name} at {}", cut.len()),
+                (true, _) => assert_eq!(seen.state, StreamState::Ended, "{name} at {}", cut.len()),
+                (false, 0) => {
+                    assert_eq!(seen.state, StreamState::Failed(StreamFailure::Empty), "{name} at {}", cut.len())
+                }
+                (false, _) => {
+                    assert_eq!(seen.state, StreamState::Failed(StreamFailure::Truncated), "{name} at {}", cut.len())
+                }
             }
             if finished && matches!(endpoint, Chat | Completions) {
                 assert!(seen.last.replace('\r', "").ends_with("data: [DONE]\n\n"), "{name}: {}", seen.last);

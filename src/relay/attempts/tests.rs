@@ -4,7 +4,7 @@ use super::*;
 
 const PRIVATE: Private<'_> = Private { model: "q4.gguf", key: None };
 
-fn kind(status: u16, body: &str) -> Option<Kind> {
+fn kind(status: u16, body: &str) -> Option<FaultKind> {
     match sort(status, None, body.as_bytes(), PRIVATE, "public") {
         AttemptFailure::Fault(fault) => Some(fault.kind),
         _ => None,
@@ -14,17 +14,17 @@ fn kind(status: u16, body: &str) -> Option<Kind> {
 #[test]
 fn whose_fault_it_is() {
     let says = |message: &str| serde_json::json!({"error": {"message": message}}).to_string();
-    assert_eq!(kind(404, &says("The model `q4.gguf` does not exist.")), Some(Kind::UnknownModel));
-    assert_eq!(kind(400, &says("model 'q4.gguf' not found")), Some(Kind::UnknownModel));
-    assert_eq!(kind(404, ""), Some(Kind::Settings(404)));
-    assert_eq!(kind(404, r#"{"detail":"Not Found"}"#), Some(Kind::Settings(404)));
-    assert_eq!(kind(404, &says("File Not Found")), Some(Kind::Settings(404)));
+    assert_eq!(kind(404, &says("The model `q4.gguf` does not exist.")), Some(FaultKind::UnknownModel));
+    assert_eq!(kind(400, &says("model 'q4.gguf' not found")), Some(FaultKind::UnknownModel));
+    assert_eq!(kind(404, ""), Some(FaultKind::Settings(404)));
+    assert_eq!(kind(404, r#"{"detail":"Not Found"}"#), Some(FaultKind::Settings(404)));
+    assert_eq!(kind(404, &says("File Not Found")), Some(FaultKind::Settings(404)));
     assert_eq!(kind(404, &says("previous response resp_1 not found")), None);
     for status in [401, 403, 405, 501] {
-        assert_eq!(kind(status, ""), Some(Kind::Settings(status)));
+        assert_eq!(kind(status, ""), Some(FaultKind::Settings(status)));
     }
     for status in [418, 500, 502, 504, 520] {
-        assert_eq!(kind(status, "{}"), Some(Kind::Error(status)));
+        assert_eq!(kind(status, "{}"), Some(FaultKind::Error(status)));
     }
     for status in [400, 409, 413, 422, 429, 503, 529] {
         assert_eq!(kind(status, ""), None, "{status}");
@@ -43,20 +43,20 @@ fn a_refusal_of_the_server_keeps_its_words_and_the_public_name() {
     assert_eq!(says, "Loading model");
 }
 
-fn failed(kind: Kind) -> AttemptFailure {
+fn failed(kind: FaultKind) -> AttemptFailure {
     AttemptFailure::Fault(Fault { kind, why: String::new(), says: "x".into() })
 }
 
 /// What comes of servers 1, 2, … that fail in these ways, one after the other.
-fn end_of(kinds: &[(i64, Kind)]) -> Option<Refusal> {
+fn end_of(kinds: &[(i64, FaultKind)]) -> Option<Refusal> {
     let mut tried = Attempts::default();
-    let note = |(id, kind): &(i64, Kind)| tried.note(ProviderId::from_i64(*id), failed(*kind));
+    let note = |(id, kind): &(i64, FaultKind)| tried.note(ProviderId::from_i64(*id), failed(*kind));
     kinds.iter().find_map(note)
 }
 
 #[test]
 fn two_that_fail_alike_mean_the_request_and_three_are_asked_at_most() {
-    use Kind::{Error, HungUp, Settings, Stale, UnknownModel, Unreached, Unusable};
+    use FaultKind::{Error, HungUp, Settings, Stale, UnknownModel, Unreached, Unusable};
     let at_fault = |end: &Option<Refusal>| matches!(end, Some(Refusal::ProviderError { is_final: true, .. }));
     for (one, two) in [(HungUp, HungUp), (Error(500), Error(500)), (Unusable, Unusable), (Stale, HungUp)] {
         assert!(end_of(&[(1, one)]).is_none());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::domain::ids::ProviderId;
 use crate::relay::Relay;
 use crate::store::providers::ModelPlaces;
-use crate::upstream::Health;
+use crate::upstream::ProviderStatus;
 
 /// How busy the servers of one model are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +24,10 @@ pub struct Capacity {
 
 impl Relay {
     /// How a provider does, and who waits for it.
-    pub fn health(&self, provider: ProviderId) -> Health {
+    pub fn health(&self, provider: ProviderId) -> ProviderStatus {
         let now = Instant::now();
         let (waiting, first) = self.queue.waiting_at(provider);
-        Health {
+        ProviderStatus {
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             longest_wait: first.map(|since| now.saturating_duration_since(since)),
             ..self.providers.health(provider, now)

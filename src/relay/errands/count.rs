@@ -35,13 +35,13 @@ struct Counted {
 
 /// What free counts may take.
 #[derive(Debug)]
-pub struct Counts {
+pub struct CountLimits {
     rates: MinuteCounter<KeyId>,
     running: Mutex<HashMap<KeyId, u32>>,
     turns: Semaphore,
 }
 
-impl Default for Counts {
+impl Default for CountLimits {
     fn default() -> Self {
         Self { rates: MinuteCounter::default(), running: Mutex::default(), turns: Semaphore::new(COUNTED_AT_ONCE) }
     }
@@ -50,7 +50,7 @@ impl Default for Counts {
 /// A count on its way; one of its key's few until it is dropped.
 #[derive(Debug)]
 pub struct CountOnItsWay<'a> {
-    counts: &'a Counts,
+    counts: &'a CountLimits,
     key: KeyId,
 }
 
@@ -68,7 +68,7 @@ impl Drop for CountOnItsWay<'_> {
 
 /// Who counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenCount {
+pub struct CountedTokens {
     /// The input tokens.
     pub tokens: u64,
     /// By a provider; else by the tokenizer here, which estimates.
@@ -101,7 +101,7 @@ impl Relay {
         client: &Client,
         caller: &Caller,
         call: &InferenceCall,
-    ) -> Result<TokenCount, Refusal> {
+    ) -> Result<CountedTokens, Refusal> {
         self.open_for_work()?;
         let request = InferenceRequest::read(call.endpoint, &call.body)?;
         let offered = self.offered(caller, &request, false)?;
@@ -112,13 +112,13 @@ impl Relay {
             let Some(_slot) = self.providers.take_spare(target) else { continue };
             let answer = tokio::time::timeout(PATIENCE, ask(client, target, call)).await;
             if let Ok(Some(tokens)) = answer {
-                return Ok(TokenCount { tokens, by_provider: true });
+                return Ok(CountedTokens { tokens, by_provider: true });
             }
         }
         let _turn = self.counts.turns.acquire().await;
         let prompt = (call.endpoint, call.body.clone());
         let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await.tokens;
-        Ok(TokenCount { tokens, by_provider: false })
+        Ok(CountedTokens { tokens, by_provider: false })
     }
 }
 

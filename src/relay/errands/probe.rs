@@ -13,8 +13,8 @@ use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::ProviderId;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Reported;
-use crate::meter::State;
-use crate::relay::attempts::{AttemptFailure, Kind};
+use crate::meter::StreamState;
+use crate::relay::attempts::{AttemptFailure, FaultKind};
 use crate::relay::send::{self, StreamStart, UpstreamReply};
 use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
@@ -159,9 +159,9 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
         UpstreamReply::Whole(answer) => Ok(answer.judged().believed),
         UpstreamReply::Stream(StreamStart { mut state, mut meter, mut body, .. }) => loop {
             match state {
-                State::Ended => return Ok(meter.judged().believed),
-                State::Failed(e) => return Err(broke_off(e.to_string())),
-                State::More => {}
+                StreamState::Ended => return Ok(meter.judged().believed),
+                StreamState::Failed(e) => return Err(broke_off(e.to_string())),
+                StreamState::More => {}
             }
             let deadline = Instant::now() + body.idle();
             state = match body.next(deadline).await.map_err(|e| broke_off(e.to_string()))? {
@@ -178,9 +178,11 @@ impl From<AttemptFailure> for Unserved {
             // An answer that is no answer of this dialect, an endpoint or a model that is not there. Other errors
             // (wrong key, overloaded, still loading) say nothing of what it can do.
             AttemptFailure::Fault(fault) => {
-                let for_good =
-                    matches!(fault.kind, Kind::Unusable | Kind::UnknownModel | Kind::Settings(404 | 405 | 410 | 501));
-                Self { why: fault.why, for_good, gone: fault.kind == Kind::Unreached, refused: false }
+                let for_good = matches!(
+                    fault.kind,
+                    FaultKind::Unusable | FaultKind::UnknownModel | FaultKind::Settings(404 | 405 | 410 | 501)
+                );
+                Self { why: fault.why, for_good, gone: fault.kind == FaultKind::Unreached, refused: false }
             }
             AttemptFailure::Busy { says, .. } => {
                 let why = says.map_or_else(|| "it is busy".to_owned(), |says| format!("it is busy: {says}"));

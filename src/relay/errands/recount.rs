@@ -11,7 +11,7 @@ use crate::domain::usage::Reported;
 use crate::relay::bill::Bill;
 use crate::relay::counting::prompt_tokens;
 use crate::store::Tx;
-use crate::store::recounts::{self, Part};
+use crate::store::recounts::{self, CountedPart};
 
 /// Longer requests are not counted, in bytes: they would be kept in memory for it.
 const LONGEST: usize = 1 << 20;
@@ -39,7 +39,7 @@ impl Recounts {
     }
 
     /// The next answer's turn to be counted, if it has one.
-    fn turn(&self) -> Option<Turn> {
+    fn turn(&self) -> Option<RecountTurn> {
         let every = self.every.load(Ordering::Relaxed);
         if self.seen.fetch_add(1, Ordering::Relaxed).checked_rem(every) != Some(0) {
             return None;
@@ -47,7 +47,7 @@ impl Recounts {
         if !self.is_due(Instant::now()) {
             return None;
         }
-        (!self.busy.swap(true, Ordering::AcqRel)).then(|| Turn(Arc::clone(&self.busy)))
+        (!self.busy.swap(true, Ordering::AcqRel)).then(|| RecountTurn(Arc::clone(&self.busy)))
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -62,9 +62,9 @@ impl Recounts {
 
 /// Until it is dropped, nothing else is counted.
 #[derive(Debug)]
-pub struct Turn(Arc<AtomicBool>);
+pub struct RecountTurn(Arc<AtomicBool>);
 
-impl Drop for Turn {
+impl Drop for RecountTurn {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -72,14 +72,14 @@ impl Drop for Turn {
 
 impl Bill {
     /// It is this answer's turn to be counted again.
-    pub(in crate::relay) fn recount_turn(&self) -> Option<Turn> {
+    pub(in crate::relay) fn recount_turn(&self) -> Option<RecountTurn> {
         (self.request.len() <= LONGEST).then(|| self.relay.recounts.turn()).flatten()
     }
 
     /// Counts what the provider reported, and notes how the two compare. Nobody waits for it.
     pub(in crate::relay) fn recount(
         &self,
-        turn: Turn,
+        turn: RecountTurn,
         reported: Reported,
         completion: impl FnOnce() -> u64 + Send + 'static,
     ) {
@@ -88,7 +88,7 @@ impl Bill {
         let (model, endpoint, request) = (self.offered.price.model.clone(), self.charge.endpoint, self.request.clone());
         tokio::task::spawn_blocking(move || {
             let counted = prompt_tokens(endpoint, &request, u64::MAX).tokens;
-            let parts = [(Part::Prompt, prompt, counted), (Part::Completion, output, completion())];
+            let parts = [(CountedPart::Prompt, prompt, counted), (CountedPart::Completion, output, completion())];
             drop(request);
             let write = move |conn: &Tx| {
                 let now = Timestamp::now();

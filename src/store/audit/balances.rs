@@ -1,6 +1,6 @@
 //! What the audit asks of balances and usage rows: each follows from the others.
 
-use super::rule::{Kind, Rule};
+use super::rule::{Rule, RuleKind};
 
 /// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
 /// moves it from the payer to the provider and the house. What a payer pays to itself is not withdrawable.
@@ -24,15 +24,15 @@ const REPLAY: &str = "
   LIMIT ?1";
 
 pub const RULES: &[Rule] = &[
-    Rule { kind: Kind::Account, sql: REPLAY, says: "balance differs from its rows" },
+    Rule { kind: RuleKind::Account, sql: REPLAY, says: "balance differs from its rows" },
     Rule {
-        kind: Kind::Account,
+        kind: RuleKind::Account,
         sql: "SELECT id, balance_micro_usd || ', withdrawable ' || withdrawable_micro_usd FROM accounts
               WHERE balance_micro_usd < 0 OR withdrawable_micro_usd NOT BETWEEN 0 AND balance_micro_usd LIMIT ?1",
         says: "balance out of range",
     },
     Rule {
-        kind: Kind::Usage,
+        kind: RuleKind::Usage,
         sql: "SELECT id, cost_micro_usd || ' = ' || charged_micro_usd || ' + ' || shortfall_micro_usd || ', '
                 || earned_micro_usd || ' + ' || fee_micro_usd FROM usage
               WHERE cost_micro_usd <> charged_micro_usd + shortfall_micro_usd
@@ -42,12 +42,12 @@ pub const RULES: &[Rule] = &[
         says: "cost is not charged + shortfall, or charged is not earned + fee",
     },
     Rule {
-        kind: Kind::Usage,
+        kind: RuleKind::Usage,
         sql: "SELECT id, cost_micro_usd FROM usage WHERE outcome = 'provider_error' AND cost_micro_usd <> 0 LIMIT ?1",
         says: "a failure of the provider has a cost",
     },
     Rule {
-        kind: Kind::Ledger,
+        kind: RuleKind::Ledger,
         sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
         says: "balance after is negative",
     },

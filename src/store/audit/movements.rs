@@ -1,11 +1,11 @@
 //! What the audit asks of withdrawals, refunds, debts and invite codes: each has its ledger entries, and each such
 //! entry its withdrawal, charge, debt or redemption.
 
-use super::rule::{Kind, Rule};
+use super::rule::{Rule, RuleKind};
 
 pub const RULES: &[Rule] = &[
     Rule {
-        kind: Kind::Withdrawal,
+        kind: RuleKind::Withdrawal,
         sql: "SELECT w.id, w.amount_micro_usd || ' asked for, ' || w.reduced_micro_usd || ' taken back, the ledger took '
                 || coalesce(-l.amount_micro_usd, 'nothing')
               FROM withdrawals w LEFT JOIN ledger l
@@ -15,7 +15,7 @@ pub const RULES: &[Rule] = &[
         says: "withdrawal differs from its ledger entry",
     },
     Rule {
-        kind: Kind::Withdrawal,
+        kind: RuleKind::Withdrawal,
         sql: "SELECT w.id, w.amount_micro_usd || ' rejected, the ledger returned '
                 || coalesce(l.amount_micro_usd, 'nothing')
               FROM withdrawals w LEFT JOIN ledger l
@@ -25,12 +25,12 @@ pub const RULES: &[Rule] = &[
         says: "rejected withdrawal differs from its ledger entry",
     },
     Rule {
-        kind: Kind::Withdrawal,
+        kind: RuleKind::Withdrawal,
         sql: "SELECT id, status FROM withdrawals WHERE (status = 'rejected') <> (returned_ledger_id IS NOT NULL) LIMIT ?1",
         says: "returned without being rejected, or the other way round",
     },
     Rule {
-        kind: Kind::Ledger,
+        kind: RuleKind::Ledger,
         sql: "SELECT id, kind FROM ledger l WHERE
                 (kind = 'withdrawal' AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.ledger_id = l.id))
                 OR (kind = 'withdrawal_rejected' AND request_id IS NULL
@@ -42,7 +42,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         // With the rule before: what came back is what was rejected, and what refunds took out of pending ones.
-        kind: Kind::Account,
+        kind: RuleKind::Account,
         sql: "SELECT a.id, coalesce(l.back, 0) || ' came back, ' || coalesce(w.back, 0) || ' rejected or taken back'
               FROM accounts a
               LEFT JOIN (SELECT account_id, sum(amount_micro_usd) AS back FROM ledger
@@ -54,7 +54,7 @@ pub const RULES: &[Rule] = &[
         says: "withdrawals that came back differ from their ledger entries",
     },
     Rule {
-        kind: Kind::Account,
+        kind: RuleKind::Account,
         sql: "SELECT a.id, a.debt_micro_usd || ' stored, ' || coalesce(l.debt, 0) || ' by its rows' FROM accounts a
               LEFT JOIN (SELECT account_id, sum(debt_micro_usd) AS debt FROM ledger WHERE debt_micro_usd <> 0
                          GROUP BY account_id) l ON l.account_id = a.id
@@ -63,7 +63,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         // What pays a debt off goes to the house; what makes one is what a refund did not get of an earning.
-        kind: Kind::Ledger,
+        kind: RuleKind::Ledger,
         sql: "SELECT l.id, l.debt_micro_usd || ' of debt with ' || l.amount_micro_usd
               FROM ledger l LEFT JOIN usage u ON u.id = l.request_id
               WHERE (l.debt_micro_usd < 0 AND (l.kind <> 'refund_reversal' OR l.request_id IS NOT NULL
@@ -75,14 +75,14 @@ pub const RULES: &[Rule] = &[
         says: "debt differs from the earning that was refunded, or from what paid it off",
     },
     Rule {
-        kind: Kind::Ledger,
+        kind: RuleKind::Ledger,
         sql: "SELECT max(id), sum(amount_micro_usd) || ' over' FROM ledger
               WHERE kind = 'refund_reversal' AND request_id IS NULL
               GROUP BY created_at HAVING sum(amount_micro_usd) <> 0 LIMIT ?1",
         says: "a debt was paid off to nobody",
     },
     Rule {
-        kind: Kind::Usage,
+        kind: RuleKind::Usage,
         sql: "SELECT u.id, u.charged_micro_usd || ' charged, ' || sum(l.amount_micro_usd) FILTER (WHERE l.kind = 'refund')
                 || ' given back, ' || sum(l.amount_micro_usd) || ' over'
               FROM ledger l JOIN usage u ON u.id = l.request_id WHERE l.kind IN ('refund', 'refund_reversal')
@@ -92,7 +92,7 @@ pub const RULES: &[Rule] = &[
         says: "refund differs from its charge, or from what was taken back",
     },
     Rule {
-        kind: Kind::Invite,
+        kind: RuleKind::Invite,
         sql: "SELECT c.id, c.redeemed || ' of ' || c.max_redemptions || ' counted, ' || count(r.invite_id)
                 || ' redeemed, ' || count(l.id) || ' credited'
               FROM invite_codes c LEFT JOIN invite_redemptions r ON r.invite_id = c.id

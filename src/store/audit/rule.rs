@@ -10,13 +10,13 @@ pub const MOST_PROBLEMS: u32 = 20;
 
 /// A rule and the query that finds what breaks it; the first column of a row names the culprit's id.
 pub struct Rule {
-    pub kind: Kind,
+    pub kind: RuleKind,
     pub sql: &'static str,
     pub says: &'static str,
 }
 
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub enum RuleKind {
     Account,
     Usage,
     Ledger,
@@ -31,11 +31,11 @@ impl Rule {
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
             let who = match self.kind {
-                Kind::Account => AccountId::from_i64(id).to_string(),
-                Kind::Usage => RequestId::from_i64(id).to_string(),
-                Kind::Ledger => LedgerId::from_i64(id).to_string(),
-                Kind::Withdrawal => WithdrawalId::from_i64(id).to_string(),
-                Kind::Invite => InviteId::from_i64(id).to_string(),
+                RuleKind::Account => AccountId::from_i64(id).to_string(),
+                RuleKind::Usage => RequestId::from_i64(id).to_string(),
+                RuleKind::Ledger => LedgerId::from_i64(id).to_string(),
+                RuleKind::Withdrawal => WithdrawalId::from_i64(id).to_string(),
+                RuleKind::Invite => InviteId::from_i64(id).to_string(),
             };
             problems.push(format!("{who}: {}: {}", self.says, text(row, 1)?));
         }

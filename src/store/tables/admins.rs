@@ -11,7 +11,7 @@ use crate::store::{Read, StoreError, Tx};
 
 /// An admin. Its password hash stays in the store.
 #[derive(Debug, Clone, Serialize)]
-pub struct Admin {
+pub struct AdminRow {
     /// `adm_…`
     pub id: AdminId,
     /// Unique.
@@ -30,7 +30,7 @@ pub fn create(
     password_hash: Option<&str>,
     actor: &str,
     now: Timestamp,
-) -> Result<Admin, StoreError> {
+) -> Result<AdminRow, StoreError> {
     if !(1..=200).contains(&name.chars().count()) || name.trim() != name || name.chars().any(char::is_control) {
         let message = "an admin name is 1 to 200 characters, none of them a control character".into();
         return Err(StoreError::InvalidField { field: "name", message });
@@ -47,7 +47,7 @@ pub fn create(
         other => other?,
     };
     events::record(conn, actor, "admin.create", &id.to_string(), &serde_json::json!({"name": name}), now)?;
-    Ok(Admin { id, name: name.to_owned(), created_at: now })
+    Ok(AdminRow { id, name: name.to_owned(), created_at: now })
 }
 
 /// An admin, as admins see one another.
@@ -149,7 +149,7 @@ fn end_sessions(conn: &Tx, id: AdminId) -> Result<usize, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find_any(conn: &Read, text: &str) -> Result<Admin, StoreError> {
+pub fn find_any(conn: &Read, text: &str) -> Result<AdminRow, StoreError> {
     match AdminId::parse(text) {
         // Nothing keeps an admin from being called like an id.
         Some(id) => get(conn, id).or_else(|_| find(conn, text)),
@@ -161,7 +161,7 @@ pub fn find_any(conn: &Read, text: &str) -> Result<Admin, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn find(conn: &Read, name: &str) -> Result<Admin, StoreError> {
+pub fn find(conn: &Read, name: &str) -> Result<AdminRow, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE name = ?1";
     let found = conn.prepare_cached(sql)?.query_row([name], from_row).optional()?;
     found.ok_or_else(|| StoreError::NotFound(format!("no admin \"{name}\"")))
@@ -171,21 +171,25 @@ pub fn find(conn: &Read, name: &str) -> Result<Admin, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NotFound`].
-pub fn get(conn: &Read, id: AdminId) -> Result<Admin, StoreError> {
+pub fn get(conn: &Read, id: AdminId) -> Result<AdminRow, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE id = ?1";
     let found = conn.prepare_cached(sql)?.query_row([id.to_i64()], from_row).optional()?;
     found.ok_or_else(|| StoreError::NotFound(format!("no admin {id}")))
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Admin> {
-    Ok(Admin { id: AdminId::from_i64(row.get(0)?), name: row.get(1)?, created_at: Timestamp::from_millis(row.get(2)?) })
+fn from_row(row: &Row<'_>) -> rusqlite::Result<AdminRow> {
+    Ok(AdminRow {
+        id: AdminId::from_i64(row.get(0)?),
+        name: row.get(1)?,
+        created_at: Timestamp::from_millis(row.get(2)?),
+    })
 }
 
 /// The admin of this name with its password's PHC text, if it has one: for signing in.
 ///
 /// # Errors
 /// SQLite fails. A name that nobody has is `None`.
-pub fn with_password(conn: &Read, name: &str) -> Result<Option<(Admin, Option<String>)>, StoreError> {
+pub fn with_password(conn: &Read, name: &str) -> Result<Option<(AdminRow, Option<String>)>, StoreError> {
     let hash = conn
         .prepare_cached("SELECT password_hash FROM admins WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
@@ -197,7 +201,7 @@ pub fn with_password(conn: &Read, name: &str) -> Result<Option<(Admin, Option<St
 ///
 /// # Errors
 /// [`StoreError::NotFound`] if the admin or the password is another meanwhile; SQLite fails.
-pub fn unchanged(conn: &Read, id: AdminId, hash: &str) -> Result<Admin, StoreError> {
+pub fn unchanged(conn: &Read, id: AdminId, hash: &str) -> Result<AdminRow, StoreError> {
     let admin = get(conn, id)?;
     match with_password(conn, &admin.name)? {
         Some((admin, Some(now))) if admin.id == id && now == hash => Ok(admin),
@@ -209,7 +213,7 @@ pub fn unchanged(conn: &Read, id: AdminId, hash: &str) -> Result<Admin, StoreErr
 ///
 /// # Errors
 /// [`StoreError::Conflict`] if there is an admin already; what [`create`] returns.
-pub fn create_first(conn: &Tx, name: &str, password_hash: &str, now: Timestamp) -> Result<Admin, StoreError> {
+pub fn create_first(conn: &Tx, name: &str, password_hash: &str, now: Timestamp) -> Result<AdminRow, StoreError> {
     if any(conn)? {
         return Err(StoreError::Conflict("there is an admin already".into()));
     }
@@ -235,7 +239,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_777_559_321_000);
 
     /// Ada and Bob, each with a session and a key.
-    fn two() -> Result<(Tx, [Admin; 2]), StoreError> {
+    fn two() -> Result<(Tx, [AdminRow; 2]), StoreError> {
         let conn = Tx::in_memory();
         conn.execute_batch("PRAGMA foreign_keys = ON")?;
         let admins = [create(&conn, "ada", Some("old"), "test", NOW)?, create(&conn, "bob", None, "test", NOW)?];

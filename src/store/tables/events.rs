@@ -8,7 +8,7 @@ use crate::store::{Read, StoreError, Tx};
 
 /// Something that an admin, an account or the server did.
 #[derive(Debug, Clone, Serialize)]
-pub struct Event {
+pub struct EventRow {
     /// Rises with time.
     pub id: i64,
     /// `admin:NAME`, `account:acct_…`, `cli`.
@@ -44,7 +44,7 @@ pub fn record(
 ///
 /// # Errors
 /// SQLite fails.
-pub fn list(conn: &Read, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<Event>, StoreError> {
+pub fn list(conn: &Read, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<EventRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, actor, action, subject, detail, created_at FROM events WHERE id < ?1 \
          AND (?3 IS NULL OR instr(lower(actor || ' ' || action || ' ' || subject || ' ' || detail), lower(?3))) \
@@ -52,7 +52,7 @@ pub fn list(conn: &Read, text: Option<&str>, before: Option<i64>, limit: u32) ->
     )?;
     let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit, text], |row| {
         let detail: String = row.get(4)?;
-        Ok(Event {
+        Ok(EventRow {
             id: row.get(0)?,
             actor: row.get(1)?,
             action: row.get(2)?,

@@ -36,7 +36,7 @@ pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
 
 /// An answer given under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct SavedAnswer {
     /// HTTP status.
     pub status: u16,
     /// The body, JSON.
@@ -51,13 +51,13 @@ pub fn once(
     conn: &Tx,
     key: &Key,
     now: Timestamp,
-    write: impl FnOnce() -> Result<Answer, StoreError>,
-) -> Result<Answer, StoreError> {
+    write: impl FnOnce() -> Result<SavedAnswer, StoreError>,
+) -> Result<SavedAnswer, StoreError> {
     forget_old(conn, now)?;
     let before = conn
         .prepare_cached("SELECT body_hash, status, answer FROM idempotency WHERE actor = ?1 AND key = ?2")?
         .query_row([&key.actor, &key.key], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, Answer { status: row.get(1)?, body: row.get(2)? }))
+            Ok((row.get::<_, [u8; 32]>(0)?, SavedAnswer { status: row.get(1)?, body: row.get(2)? }))
         })
         .optional()?;
     if let Some((hash, answer)) = before {

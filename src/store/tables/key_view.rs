@@ -53,7 +53,7 @@ pub struct KeyView {
 
 /// What the usage rows tell of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Used {
+pub struct KeyUsage {
     /// Charged ever.
     pub charged: MicroUsd,
     /// Last.
@@ -62,7 +62,7 @@ pub struct Used {
 
 impl KeyView {
     /// A key at the time `now`.
-    pub fn new(key: KeyRow, used: Option<Used>, now: Timestamp) -> Self {
+    pub fn new(key: KeyRow, used: Option<KeyUsage>, now: Timestamp) -> Self {
         let ever = used.map_or(MicroUsd::ZERO, |used| used.charged);
         let spent = key.limits.spend.map_or(ever, |_| key.spent(now));
         Self {
@@ -120,13 +120,13 @@ pub fn view(conn: &Read, account: AccountId, key: KeyRow, now: Timestamp) -> Res
     Ok(KeyView::new(key, used, now))
 }
 
-fn used(conn: &Read, account: AccountId, key: Option<KeyId>) -> Result<HashMap<KeyId, Used>, StoreError> {
+fn used(conn: &Read, account: AccountId, key: Option<KeyId>) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key_id, sum(charged_micro_usd), max(created_at) FROM usage \
          WHERE account_id = ?1 AND (?2 IS NULL OR key_id = ?2) GROUP BY key_id",
     )?;
     let rows = statement.query_map(params![account.to_i64(), key.map(KeyId::to_i64)], |row| {
-        let used = Used { charged: MicroUsd::new(row.get(1)?), at: Timestamp::from_millis(row.get(2)?) };
+        let used = KeyUsage { charged: MicroUsd::new(row.get(1)?), at: Timestamp::from_millis(row.get(2)?) };
         Ok((KeyId::from_i64(row.get(0)?), used))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

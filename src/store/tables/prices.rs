@@ -97,7 +97,7 @@ pub fn list(conn: &Read) -> Result<Vec<PriceRow>, StoreError> {
 
 /// A version as its history shows it.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub struct NumberedPrice {
     /// What it says.
     pub row: PriceRow,
     /// The first version of a model is 1.
@@ -115,7 +115,7 @@ pub fn history(
     model: Option<&str>,
     before: Option<PriceId>,
     limit: u32,
-) -> Result<Vec<Version>, StoreError> {
+) -> Result<Vec<NumberedPrice>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, (SELECT count(*) FROM prices q WHERE q.model = p.model AND q.id <= p.id), \
          p.retired_at IS NOT NULL AND NOT EXISTS \
@@ -125,7 +125,7 @@ pub fn history(
     let mut statement = conn.prepare_cached(&sql)?;
     let before = before.map_or(i64::MAX, PriceId::to_i64);
     let rows = statement.query_map(params![before, model, limit], |row| {
-        Ok(Version { row: from_row(row)?, number: row.get(COLUMN_COUNT)?, removed: row.get(COLUMN_COUNT + 1)? })
+        Ok(NumberedPrice { row: from_row(row)?, number: row.get(COLUMN_COUNT)?, removed: row.get(COLUMN_COUNT + 1)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -10,14 +10,14 @@ use crate::store::{Read, StoreError, Tx};
 
 /// Which tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum CountedPart {
     /// Of the prompt.
     Prompt,
     /// Of the completion.
     Completion,
 }
 
-impl Part {
+impl CountedPart {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
@@ -63,7 +63,7 @@ pub fn add(
     conn: &Tx,
     provider: ProviderId,
     model: &str,
-    (part, reported, counted): (Part, u64, u64),
+    (part, reported, counted): (CountedPart, u64, u64),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if counted < part.fewest() {
@@ -155,7 +155,7 @@ mod tests {
         conn
     }
 
-    fn note(conn: &Tx, provider: i64, part: Part, reported: u64, counted: u64) {
+    fn note(conn: &Tx, provider: i64, part: CountedPart, reported: u64, counted: u64) {
         add(conn, ProviderId::from_i64(provider), "m", (part, reported, counted), NOW).unwrap();
     }
 
@@ -163,10 +163,10 @@ mod tests {
     fn ratios_have_a_mean_and_a_spread() {
         let conn = database();
         for reported in [900, 1_100] {
-            note(&conn, 1, Part::Prompt, reported, 1_000);
+            note(&conn, 1, CountedPart::Prompt, reported, 1_000);
         }
-        note(&conn, 1, Part::Prompt, 7_000, 99);
-        note(&conn, 1, Part::Completion, 500, 19);
+        note(&conn, 1, CountedPart::Prompt, 7_000, 99);
+        note(&conn, 1, CountedPart::Completion, 500, 19);
         let all = list(&conn).unwrap();
         assert_eq!(all.len(), 1, "few tokens tell nothing");
         assert_eq!((all[0].answers, all[0].mean_permille, all[0].spread_permille), (2, 1_000, 100));
@@ -177,13 +177,13 @@ mod tests {
     fn what_was_long_ago_fades() {
         let conn = database();
         for _ in 0..1_000 {
-            note(&conn, 1, Part::Prompt, 1_000, 1_000);
+            note(&conn, 1, CountedPart::Prompt, 1_000, 1_000);
         }
         for _ in 0..1_000 {
-            note(&conn, 1, Part::Prompt, u64::MAX, 1_000);
+            note(&conn, 1, CountedPart::Prompt, u64::MAX, 1_000);
         }
         for _ in 0..4_000 {
-            note(&conn, 1, Part::Prompt, 2_000, 1_000);
+            note(&conn, 1, CountedPart::Prompt, 2_000, 1_000);
         }
         let all = list(&conn).unwrap();
         assert!(all[0].answers <= 400 && (1_990..=2_500).contains(&all[0].mean_permille), "{all:?}");
@@ -204,9 +204,9 @@ mod tests {
         for (one, two, first, second) in rows {
             let conn = database();
             for n in 0..20 {
-                note(&conn, 1, Part::Completion, one, 1_000);
+                note(&conn, 1, CountedPart::Completion, one, 1_000);
                 if let Some(two) = two {
-                    note(&conn, 2, Part::Completion, two, 1_000);
+                    note(&conn, 2, CountedPart::Completion, two, 1_000);
                 }
                 let all = list(&conn).unwrap();
                 assert!(n == 19 || !all[0].is_out_of_line(&all), "{n} answers prove nothing");

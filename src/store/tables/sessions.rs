@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::admins::Admin;
+use super::admins::AdminRow;
 use super::events;
 use crate::domain::ids::AdminId;
 use crate::domain::time::Timestamp;
@@ -21,7 +21,7 @@ pub type TokenHash = [u8; 32];
 #[derive(Debug, Clone)]
 pub struct Session {
     /// Who signed in.
-    pub admin: Admin,
+    pub admin: AdminRow,
     /// It ends then, unless it is used again.
     pub expires_at: Timestamp,
 }
@@ -40,7 +40,7 @@ impl Session {
 pub fn begin(
     conn: &Tx,
     token: &TokenHash,
-    admin: &Admin,
+    admin: &AdminRow,
     address: &str,
     now: Timestamp,
 ) -> Result<Session, StoreError> {
@@ -66,7 +66,7 @@ pub fn get(conn: &Read, token: &TokenHash, now: Timestamp) -> Result<Option<Sess
         )?
         .query_row(params![token.as_slice(), now.millis()], |row| {
             Ok(Session {
-                admin: Admin {
+                admin: AdminRow {
                     id: AdminId::from_i64(row.get(0)?),
                     name: row.get(1)?,
                     created_at: Timestamp::from_millis(row.get(2)?),

@@ -12,12 +12,12 @@ fn key(actor: &str, key: &str, body: &[u8]) -> Key {
     Key { actor: actor.into(), key: key.into(), body_hash: hash(&[body]) }
 }
 
-fn answer(body: &str) -> Answer {
-    Answer { status: 201, body: body.into() }
+fn answer(body: &str) -> SavedAnswer {
+    SavedAnswer { status: 201, body: body.into() }
 }
 
 /// Asks `later` milliseconds after now; the answer is `fresh` if it is written anew.
-fn ask(conn: &Tx, key: &Key, later: i64, fresh: &str) -> Result<Answer, StoreError> {
+fn ask(conn: &Tx, key: &Key, later: i64, fresh: &str) -> Result<SavedAnswer, StoreError> {
     once(conn, key, Timestamp::from_millis(NOW.millis() + later), || Ok(answer(fresh)))
 }
 
