@@ -2,27 +2,24 @@
 //! real servers ask for.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Client as PooledClient, Error as SendError, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Sleep, sleep_until};
 
 use super::Target;
+use super::body::UpstreamBody;
 use super::connect::{self, Connector, Resolver, with_causes};
+use super::failure::Failure;
 use super::guard::Used;
 use super::outgoing::Outgoing;
-use super::room::{AnswerRoom, AnswerShare};
 use super::undo::Undo;
 use super::{tls, wait};
 
@@ -37,44 +34,6 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Between two events of a stream: comments and pings keep it alive so long, and no longer.
     pub event: Duration,
-}
-
-/// Why a provider's answer is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Its URL or key cannot be used.
-    #[error("the provider's settings: {0}")]
-    Settings(String),
-    /// No connection was made: the request reached nobody.
-    #[error("it cannot be reached: {0}")]
-    Unreached(String),
-    /// A kept connection broke at once: it may have been closed at the other end without our having seen it yet.
-    #[error("a kept connection was closed: {0}")]
-    Stale(String),
-    /// The connection broke before the answer began.
-    #[error("no answer: {0}")]
-    NoAnswer(String),
-    /// It broke in the middle of the answer.
-    #[error("the answer broke off: {0}")]
-    BrokeOff(String),
-    /// The answer did not begin in time.
-    #[error("no answer began within {} s", .0.as_secs())]
-    Late(Duration),
-    /// Nothing came for too long in the middle of an answer.
-    #[error("nothing came for {} s", .0.as_secs())]
-    Silent(Duration),
-    /// A whole answer went on coming for too long.
-    #[error("the answer did not end within {} s", .0.as_secs())]
-    Endless(Duration),
-    /// It came in a coding that nobody asked for, and is not what that says.
-    #[error("it came compressed, unasked: {0}")]
-    NotInflated(String),
-    /// More than an answer may have.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// The answers on their way leave it no room, and did not for some time.
-    #[error("there is no room for its answer")]
-    NoRoom,
 }
 
 /// The head of a provider's answer, and its body to be read.
@@ -172,8 +131,6 @@ impl std::fmt::Debug for Client {
 const POOLED_IDLE: Duration = Duration::from_secs(4);
 /// A connection that the other end had closed before shows it at once.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
-/// An answer up to this size is no matter for memory, in bytes.
-pub const SMALL: usize = 64 << 10;
 /// What is read ahead of a client that does not keep up, in bytes; hyper's own bound is 400 KiB.
 const MOST_BUFFERED: usize = 64 << 10;
 
@@ -318,150 +275,4 @@ fn build(
     *request.uri_mut() = uri;
     *request.headers_mut() = map;
     Ok(request)
-}
-
-/// A body being read. Dropping it before its end closes the connection, which stops the provider.
-#[derive(Debug)]
-pub struct UpstreamBody {
-    incoming: Incoming,
-    /// It comes compressed.
-    undo: Option<Box<Undo>>,
-    idle: Duration,
-    event: Duration,
-    /// Ends a wait. Kept from one to the next: to set a timer for each is work.
-    clock: Option<Pin<Box<Sleep>>>,
-}
-
-impl UpstreamBody {
-    /// How long it may be silent.
-    pub const fn idle(&self) -> Duration {
-        self.idle
-    }
-
-    /// How long it may go without an event, though comments and pings come.
-    pub fn event(&self) -> Duration {
-        self.event.max(self.idle)
-    }
-
-    /// The next bytes; `None` at the end. The caller says what counts as silence: for a stream, bytes
-    /// alone are no sign of life.
-    ///
-    /// # Errors
-    /// The connection broke, or nothing came before `deadline`.
-    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
-        loop {
-            let Some(undo) = &mut self.undo else { return self.raw(deadline).await };
-            if undo.is_done() {
-                return Ok(None);
-            }
-            if undo.is_hungry() {
-                let bytes = self.raw(deadline).await?;
-                if let Some(undo) = &mut self.undo {
-                    undo.feed(bytes);
-                }
-                continue;
-            }
-            let bytes = undo.inflate().map_err(Failure::NotInflated)?;
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
-    }
-
-    /// The next bytes as they came.
-    async fn raw(&mut self, deadline: Instant) -> Result<Option<Bytes>, Failure> {
-        loop {
-            match poll_fn(|cx| self.poll_frame(cx, deadline.into())).await? {
-                None => return Ok(None),
-                Some(Err(e)) => return Err(Failure::BrokeOff(with_causes(&e))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                    // Trailers, or nothing.
-                    _ => {}
-                },
-            }
-        }
-    }
-
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: tokio::time::Instant,
-    ) -> Poll<Result<Option<hyper::Result<Frame<Bytes>>>, Failure>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(Ok(frame));
-        }
-        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if deadline < clock.deadline() {
-            clock.as_mut().reset(deadline);
-        }
-        // Set for an earlier wait, it may end before this one is over.
-        while clock.as_mut().poll(cx).is_ready() {
-            if tokio::time::Instant::now() >= deadline {
-                return Poll::Ready(Err(Failure::Silent(self.idle)));
-            }
-            clock.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    }
-
-    /// The whole of it, `most` bytes at the most. What is long counts towards the room for answers, and is not read
-    /// on until there is some.
-    ///
-    /// # Errors
-    /// The connection broke, nothing came for the idle time, it did not end in the time that an event has,
-    /// it is larger, or there is no room for it.
-    pub async fn whole(mut self, most: usize, share: AnswerShare<'_>) -> Result<Bytes, Failure> {
-        let announced = self.announced().unwrap_or_default();
-        let mut room = AnswerRoom::new(share);
-        let (longest, began) = (self.event(), Instant::now());
-        let endless = |e| match e {
-            Failure::Silent(_) if began.elapsed() >= longest => Failure::Endless(longest),
-            e => e,
-        };
-        // Nearly always there is no second part, and then no copy.
-        let (mut first, mut all) = (Bytes::new(), Vec::new());
-        while let Some(part) = self.next((Instant::now() + self.idle).min(began + longest)).await.map_err(endless)? {
-            let (before, size) = (first.len().max(all.len()), first.len().max(all.len()) + part.len());
-            if size.max(announced) > most {
-                return Err(Failure::TooLarge(most));
-            }
-            if size.max(announced) > SMALL {
-                Box::pin(room.hold(size.max(announced))).await?;
-            }
-            if before == 0 {
-                first = part;
-                continue;
-            }
-            if all.is_empty() {
-                // Memory that nothing is written to costs nothing; to grow would be to copy.
-                let rest = if size <= SMALL { size * 2 } else { most };
-                all.reserve_exact(if announced >= size { announced } else { rest });
-                all.extend_from_slice(&std::mem::take(&mut first));
-            }
-            if all.capacity() < size {
-                all.reserve_exact(most - all.len());
-            }
-            all.extend_from_slice(&part);
-        }
-        Ok(room.tie_to(if all.is_empty() { first } else { all.into() }))
-    }
-
-    /// How long it will be, if that was said, and is what is handed out.
-    fn announced(&self) -> Option<usize> {
-        let exact = hyper::body::Body::size_hint(&self.incoming).exact().filter(|_| self.undo.is_none());
-        exact.and_then(|bytes| usize::try_from(bytes).ok())
-    }
-
-    /// Its first `most` bytes, as many as come within `time`. The rest is not read: an error may be endless.
-    pub async fn start(mut self, most: usize, time: Duration) -> Bytes {
-        let deadline = Instant::now() + time;
-        let mut start = Vec::new();
-        while start.len() < most
-            && let Ok(Some(part)) = self.next(deadline).await
-        {
-            start.extend_from_slice(part.get(..part.len().min(most - start.len())).unwrap_or_default());
-        }
-        start.into()
-    }
 }

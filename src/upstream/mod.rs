@@ -2,19 +2,25 @@
 //! client.
 
 mod address;
+mod body;
 mod client;
 mod connect;
+mod failure;
 mod guard;
 mod outgoing;
 mod providers;
 mod room;
+mod target;
 mod tls;
 mod undo;
 mod url;
 mod wait;
 
-pub use client::{Client, Failure, On, Timeouts, UpstreamBody, UpstreamResponse};
-pub use providers::{ProviderStatus, Providers, Sign, Slot, Target};
+pub use body::UpstreamBody;
+pub use client::{Client, On, Timeouts, UpstreamResponse};
+pub use failure::Failure;
+pub use providers::{ProviderStatus, Providers, Sign, Slot};
 pub use room::AnswerShare;
+pub use target::Target;
 pub use tls::check_ca_pem;
 pub use url::check_base_url;

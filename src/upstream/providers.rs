@@ -1,49 +1,18 @@
 //! The providers as they are right now: how busy, how well. In memory; a restart forgets it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod slot;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+pub use slot::Slot;
+pub use state::{Providers, Sign};
 
-use crate::dialect::request::hosted::Allow;
-use crate::dialect::request::output_fields::OutputFields;
-use crate::domain::ids::{IdMap, ProviderId};
-use crate::domain::secret::Secret;
-
-/// Where a request can be sent.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Who.
-    pub provider: ProviderId,
-    /// Its name, for the log.
-    pub name: String,
-    /// Base URL, ends in `/v1`.
-    pub url: String,
-    /// What it asks for.
-    pub api_key: Option<Secret>,
-    /// What it calls the model.
-    pub upstream_model: String,
-    /// The most requests at once.
-    pub max_concurrent: Option<u32>,
-    /// The certificates of a private authority that is trusted for it, PEM.
-    pub ca_pem: Option<Arc<str>>,
-    /// What it may be asked to do beside generating.
-    pub allow: Allow,
-    /// Where it takes the output bound, as far as that is known.
-    pub takes: OutputFields,
-}
-
-/// What a failure says of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// No connection was made.
-    Unreached,
-    /// The connection broke: the server is gone, or the request was too much for it.
-    HungUp,
-    /// It answered, and nothing of use: it is there.
-    Failed,
-}
+use super::target::Target;
+use crate::domain::ids::ProviderId;
+use state::{Ask, State, pause};
 
 /// Whom to ask first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,49 +23,6 @@ enum Rank {
     /// All its places are taken, or it says so.
     Full,
     Down,
-}
-
-/// The state of all providers, shared by all workers.
-#[derive(Debug, Default)]
-pub struct Providers {
-    states: Mutex<IdMap<ProviderId, State>>,
-    something_due: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    in_flight: u32,
-    served: u64,
-    failed: u64,
-    /// What different requests met since the last answer.
-    signs: Vec<(Sign, u64)>,
-    /// Nobody is sent there until it answers us.
-    down: bool,
-    /// When we ask it whether it is there.
-    ask: Option<Ask>,
-    cooling_until: Option<Instant>,
-    /// It said that it has no room, and until when it is believed.
-    full_until: Option<Instant>,
-    /// How it said so: 429, 503 or 529.
-    full_status: u16,
-    /// So many it had room for when it said so.
-    had_room_for: Option<u32>,
-    /// How long a request has its place, smoothed.
-    service: Option<Duration>,
-    /// The last times until the first byte, in milliseconds, in no order, and how many there have been.
-    first_bytes: [u32; LAST_FIRST_BYTES],
-    first_bytes_seen: usize,
-    last_failure: Option<String>,
-    first_byte: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Ask {
-    at: Instant,
-    /// Asked in vain so often.
-    tries: u32,
-    /// It is being asked.
-    under_way: bool,
 }
 
 /// How a provider does, for people.
@@ -121,20 +47,6 @@ pub struct ProviderStatus {
     /// How long the first of them has waited.
     pub longest_wait: Option<Duration>,
 }
-
-/// So many different requests without a connection, and a provider counts as down; so many on whose
-/// connection it hung up, and it is asked whether it is there.
-const DOWN_AFTER: usize = 3;
-/// More signs are not kept.
-const MOST_SIGNS: usize = 16;
-/// How long a busy one that does not say when it has room is asked last.
-const SHORT_PAUSE: Duration = Duration::from_secs(1);
-/// After so long without its saying that it is full, a provider is tried with one more than it had room for.
-const TRY_MORE_AFTER: Duration = Duration::from_secs(5);
-/// So many of the last times until the first byte are kept.
-const LAST_FIRST_BYTES: usize = 16;
-/// The longest time a failing provider is left alone, or not asked whether it is there.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Providers {
     /// The targets in the order to try them: least busy first, those that failed lately last, then those that are
@@ -317,126 +229,6 @@ impl Providers {
     pub fn forget_signs(&self, provider: ProviderId) {
         if let Some(state) = self.lock().get_mut(&provider) {
             state.is_well();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, IdMap<ProviderId, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Twice as long after each try, and a quarter more or less, so that many servers are not asked in step.
-fn pause(tries: u32) -> Duration {
-    let whole = Duration::from_secs(1 << tries.clamp(1, 6).saturating_sub(1)).min(LONGEST_PAUSE);
-    let spread = whole.as_millis() / 2;
-    let random = (u128::from(getrandom::u32().unwrap_or_default()) * spread) >> 32;
-    whole - whole / 4 + Duration::from_millis(u64::try_from(random).unwrap_or_default())
-}
-
-impl State {
-    fn cooling_for(&self, now: Instant) -> Option<Duration> {
-        self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
-    }
-
-    fn is_full(&self, target: &Target, now: Instant) -> bool {
-        let most = target.max_concurrent.into_iter().chain(self.had_room_for).min();
-        most.is_some_and(|most| self.in_flight >= most) || self.full_until.is_some_and(|until| until > now)
-    }
-
-    fn asked_in(&self, now: Instant) -> Duration {
-        self.ask.map_or(Duration::ZERO, |ask| ask.at.saturating_duration_since(now))
-    }
-
-    /// It is there.
-    fn is_well(&mut self) {
-        self.signs.clear();
-        self.down = false;
-        self.ask = None;
-        self.cooling_until = None;
-    }
-
-    /// How many different requests met this.
-    fn count(&self, sign: Sign) -> usize {
-        self.signs.iter().filter(|(other, _)| *other == sign).count()
-    }
-}
-
-/// A place at a provider, given back on drop.
-#[derive(Debug)]
-pub struct Slot {
-    providers: Arc<Providers>,
-    provider: ProviderId,
-    taken: Instant,
-    answered: AtomicBool,
-}
-
-impl Slot {
-    /// Whose place it is.
-    pub const fn provider(&self) -> ProviderId {
-        self.provider
-    }
-
-    /// The provider began to answer after `first_byte`.
-    pub fn answered(&self, first_byte: Duration) {
-        self.answered.store(true, Ordering::Relaxed);
-        let now = Instant::now();
-        let mut states = self.providers.lock();
-        let state = states.entry(self.provider).or_default();
-        state.served += 1;
-        if let Some(kept) = state.first_bytes.get_mut(state.first_bytes_seen % LAST_FIRST_BYTES) {
-            *kept = u32::try_from(first_byte.as_millis()).unwrap_or(u32::MAX);
-        }
-        state.first_bytes_seen = state.first_bytes_seen.wrapping_add(1);
-        if let Some(most) = state.had_room_for
-            && state.in_flight >= most
-            && state.full_until.is_none_or(|until| until + TRY_MORE_AFTER < now)
-        {
-            state.had_room_for = most.checked_add(1);
-        }
-        state.is_well();
-        // A moving average: an eighth of the new, as TCP smooths its round-trip time (RFC 6298).
-        state.first_byte = Some(state.first_byte.map_or(first_byte, |old| (old * 7 + first_byte) / 8));
-    }
-
-    /// The provider failed a request; `print` tells this one from others. What one request meets, however often
-    /// it is sent, says little of the provider.
-    pub fn failed(&self, why: &str, sign: Sign, print: u64, now: Instant) {
-        let mut states = self.providers.lock();
-        let state = states.entry(self.provider).or_default();
-        state.failed += 1;
-        state.last_failure = Some(why.to_owned());
-        if state.signs.len() < MOST_SIGNS && !state.signs.contains(&(sign, print)) {
-            state.signs.push((sign, print));
-        }
-        // The next ones are sent elsewhere first: a second for one request's failures, longer for different ones'.
-        let doubled = Duration::from_secs(1 << state.signs.len().clamp(1, 6).saturating_sub(1));
-        state.cooling_until = now.checked_add(doubled.min(LONGEST_PAUSE));
-        state.down |= state.count(Sign::Unreached) >= DOWN_AFTER;
-        if state.ask.is_none() && (state.down || state.count(Sign::HungUp) >= DOWN_AFTER) {
-            state.ask = Some(Ask { at: now, tries: 0, under_way: false });
-            self.providers.something_due.notify_one();
-        }
-    }
-
-    /// The provider has no room, until it wants to be asked again; and after that no more than it had room for.
-    pub fn busy(&self, status: u16, wait: Option<Duration>, now: Instant) {
-        let mut states = self.providers.lock();
-        let state = states.entry(self.provider).or_default();
-        state.full_status = status;
-        let until = now.checked_add(wait.unwrap_or(SHORT_PAUSE).min(LONGEST_PAUSE));
-        state.full_until = state.full_until.max(until);
-        state.had_room_for = Some(state.in_flight.saturating_sub(1).max(1));
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut states = self.providers.lock();
-        let Some(state) = states.get_mut(&self.provider) else { return };
-        state.in_flight = state.in_flight.saturating_sub(1);
-        if *self.answered.get_mut() {
-            let service = self.taken.elapsed();
-            state.service = Some(state.service.map_or(service, |old| (old * 7 + service) / 8));
         }
     }
 }

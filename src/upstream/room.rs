@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Failure, SMALL};
+use super::failure::Failure;
 use crate::domain::byte_budget::{ByteBudget, BytePermit};
 
 /// Finds what a long answer counts towards; asked only for one that is long.
 pub type AnswerShare<'a> = &'a (dyn Fn() -> Arc<ByteBudget> + Sync);
 
+/// An answer up to this size is no matter for memory, in bytes.
+pub const SMALL: usize = 64 << 10;
 /// So long an answer waits for room: the server's work is done, and refused, it was for nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether there is room.

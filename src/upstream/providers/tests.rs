@@ -1,6 +1,9 @@
 //! Providers as they come and go: who is asked first, who is left alone, and for how long.
 
+use super::state::LONGEST_PAUSE;
 use super::*;
+use crate::dialect::request::hosted::Allow;
+use crate::dialect::request::output_fields::OutputFields;
 
 fn target(id: i64, max_concurrent: Option<u32>) -> Target {
     Target {

@@ -1,0 +1,110 @@
+//! What is remembered of each provider.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::domain::ids::{IdMap, ProviderId};
+use crate::upstream::target::Target;
+
+/// What a failure says of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// No connection was made.
+    Unreached,
+    /// The connection broke: the server is gone, or the request was too much for it.
+    HungUp,
+    /// It answered, and nothing of use: it is there.
+    Failed,
+}
+
+/// The state of all providers, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Providers {
+    pub(super) states: Mutex<IdMap<ProviderId, State>>,
+    pub(super) something_due: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub in_flight: u32,
+    pub served: u64,
+    pub failed: u64,
+    /// What different requests met since the last answer.
+    pub signs: Vec<(Sign, u64)>,
+    /// Nobody is sent there until it answers us.
+    pub down: bool,
+    /// When we ask it whether it is there.
+    pub ask: Option<Ask>,
+    pub cooling_until: Option<Instant>,
+    /// It said that it has no room, and until when it is believed.
+    pub full_until: Option<Instant>,
+    /// How it said so: 429, 503 or 529.
+    pub full_status: u16,
+    /// So many it had room for when it said so.
+    pub had_room_for: Option<u32>,
+    /// How long a request has its place, smoothed.
+    pub service: Option<Duration>,
+    /// The last times until the first byte, in milliseconds, in no order, and how many there have been.
+    pub first_bytes: [u32; LAST_FIRST_BYTES],
+    pub first_bytes_seen: usize,
+    pub last_failure: Option<String>,
+    pub first_byte: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub at: Instant,
+    /// Asked in vain so often.
+    pub tries: u32,
+    /// It is being asked.
+    pub under_way: bool,
+}
+
+/// So many of the last times until the first byte are kept.
+pub(super) const LAST_FIRST_BYTES: usize = 16;
+/// The longest time a failing provider is left alone, or not asked whether it is there.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Providers {
+    pub(super) fn lock(&self) -> MutexGuard<'_, IdMap<ProviderId, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Twice as long after each try, and a quarter more or less, so that many servers are not asked in step.
+pub(super) fn pause(tries: u32) -> Duration {
+    let whole = Duration::from_secs(1 << tries.clamp(1, 6).saturating_sub(1)).min(LONGEST_PAUSE);
+    let spread = whole.as_millis() / 2;
+    let random = (u128::from(getrandom::u32().unwrap_or_default()) * spread) >> 32;
+    whole - whole / 4 + Duration::from_millis(u64::try_from(random).unwrap_or_default())
+}
+
+impl State {
+    pub fn cooling_for(&self, now: Instant) -> Option<Duration> {
+        self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    pub fn is_full(&self, target: &Target, now: Instant) -> bool {
+        let most = target.max_concurrent.into_iter().chain(self.had_room_for).min();
+        most.is_some_and(|most| self.in_flight >= most) || self.full_until.is_some_and(|until| until > now)
+    }
+
+    pub fn asked_in(&self, now: Instant) -> Duration {
+        self.ask.map_or(Duration::ZERO, |ask| ask.at.saturating_duration_since(now))
+    }
+
+    /// It is there.
+    pub fn is_well(&mut self) {
+        self.signs.clear();
+        self.down = false;
+        self.ask = None;
+        self.cooling_until = None;
+    }
+
+    /// How many different requests met this.
+    pub fn count(&self, sign: Sign) -> usize {
+        self.signs.iter().filter(|(other, _)| *other == sign).count()
+    }
+}

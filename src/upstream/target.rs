@@ -1,0 +1,31 @@
+//! Where a request can be sent.
+
+use std::sync::Arc;
+
+use crate::dialect::request::hosted::Allow;
+use crate::dialect::request::output_fields::OutputFields;
+use crate::domain::ids::ProviderId;
+use crate::domain::secret::Secret;
+
+/// Where a request can be sent.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Who.
+    pub provider: ProviderId,
+    /// Its name, for the log.
+    pub name: String,
+    /// Base URL, ends in `/v1`.
+    pub url: String,
+    /// What it asks for.
+    pub api_key: Option<Secret>,
+    /// What it calls the model.
+    pub upstream_model: String,
+    /// The most requests at once.
+    pub max_concurrent: Option<u32>,
+    /// The certificates of a private authority that is trusted for it, PEM.
+    pub ca_pem: Option<Arc<str>>,
+    /// What it may be asked to do beside generating.
+    pub allow: Allow,
+    /// Where it takes the output bound, as far as that is known.
+    pub takes: OutputFields,
+}
