@@ -1,36 +1,9 @@
 //! What both dialects write: blocks that open, get pieces and close.
 
+use super::block::{Finish, Kind};
 use super::counts::Counts;
 use super::in_messages::InMessages;
 use super::in_responses::InResponses;
-use super::order::Target;
-
-/// What a block is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kind<'a> {
-    /// Its kind.
-    pub target: Target,
-    /// Of a call, as written between quotes.
-    pub id: &'a str,
-    /// Of a call: the name that the chat server has for it.
-    pub name: &'a str,
-}
-
-/// Why an answer ended.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) enum Finish {
-    /// It was said to the end.
-    #[default]
-    Stop,
-    /// This text came, as the client had asked.
-    StoppedBy(String),
-    /// Tools are to be called.
-    Calls,
-    /// The bound was reached.
-    Length,
-    /// It was cut for what it said.
-    Filter,
-}
 
 /// An answer on its way to a client.
 #[derive(Debug)]

@@ -5,9 +5,8 @@ use std::io::Write as _;
 
 use serde_json::value::RawValue;
 
+use super::block::{Finish, Kind, Target};
 use super::counts::Counts;
-use super::events::{Finish, Kind};
-use super::order::Target;
 use crate::dialect::translate::raw::{decoded, quoted};
 
 /// An answer in the Messages dialect. A stream keeps nothing of it.

@@ -3,10 +3,9 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use super::block::{Finish, Kind, Target};
 use super::counts::Counts;
 use super::custom::Input;
-use super::events::{Finish, Kind};
-use super::order::Target;
 use crate::dialect::translate::context::Context;
 use crate::dialect::translate::raw::{escaped, quoted};
 

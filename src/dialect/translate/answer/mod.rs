@@ -6,6 +6,7 @@ mod arguments;
 mod custom;
 mod think;
 mod counts;
+mod block;
 mod events;
 mod in_responses;
 mod in_messages;

@@ -4,22 +4,13 @@
 //! whole waits for it.
 
 use super::arguments::Completeness;
-use super::events::{Kind, Writer};
+use super::block::{Kind, Target};
+use super::events::Writer;
 use crate::dialect::translate::Broken;
 use crate::dialect::translate::raw::is_blank;
 
 /// No model calls so many tools at once.
 const MOST_CALLS: usize = 1_000;
-
-/// What a piece belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
-    Reasoning,
-    Text,
-    Refusal,
-    /// The call with this place among all.
-    Call(usize),
-}
 
 /// A call that was begun.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! A chat stream in the client's dialect, event by event.
 
+use super::block::{Finish, Target};
 use super::chunk::{self, Choice, Chunk, Delta, Function};
 use super::counts::Counts;
-use super::events::{Finish, Writer};
+use super::events::Writer;
 use super::in_messages::InMessages;
 use super::in_responses::InResponses;
-use super::order::{Order, Target};
+use super::order::Order;
 use super::think::Thoughts;
 use crate::dialect::translate::context::{ClientDialect, Context};
 use crate::dialect::translate::raw::{decoded, escaped};
