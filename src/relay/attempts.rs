@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::Refusal;
 use super::queue::Place;
-use super::reason::{self, LONGEST_LOGGED, Reason, shortened, without_key};
+use super::reason::{self, LONGEST_LOGGED, shortened, without_key};
 use super::refusal::ServerError;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
-use crate::domain::secret::Secret;
-use crate::upstream::{Failure, On, Sign, Target, UpstreamResponse};
+use crate::upstream::{Failure, On, Sign};
 
 /// Why one server did not answer.
 #[derive(Debug)]
@@ -75,10 +74,6 @@ impl FaultKind {
 
 /// The most servers that get one request.
 const MOST_ASKED: usize = 3;
-/// What of an error is read; one that is longer gives its reason all the same.
-const MOST_READ: usize = 256 << 10;
-/// How long its text may take.
-const READ_TIME: Duration = Duration::from_secs(10);
 /// What of a request tells it from another, at each end.
 const MOST_HASHED: usize = 32 << 10;
 
@@ -274,82 +269,6 @@ impl From<Failure> for AttemptFailure {
         };
         Self::Fault(Fault { kind, why: e.to_string(), says: says.into() })
     }
-}
-
-/// Sorts a server's error. `model` is the public name of what it calls otherwise.
-pub async fn read_error(answer: UpstreamResponse, target: &Target, model: &str) -> AttemptFailure {
-    let (status, wait) = (answer.status, answer.retry_after);
-    let body = answer.body.start(MOST_READ, READ_TIME).await;
-    let private = Private { model: &target.upstream_model, key: target.api_key.as_ref().map(Secret::expose) };
-    sort(status, wait, &body, private, model)
-}
-
-/// What a server may say and a caller is not told.
-#[derive(Clone, Copy)]
-struct Private<'a> {
-    /// What the server calls the model; often a path.
-    model: &'a str,
-    /// The provider's key.
-    key: Option<&'a str>,
-}
-
-fn sort(status: u16, wait: Option<Duration>, body: &[u8], private: Private<'_>, model: &str) -> AttemptFailure {
-    let upstream_model = private.model;
-    let reason = || reason::read(body).map(|reason| reason.without(private.key));
-    let of_failure = || reason::of_failure(body, private.key).map(|text| reason::named(text, upstream_model, model));
-    match status {
-        408 | 425 | 429 => AttemptFailure::Busy { status: 429, says: None, wait },
-        503 | 529 => AttemptFailure::Busy { status, says: of_failure(), wait },
-        400 | 404 | 409 | 413 | 422 => match reason() {
-            Some(reason) if matches!(status, 400 | 404) && reason.is_unknown_model(upstream_model) => {
-                fault(FaultKind::UnknownModel, status, Some(&reason), "it does not have the model".into())
-            }
-            // Without a reason, or with a web server's own, a 404 means that there is no such path.
-            None if status == 404 => {
-                fault(FaultKind::Settings(status), status, None, "it does not know the path".into())
-            }
-            Some(reason) if status == 404 && is_no_path(&reason.message) => {
-                fault(FaultKind::Settings(status), status, Some(&reason), "it does not know the path".into())
-            }
-            reason => {
-                let none = || Reason { message: "the provider refused the request".to_owned(), ..Reason::default() };
-                let reason = reason.unwrap_or_else(none).renamed(upstream_model, model).shown();
-                AttemptFailure::Request(Box::new(ServerError { status, reason }))
-            }
-        },
-        300..=399 => AttemptFailure::Fault(Fault {
-            kind: FaultKind::Settings(status),
-            why: format!("it answered {status}: redirects are not followed"),
-            says: "an unusable answer".into(),
-        }),
-        // A key, a path, a method: what no client can mend.
-        401 | 402 | 403 | 405 | 410 | 501 => {
-            fault(FaultKind::Settings(status), status, reason().as_ref(), "it answered with an error".into())
-        }
-        _ => {
-            let says =
-                of_failure().filter(|_| status >= 500).map_or(Cow::Borrowed("it answered with an error"), |text| {
-                    Cow::Owned(format!("it answered {status}: {text}"))
-                });
-            fault(FaultKind::Error(status), status, reason().as_ref(), says)
-        }
-    }
-}
-
-/// What web servers say when there is nothing at a path.
-fn is_no_path(message: &str) -> bool {
-    let text = message.trim().trim_end_matches('.').to_ascii_lowercase();
-    matches!(text.as_str(), "not found" | "file not found" | "404 page not found" | "404 not found" | "page not found")
-        || text.starts_with("cannot post ")
-        || text.starts_with("invalid url (post ")
-}
-
-fn fault(kind: FaultKind, status: u16, reason: Option<&Reason>, says: Cow<'static, str>) -> AttemptFailure {
-    let why = match reason {
-        Some(reason) => format!("it answered {status}: {}", shortened(&reason.message, LONGEST_LOGGED)),
-        None => format!("it answered {status}"),
-    };
-    AttemptFailure::Fault(Fault { kind, why, says })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! | [`holds`] | money promised to requests in flight |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
 //! | `send`, `opened` | asking one provider after the other, up to the first byte |
-//! | `attempts`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may be told of it |
+//! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may be told of it |
 //! | `bill` | from the first byte to the row |
 //! | `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
 //! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
@@ -32,6 +32,7 @@ mod queue;
 mod send;
 mod opened;
 mod attempts;
+mod sorting;
 mod reason;
 mod places;
 mod bill;

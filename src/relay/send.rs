@@ -10,6 +10,7 @@ use super::attempts::{self, AttemptFailure, Attempts, unusable};
 use super::opened;
 use super::queue::Placed;
 use super::reason;
+use super::sorting;
 use super::wait::{Seat, Turn, is_worth_waiting};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::InferenceRequest;
@@ -219,7 +220,7 @@ async fn ask(
         }
         200..=299 if request.stream => begin_stream(answer.body, request, target, (sent, client.first_byte())).await,
         200..=299 => read_whole(answer.body, request, target, share).await,
-        _ => Err(Box::pin(attempts::read_error(answer, target, &request.model)).await),
+        _ => Err(Box::pin(sorting::read_error(answer, target, &request.model)).await),
     }
 }
 

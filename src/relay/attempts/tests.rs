@@ -1,6 +1,7 @@
 //! Whose fault it is that a server did not answer.
 
 use super::*;
+use crate::relay::sorting::{Private, sort};
 
 const PRIVATE: Private<'_> = Private { model: "q4.gguf", key: None };
 
