@@ -25,12 +25,10 @@ impl StreamMeter {
                     hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
                     first = start;
                 }
-                if let Some(name) = name {
-                    if names.is_empty() {
-                        names.reserve((text.len() - start) / length.max(1));
-                    }
-                    names.push(name.start + start..name.end + start);
+                if names.is_empty() && name.is_some() {
+                    names.reserve((text.len() - start) / length.max(1));
                 }
+                names.extend(name.map(|name| name.start + start..name.end + start));
                 handed.data_events += 1;
                 start += length;
                 forward = start;
