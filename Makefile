@@ -1,12 +1,15 @@
 # The ways to work on this project. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture agents fuzz clean
+.PHONY: help run quick test check bench torture agents fuzz clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: ## build, and serve a demo that needs nothing else: prints a curl line that works when pasted
 	cargo run --release -- serve --demo
+
+quick: ## the tests that need nothing but cargo: the first to see green
+	cargo test --lib
 
 test: ## unit tests, stories against the real binary, and the suites of tests/run.sh
 	cargo test

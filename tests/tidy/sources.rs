@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::rust::test_modules;
+
 pub struct Source {
     /// Relative to the project's root.
     pub path: PathBuf,
@@ -14,6 +16,13 @@ impl Source {
         let mut parts = self.path.components().skip(1);
         let first = parts.next().expect("a path below src").as_os_str().to_string_lossy();
         first.trim_end_matches(".rs").to_owned()
+    }
+
+    /// Where this module's own modules are: `src/relay` of `src/relay/mod.rs`, `src/relay/holds` of `src/relay/holds.rs`.
+    pub fn children(&self) -> PathBuf {
+        let stem = self.path.file_stem().expect("a file's name").to_string_lossy();
+        let place = self.path.parent().expect("a path below src");
+        if matches!(&*stem, "mod" | "lib" | "main") { place.to_owned() } else { place.join(&*stem) }
     }
 
     pub fn is_in(&self, place: &str) -> bool {
@@ -69,4 +78,20 @@ pub fn strays(words: &[&str], places: &[&str]) -> Vec<String> {
 
 pub fn none(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// The sources without those that are compiled for tests alone.
+pub fn product() -> Vec<Source> {
+    let all = sources();
+    let tests: Vec<PathBuf> = all
+        .iter()
+        .flat_map(|source| {
+            let inside = source.children();
+            test_modules(&source.text).into_iter().map(move |name| inside.join(name))
+        })
+        .collect();
+    let is_test = |source: &Source| {
+        tests.iter().any(|t| source.is_in(&t.to_string_lossy()) || source.path == t.with_extension("rs"))
+    };
+    all.into_iter().filter(|source| !is_test(source)).collect()
 }
