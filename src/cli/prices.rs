@@ -70,6 +70,26 @@ struct View {
     created_at: Timestamp,
 }
 
+const COLUMNS: [&str; 10] =
+    ["MODEL", "NAME", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H", "CONTEXT", "MAX OUTPUT", "AT ONCE"];
+
+impl View {
+    fn cells(&self) -> [String; 10] {
+        [
+            self.model.clone(),
+            self.display_name.clone(),
+            price_text(self.input_price),
+            price_text(self.output_price),
+            or_dash(self.cache_read_price.map(price_text)),
+            or_dash(self.cache_write_price.map(price_text)),
+            or_dash(self.cache_write_1h_price.map(price_text)),
+            or_dash(self.context_length),
+            or_dash(self.max_output),
+            or_dash(self.max_running),
+        ]
+    }
+}
+
 impl From<PriceRow> for View {
     fn from(row: PriceRow) -> Self {
         Self {
@@ -93,35 +113,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::List => {
             let views: Vec<View> = store.read_inline(prices::list)?.into_iter().map(View::from).collect();
-            out.table(
-                &views,
-                [
-                    "MODEL",
-                    "NAME",
-                    "INPUT",
-                    "OUTPUT",
-                    "CACHE READ",
-                    "CACHE WRITE",
-                    "1H",
-                    "CONTEXT",
-                    "MAX OUTPUT",
-                    "AT ONCE",
-                ],
-                |view| {
-                    [
-                        view.model.clone(),
-                        view.display_name.clone(),
-                        price_text(view.input_price),
-                        price_text(view.output_price),
-                        or_dash(view.cache_read_price.map(price_text)),
-                        or_dash(view.cache_write_price.map(price_text)),
-                        or_dash(view.cache_write_1h_price.map(price_text)),
-                        or_dash(view.context_length),
-                        or_dash(view.max_output),
-                        or_dash(view.max_running),
-                    ]
-                },
-            )
+            out.table(&views, COLUMNS, View::cells)
         }
         Command::Set(args) => {
             let new = NewPrice {
