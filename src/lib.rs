@@ -31,9 +31,9 @@
 //!   [`dialect::request::fields`], [`dialect::request::lookalike`] and [`dialect::request::hosted`] refuse the rest.
 //! - **One request is not the server.** Each server is asked once, three in all; only refused connections, and
 //!   hang-ups on different requests that our own question confirms, make one down.
-//! - **Nothing is waited for, or kept, from who may not ask.** Key, balance and limits are looked at before the body,
+//! - **Nothing is waited for, or kept, from who may not ask.** Key, balance and limits are checked before the body,
 //!   and the bytes in flight have one budget ([`domain::byte_budget`]).
-//! - **An unknown commit ends the process.** Nobody is told yes or no that might be wrong.
+//! - **An unknown commit ends the process.** Nobody gets a yes or a no that might be wrong.
 
 pub mod domain;
 pub mod dialect;

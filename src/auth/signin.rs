@@ -15,10 +15,10 @@ use crate::store::{Read, Store, StoreError};
 /// Why somebody is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// Unknown name, wrong password, or an admin that has only keys: which, is not told.
+    /// Unknown name, wrong password, or an admin that has only keys: the answer does not say which.
     #[error("the name or the password is wrong")]
     Wrong,
-    /// Too many failures lately; nothing was looked at. Again after so long.
+    /// Too many recent failures; the password was not verified. Again after this time.
     #[error("too many failures")]
     Wait(Duration),
     /// The store cannot be read.
@@ -31,16 +31,16 @@ const FREE: u32 = 3;
 const FREE_OF_ADDRESS: u32 = 12;
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Failures are forgotten after so long without another.
+/// Failures are forgotten after this time without another.
 const FORGET: Duration = Duration::from_secs(15 * 60);
 /// No more failures than that are remembered; of more, the older half is forgotten.
 const MOST: usize = 10_000;
-/// So many tries of one address may wait for their turn; more are refused.
+/// How many tries of one address may wait; more are refused.
 const MOST_AT_ONCE: u32 = 3;
 /// No admin has a longer name, in bytes.
 const LONGEST_NAME: usize = 800;
 
-/// Who had the right password when it was looked at.
+/// Who had the right password when it was verified.
 #[derive(Debug, Clone)]
 pub struct Verified {
     admin: AdminRow,
@@ -62,12 +62,12 @@ impl Verified {
 ///
 /// What is delayed is an address, for one name or for all: whoever guesses a name keeps nobody out but those who
 /// share the address. Passwords are hashed in two lanes, one at a time in each, and each rests after its work: one
-/// for addresses that have not failed lately, one for the others, who so never stand before them.
+/// for addresses without recent failures, one for the others, who so never stand before them.
 #[derive(Debug)]
 pub struct SignIn {
     store: Store,
     state: Arc<Mutex<State>>,
-    /// Half of its time is work, at the most: tens of milliseconds and 19 MiB a password.
+    /// At most half of its time is work: tens of milliseconds and 19 MiB a password.
     unsuspected: Arc<Semaphore>,
     /// A tenth of its time is work.
     suspected: Arc<Semaphore>,
@@ -112,7 +112,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// When the next try is looked at: 1, 2, 4 … seconds after the last, once the free ones are used up.
+    /// When the next try is verified: 1, 2, 4 … seconds after the last, once the free ones are used up.
     fn open_at(self, free: u32) -> Instant {
         let delay = match self.count.saturating_sub(free) {
             0 => Duration::ZERO,
@@ -122,7 +122,7 @@ impl Failures {
     }
 }
 
-/// A try that waits or is looked at; counted until it is dropped.
+/// A try that waits or is being verified; counted until it is dropped.
 struct Try {
     state: Arc<Mutex<State>>,
     from: Network,

@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 /// Why a credential is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Missing, malformed, unknown, wrong, revoked or expired: the client is not told which, nor by the time it takes.
+    /// Missing, malformed, unknown, wrong, revoked or expired: neither the answer nor the time it takes says which.
     #[error("invalid API key")]
     Invalid,
     /// Too many keys wait for argon2. No key waits for it twice.
@@ -53,7 +53,7 @@ struct Verified(Mutex<HashMap<[u8; 32], String>>);
 const MOST_VERIFIED: usize = 100_000;
 /// A millisecond each.
 const MOST_WAITING: usize = 500;
-/// Every refusal takes so long, whatever is wrong.
+/// How long every refusal takes, whatever is wrong.
 const REFUSED_AFTER: Duration = Duration::from_millis(10);
 /// What an unknown id is compared with.
 const NOBODY: (&str, &str) = (

@@ -22,7 +22,7 @@ pub enum Format {
     Json,
 }
 
-/// Lines wait at most so long to be written.
+/// How long a line waits at most to be written.
 const EVERY: Duration = Duration::from_millis(50);
 /// More than that waiting to be written, and lines are left out rather than memory filled.
 const MOST: usize = 8 << 20;

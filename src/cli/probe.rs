@@ -13,7 +13,7 @@ use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::{Store, providers};
 use crate::upstream::{Client, Timeouts};
 
-/// A line of the table. `serves` is null where it could not be told.
+/// A line of the table. `serves` is null where that is not known.
 #[derive(Serialize)]
 struct View {
     model: String,

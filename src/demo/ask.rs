@@ -69,7 +69,7 @@ pub struct Ask {
     pub limits: Limits,
     /// How long each token takes.
     pub delay: Duration,
-    /// `demo_cached_tokens`: so many tokens of the prompt count as read from a cache.
+    /// `demo_cached_tokens`: how many tokens of the prompt count as read from a cache.
     pub cached: Option<usize>,
     /// All of the body.
     pub body: Map<String, Value>,

@@ -34,7 +34,7 @@ pub enum Want {
 pub struct Limits {
     /// The most tokens.
     pub max: Option<usize>,
-    /// Exactly so many tokens, if `max` allows.
+    /// Exactly this many tokens, if `max` allows.
     pub exact: Option<usize>,
     /// Goes on to `max`.
     pub ignore_eos: bool,
@@ -124,7 +124,7 @@ fn words(prompt: &Prompt, limits: &Limits) -> Generated {
     answer
 }
 
-/// Ends `text` at the first of the caller's stop texts, and at the most tokens allowed.
+/// Ends `text` at the first of the caller's stop texts, and at the largest number of tokens allowed.
 fn stopped(text: &str, limits: &Limits) -> Generated {
     let first = limits.stops.iter().filter(|s| !s.is_empty()).filter_map(|s| Some((text.find(s.as_str())?, s))).min();
     let (text, finish) = match first.and_then(|(at, stop)| Some((text.get(..at)?, stop))) {

@@ -2,8 +2,8 @@
 //!
 //! The coordinator uses it over a socket like any other provider. It speaks every dialect, streams at a
 //! model's pace, counts its tokens honestly, and can take on the habits of real servers ([`Imitate`]).
-//! Beside the fields of the dialects it knows `ignore_eos`, and for tests `demo_tokens` (exactly so many),
-//! `demo_delay_ms` (a token, 0 to 1000) and `demo_cached_tokens` (so many of the prompt from a cache). A user who
+//! Beside the fields of the dialects it knows `ignore_eos`, and for tests `demo_tokens` (exactly that many),
+//! `demo_delay_ms` (a token, 0 to 1000) and `demo_cached_tokens` (how many of the prompt come from a cache). A user who
 //! writes `Call the tool NAME {"its":"arguments"}` gets that call.
 
 mod tokens;
@@ -41,7 +41,7 @@ use crate::domain::time::Timestamp;
 
 /// The largest body that is read, in bytes.
 const LARGEST_BODY: usize = 32 << 20;
-/// So many prompts are remembered by the servers that cache them.
+/// How many prompts the servers that cache them remember.
 const REMEMBERED: usize = 4096;
 
 /// Starts the demo provider on 127.0.0.1, on a free port: its address, and the server to await or stop.

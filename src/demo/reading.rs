@@ -70,7 +70,7 @@ pub fn prompt(turns: &[Said], body: &Map<String, Value>) -> Prompt {
     Prompt::of_turns(turns, &tools.map(Value::to_string).unwrap_or_default())
 }
 
-/// Every text in a message or a part of one. Pictures and sounds are not looked at.
+/// Every text in a message or a part of one. Pictures and sounds are not read.
 fn text_of(value: &Value) -> String {
     let mut texts = Vec::new();
     collect(value, &mut texts);

@@ -69,7 +69,7 @@ impl Script {
     }
 }
 
-/// Takes the time of so many tokens.
+/// Waits as long as this many tokens take.
 pub async fn wait(delay: Duration, tokens: usize) {
     let time = delay.saturating_mul(u32::try_from(tokens).unwrap_or(u32::MAX));
     if !time.is_zero() {

@@ -1,6 +1,6 @@
 //! What one event of a stream means for the bill.
 //!
-//! Most events mean nothing and are told by the absence of a few keys; the others are parsed.
+//! Most events mean nothing, which the absence of a few keys shows; the others are parsed.
 
 use super::failure::StreamFailure;
 use super::usage::Pieces;

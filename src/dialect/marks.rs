@@ -1,4 +1,4 @@
-//! The keys by which an event is told to matter. Most events have none of them and are passed on unread.
+//! The keys of which one stands in every event that matters. Most events have none and are passed on unread.
 
 use std::sync::LazyLock;
 

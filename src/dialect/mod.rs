@@ -19,7 +19,7 @@
 //! | [`counts`] | the counts in a usage object, under all their names |
 //! | [`receipt`] | the cost, written into an answer |
 //! | [`standing`] | what a string in an answer is |
-//! | [`marks`] | the keys by which an event is told to matter |
+//! | [`marks`] | the keys of which one stands in every event that matters |
 //! | [`translate`] | a client's dialect on a server that speaks chat alone |
 
 pub mod chat;
@@ -100,7 +100,7 @@ pub struct RequestFields {
     pub output_bound: Option<&'static str>,
     /// The fields for that bound that are worth a trial, the one that is sent to an unknown server first.
     pub output_trials: &'static [&'static str],
-    /// A server can be told how long its answer may be, whatever the request says.
+    /// A request's output can be bounded, whatever it says itself.
     pub takes_bound: bool,
     /// The answer holds generated tokens.
     pub generates: bool,

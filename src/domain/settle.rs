@@ -72,7 +72,7 @@ impl FeeBps {
 pub struct FeeCarry(u16);
 
 impl FeeCarry {
-    /// So many ten-thousandths of a micro-USD, or `None` from a whole one on.
+    /// Ten-thousandths of a micro-USD, or `None` from a whole one on.
     pub const fn new(parts: u16) -> Option<Self> {
         if parts < 10_000 { Some(Self(parts)) } else { None }
     }
@@ -90,7 +90,7 @@ pub struct Split {
     pub charged: MicroUsd,
     /// What the request cost beyond what the payer could pay. Nobody owes it.
     pub shortfall: MicroUsd,
-    /// What goes to the house account.
+    /// What goes to the operator's account.
     pub fee: MicroUsd,
     /// What goes to the provider's account.
     pub earned: MicroUsd,

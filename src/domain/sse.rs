@@ -22,12 +22,12 @@ pub struct Framer {
     searched: usize,
     /// A CR was the last byte so far: an LF that follows belongs to the same line end.
     after_cr: bool,
-    /// What is looked at starts with bytes that were pending.
+    /// What is inspected starts with bytes that were pending.
     was_pending: bool,
 }
 
 impl Framer {
-    /// Takes what came, and gives all that is to be looked at: after what was pending, if anything was.
+    /// Takes what came, and gives all that is to be inspected: after what was pending, if anything was.
     /// [`Self::close`] takes back what is not complete.
     pub fn open(&mut self, bytes: Bytes) -> Bytes {
         self.was_pending = !self.tail.is_empty();

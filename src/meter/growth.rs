@@ -14,7 +14,7 @@ use crate::dialect::request::InferenceRequest;
 /// A template writes an element in a line of its own, four blanks deeper a level. Down to here the element's own bytes
 /// cover that.
 const SHALLOW: u64 = 8;
-/// So many levels of blanks are a token with those who have none for longer runs of them.
+/// This many levels of blanks are a token with those who have none for longer runs of them.
 const LEVELS_A_TOKEN: u64 = 4;
 
 /// The tokens that a prompt may have beyond a token a byte; nearly always none.

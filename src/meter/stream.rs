@@ -59,7 +59,7 @@ pub struct StreamMeter {
     stopped: Option<bool>,
     events_seen: bool,
     output_started: bool,
-    /// The event that told of a failure, where the client gets it.
+    /// The event that reported a failure, where the client gets it.
     last_words: Bytes,
     state: StreamState,
 }
@@ -118,7 +118,7 @@ impl StreamMeter {
         Self { public_name: Some(PublicName::new(model)), ..self }
     }
 
-    /// So many tokens were bought. An answer that cannot be within them any more ends there.
+    /// How many tokens were bought. An answer that cannot be within them any more ends there.
     pub const fn bound_output(&mut self, tokens: u64) {
         self.bound = Some(tokens);
     }

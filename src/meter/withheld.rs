@@ -79,7 +79,7 @@ impl Withheld {
         self.bytes
     }
 
-    /// With so many bytes more it would be too much.
+    /// With this many bytes more it would be too much.
     pub const fn is_full_with(&self, more: usize) -> bool {
         !self.is_empty() && self.bytes + more > MOST_HELD
     }

@@ -1,4 +1,4 @@
-//! What a model wrote as it is, and the most of it that so many tokens can be.
+//! What a model wrote as it is, and the most of it that a number of tokens can be.
 
 use crate::dialect::standing::Standing;
 
@@ -6,7 +6,7 @@ use crate::dialect::standing::Standing;
 const LONGEST_TOKEN: u64 = 256;
 /// A server may cut its text anew, even into single characters, which are four or five to a token.
 const MOST_PIECES: u64 = 16;
-/// So many pieces more are no proof of anything.
+/// How many pieces more prove nothing.
 const FREE_PIECES: u64 = 256;
 
 /// Text that the model wrote as it is. Calls of tools do not count, for a server may write them otherwise.
@@ -24,7 +24,7 @@ impl Words {
             || self.pieces > tokens.saturating_mul(MOST_PIECES).saturating_add(FREE_PIECES)
     }
 
-    /// So many bytes more, in so many strings, if they are words.
+    /// Adds this many bytes, in this many strings, if they are words.
     pub fn add(&mut self, bytes: usize, pieces: u64, standing: Standing) {
         if standing == Standing::Words {
             self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -32,7 +32,7 @@ impl Words {
         }
     }
 
-    /// So many bytes fewer.
+    /// Takes this many bytes away.
     pub const fn without(self, bytes: u64) -> Self {
         Self { bytes: self.bytes.saturating_sub(bytes), pieces: 0 }
     }

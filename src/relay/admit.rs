@@ -62,7 +62,7 @@ impl Admission {
     }
 }
 
-/// A request that came so lately is held to the price of when its key was looked at.
+/// A request that came within this time is held to the price in force when its key was verified.
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl Relay {
@@ -107,7 +107,7 @@ impl Relay {
     }
 
     /// The price of a model that this key may use, and who can serve the request. `just_came`: as they were when its
-    /// key was looked at, a moment ago.
+    /// key was verified, a moment ago.
     pub(super) fn offered(
         &self,
         caller: &Caller,

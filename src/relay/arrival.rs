@@ -22,7 +22,7 @@ pub struct Arrivals {
 
 /// Those who cannot pay take no more than this part of the budget, together.
 const UNPAID_PART: usize = 4;
-/// Beyond so many accounts, those without a body in flight are forgotten.
+/// Beyond this many accounts, those without a body in flight are forgotten.
 const MOST_SHARES: usize = 1_000;
 
 /// A body that is waited for. It counts as a request of its key until it is dropped.
@@ -117,7 +117,7 @@ impl Relay {
         counted.transpose().map_err(Refusal::TooManyRequests)
     }
 
-    /// Lets a body be waited for that is to be paid for. Money is looked at only for nothing at all: what
+    /// Lets a body be waited for that is to be paid for. Money is checked only for being nothing at all: what
     /// the request costs is known only with it.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ impl Attempts {
         if self.seen.iter().any(|(_, kind)| *kind == FaultKind::Stale) { On::Fresh } else { On::Any }
     }
 
-    /// What the caller is told when there is no other server. `model`: the public name; `otherwise`: if none was asked.
+    /// What the caller gets when there is no other server. `model`: the public name; `otherwise`: if none was asked.
     pub fn end(self, model: &str, otherwise: Option<Refusal>) -> Refusal {
         let nobody_has_it = !self.seen.is_empty() && self.seen.iter().all(|(_, kind)| *kind == FaultKind::UnknownModel);
         match self.refusal {
@@ -136,7 +136,7 @@ impl Attempts {
 }
 
 impl AttemptFailure {
-    /// Without the provider's key in what anybody is told.
+    /// Without the provider's key in any text.
     pub fn without(mut self, key: Option<&str>) -> Self {
         match &mut self {
             Self::Fault(fault) => {
@@ -223,7 +223,7 @@ pub fn unusable(why: &str, says: impl Into<Cow<'static, str>>) -> AttemptFailure
     AttemptFailure::Fault(Fault { kind: FaultKind::Unusable, why: why.to_owned(), says: says.into() })
 }
 
-/// An error with status 200: what the caller is told of it, if it says anything.
+/// An error with status 200: what the caller may see of it, if it says anything.
 pub fn error_says(text: Option<String>, upstream_model: &str, model: &str) -> Cow<'static, str> {
     let text = text.filter(|text| !text.is_empty()).map(|text| reason::named(text, upstream_model, model));
     text.map_or(Cow::Borrowed("it answered with an error"), |text| format!("it answered with an error: {text}").into())

@@ -169,13 +169,13 @@ impl Bill {
         Metered { usage, metered_by: MeteredBy::Provider, flagged: false }
     }
 
-    /// Settles, and returns when it is durable. If the caller stops waiting, it is settled all the same.
+    /// Settles, and returns when it is durable. If the caller stops waiting, it is settled anyway.
     pub(super) fn settle(
         self,
         metered: Metered,
         outcome: Outcome,
     ) -> impl Future<Output = Result<Settled, StoreError>> + use<> {
-        // Timed to when it is durable, not to when this task has its turn again.
+        // Timed to when it is durable, not to when this task is scheduled again.
         let (answer, answered) = oneshot::channel();
         self.send(metered, outcome, |charge, line, settled, took| {
             drop(answer.send((charge, line, settled, took)));

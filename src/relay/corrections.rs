@@ -1,4 +1,4 @@
-//! What servers made of prompts lately, beside what the tokenizer here makes of them: estimates follow them.
+//! What servers recently made of prompts, beside what the tokenizer here makes of them: estimates follow them.
 //!
 //! In memory, by server and model, so that a server which lies changes the estimates of its own answers alone, and
 //! those at most to a half or twice: less than it could report outright. A caller who would teach a server's
@@ -34,7 +34,7 @@ const ONE: u64 = 1_024;
 /// An estimate is corrected to a half at least, and to twice at most.
 const RATIOS: [u64; 2] = [ONE / 2, ONE * 2];
 
-/// What servers reported lately.
+/// What servers reported recently.
 #[derive(Debug, Default)]
 pub struct Corrections {
     servers: Mutex<HashMap<(ProviderId, String), Recent>>,
@@ -117,7 +117,7 @@ impl Corrections {
         Some(lock(&self.longest).get(&price.model).map_or(set, |longest| set.max(*longest)))
     }
 
-    /// What a server would make of a prompt. Counts what it reported lately, so not for a thread that others wait for.
+    /// What a server would make of a prompt. Tokenizes its recent reports, so not for a thread that others wait for.
     pub fn of_server(&self, offer: &Offer, count: PromptCount) -> u64 {
         corrected(&self.pairs(offer), count)
     }

@@ -33,7 +33,7 @@ pub struct RateLimitStatus {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Beyond so many keys, those whose minute is over are forgotten.
+/// Beyond this many keys, those whose minute is over are forgotten.
 const MOST_KEYS: usize = 10_000;
 
 impl<K: Copy + Eq + Hash> MinuteCounter<K> {

@@ -10,7 +10,7 @@
 //! | [`holds`] | money promised to requests in flight |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
 //! | `send`, `opened` | asking one provider after the other, up to the first byte |
-//! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may be told of it |
+//! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may see of it |
 //! | `bill` | from the first byte to the row |
 //! | `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
 //! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
@@ -109,7 +109,7 @@ pub struct Relay {
     queue: Arc<Queue>,
     /// Which server knows which conversation.
     affinity: Affinity,
-    /// Requests of which only so many may run at once.
+    /// Requests of which only a limited number may run at once.
     gates: RunningGates,
     arrivals: Arrivals,
     answers: Shares,
@@ -172,7 +172,7 @@ impl Relay {
         &self.providers
     }
 
-    /// Counts one answer in so many again from now on; none if it is 0.
+    /// Counts one answer in this many again from now on; none if it is 0.
     pub fn recount_every(&self, every: u32) {
         self.recounts.set_every(every);
     }
@@ -250,7 +250,7 @@ impl Relay {
         Ok(Some(claimed))
     }
 
-    /// Waits until all that was settled is durable, for some seconds at the most: what clients left
+    /// Waits, at most for some seconds, until all that was settled is durable: what clients left
     /// behind a moment ago is still being counted.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ impl Reason {
     }
 }
 
-/// How far from a model's name it is said that there is none, in characters; and how many mentions are looked at. A
+/// How far from a model's name it is said that there is none, in characters; and how many mentions are inspected. A
 /// message repeats what callers wrote.
 const NEAR: usize = 48;
 const MOST_LOOKED_AT: usize = 16;

@@ -36,7 +36,7 @@ pub struct StreamStart {
     pub first: Bytes,
     /// What the meter made of it.
     pub state: StreamState,
-    /// It has looked at it.
+    /// It has inspected it.
     pub meter: Box<StreamMeter>,
     /// The rest.
     pub body: UpstreamBody,

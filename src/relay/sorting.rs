@@ -9,7 +9,7 @@ use super::refusal::ServerError;
 use crate::domain::secret::Secret;
 use crate::upstream::{Target, UpstreamResponse};
 
-/// What of an error is read; one that is longer gives its reason all the same.
+/// What of an error is read; the reason stands at the beginning of a longer one.
 const MOST_READ: usize = 256 << 10;
 /// How long its text may take.
 const READ_TIME: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ pub async fn read_error(answer: UpstreamResponse, target: &Target, model: &str) 
     sort(status, wait, &body, private, model)
 }
 
-/// What a server may say and a caller is not told.
+/// What a server may say and a caller must not see.
 #[derive(Clone, Copy)]
 pub(super) struct Private<'a> {
     /// What the server calls the model; often a path.

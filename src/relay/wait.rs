@@ -136,7 +136,7 @@ impl Relay {
         })
     }
 
-    /// When there may be a place: those who wait, each for as long as requests lately took, over the places.
+    /// When there may be a place: those who wait, each for as long as recent requests took, over the places.
     fn retry_after(&self, model: &str, targets: &[Target]) -> Duration {
         let waiting = u32::try_from(self.queue.waiting_for(model)).unwrap_or(u32::MAX).saturating_add(1);
         let (places, service) = self.providers.pace(targets, Instant::now());
@@ -145,7 +145,7 @@ impl Relay {
     }
 }
 
-/// Whoever is told to come back later than this does not come back.
+/// A client that would have to come back later than this does not come back.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ const DEFAULT_OUTPUT: u64 = 8_192;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorstCase {
     /// The most tokens that a report of it is believed to have: a token is at least a byte of what a tokenizer gets to
-    /// see, and each medium has a bound of its own. The context length is no bound of a report: an operator may have set it too low.
+    /// see, and each medium has a bound of its own. The context length is no bound of a report: an operator may have
+    /// set it too low.
     pub bounds: Bounds,
     /// The prompt tokens that are paid for in advance: no more than fit the model's context.
     pub prompt_held: u64,
@@ -115,7 +116,7 @@ impl WorstCase {
     }
 
     /// All of it, uncounted, if `available` covers that. A long prompt that would take much of what is available is
-    /// worth counting all the same: agents of one account then run side by side on what one of them would hold.
+    /// worth counting anyway: agents of one account then run side by side on what one of them would hold.
     pub fn whole(&self, price: &Price, available: MicroUsd) -> Option<Affordable> {
         /// Shorter prompts leave enough to others.
         const LONG: u64 = 16 << 10;
@@ -124,8 +125,8 @@ impl WorstCase {
         (hold <= available && !takes_much).then_some(Affordable { bounds: self.bounds, hold })
     }
 
-    /// What `funds` afford of a request whose prompt was counted; `None` if not even the prompt and one token of output.
-    /// More money of the same kind never buys a shorter answer: a count is not above the bound.
+    /// What `funds` afford of a request whose prompt was counted; `None` if not even the prompt and one token of
+    /// output. More money of the same kind never buys a shorter answer: a count is not above the bound.
     pub fn affordable(&self, price: &Price, counted: Counted, funds: Funds) -> Option<Affordable> {
         let available = funds.available;
         let most = if self.reads_further { self.prompt_held } else { counted.most.min(self.prompt_held) };

@@ -63,7 +63,7 @@ pub struct Offered {
 pub enum Changes {
     /// Anything.
     Anything,
-    /// The balances of these accounts and of the house, and the row of this key: its window.
+    /// The balances of these accounts and of the operator's, and the row of this key: its window.
     Charge {
         /// Who paid, and who earned.
         accounts: [AccountId; 2],
@@ -91,7 +91,7 @@ impl AdmissionReader {
         Ok(Self { clock, memory: Mutex::new(AdmissionCache { conn, state: None, keys, balances, offered }) })
     }
 
-    /// The state now, if it can be told. Whoever holds the write lock knows that nobody changes it meanwhile.
+    /// The state now, if it is known. Whoever holds the write lock knows that nobody changes it meanwhile.
     pub(super) fn state(&self) -> Option<DatabaseState> {
         self.clock.peek()
     }

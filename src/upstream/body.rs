@@ -99,7 +99,7 @@ impl UpstreamBody {
         Poll::Pending
     }
 
-    /// The whole of it, `most` bytes at the most. What is long counts towards the room for answers, and is not read
+    /// The whole of it, at most `most` bytes. What is long counts towards the room for answers, and is not read
     /// on until there is some.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two reads of the answer.
     pub idle: Duration,
-    /// Between two events of a stream: comments and pings keep it alive so long, and no longer.
+    /// Between two events of a stream: comments and pings alone do not extend it.
     pub event: Duration,
 }
 
@@ -159,7 +159,8 @@ impl Client {
         self.timeouts.first_byte
     }
 
-    /// Posts `body`, which is in pieces, to `path` below the target's base URL. `headers` are the client's that may go along.
+    /// Posts `body`, which is in pieces, to `path` below the target's base URL. `headers` are the client's that may go
+    /// along.
     ///
     /// # Errors
     /// No answer began. [`Failure::Stale`]: it may have on a fresh connection.

@@ -156,7 +156,7 @@ impl<T> Guarded<T> {
 }
 
 // Tokio's traits and not hyper's: only they show what was read where it was read to, and a stream whose head comes with
-// all that is behind it would be copied to be looked at.
+// all that is behind it would be copied to be inspected.
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();

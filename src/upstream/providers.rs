@@ -49,12 +49,12 @@ pub struct ProviderStatus {
 }
 
 impl Providers {
-    /// The targets in the order to try them: least busy first, those that failed lately last, then those that are
+    /// The targets in the order to try them: least busy first, those that failed recently last, then those that are
     /// full or down, for which a request can wait. Failing ones are not left out: with nothing better to be had, a try
     /// beats a refusal.
     ///
     /// # Errors
-    /// All of them are down; the first is asked again after so long.
+    /// All of them are down; the first is asked again after this time.
     pub fn rank(&self, targets: Vec<Target>, now: Instant) -> Result<Vec<Target>, Duration> {
         let states = self.lock();
         let mut ranked = Vec::with_capacity(targets.len());
@@ -128,7 +128,7 @@ impl Providers {
         said
     }
 
-    /// How many requests a provider takes at once, as far as that is known: as it was told to us, or as it showed.
+    /// How many requests a provider takes at once, as far as that is known: from its settings, or from what it refused.
     pub fn places(&self, provider: ProviderId, max_concurrent: Option<u32>) -> Option<u32> {
         let shown = self.lock().get(&provider).and_then(|state| state.had_room_for);
         max_concurrent.into_iter().chain(shown).min()
@@ -196,7 +196,7 @@ impl Providers {
                     ask.under_way = true;
                     due.push(*id);
                 }
-                // It finds no room now, and has its turn when another one is done.
+                // There is no room for it now; it is asked when another one is done.
                 Some(ask) if ask.at <= now => {}
                 Some(ask) => next = Some(next.map_or(ask.at, |next: Instant| next.min(ask.at))),
                 None => {}

@@ -14,9 +14,9 @@ pub type AnswerShare<'a> = &'a (dyn Fn() -> Arc<ByteBudget> + Sync);
 
 /// An answer up to this size is no matter for memory, in bytes.
 pub const SMALL: usize = 64 << 10;
-/// So long an answer waits for room: the server's work is done, and refused, it was for nothing.
+/// How long an answer waits for room. The server's work is done: a refusal would waste it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether there is room.
+/// How often the room is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The room that one answer takes.
@@ -32,8 +32,8 @@ impl<'a> AnswerRoom<'a> {
         Self { share, patience: PATIENCE, permit: None }
     }
 
-    /// Waits until there is room for `bytes` in all. What is small needs none: so many answers are not on their way
-    /// that it would matter, and large ones must not keep it out.
+    /// Waits until there is room for `bytes` in all. What is small needs none: there are never enough answers on their
+    /// way for that to matter, and large ones must not keep it out.
     ///
     /// # Errors
     /// There was none for too long.

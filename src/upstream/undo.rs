@@ -9,7 +9,7 @@ const STEP: usize = 256;
 /// and no more may come out of it: what makes more of so little is no answer.
 const MOST: usize = 4 << 20;
 
-/// What of a header is told.
+/// How much of a header is shown.
 const LONGEST_NAME: usize = 100;
 
 /// Undoes the coding of one answer.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-/// Nobody is told to wait longer, whatever a server says.
+/// The longest `Retry-After` that a client gets, whatever a server says.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// When a server wants to be asked again: seconds, a fraction of them, a date, or milliseconds in the header

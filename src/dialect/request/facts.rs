@@ -28,7 +28,7 @@ impl Endpoint {
         self.dialect().request.is_rare
     }
 
-    /// A server can be told how long its answer may be, whatever the request says.
+    /// A request's output can be bounded, whatever it says itself.
     pub const fn takes_bound(self) -> bool {
         self.dialect().request.takes_bound
     }

@@ -10,10 +10,10 @@
 //! | `sse` | the events of a stream |
 //!
 //! What no chat server can do is refused by name; what changes nothing in an answer, or what programs ask for unasked,
-//! is left out. A stream is told event by event. Of a stream of messages nothing is kept; of a stream of responses each
-//! text once, as it is written, because its last event says all of it again, and 16 MiB at most. Beside that a stream
-//! takes the translator (below 2 KiB) and what of the request the answer repeats (9 values of 4 KiB at most, some
-//! hundred bytes in practice).
+//! is left out. A stream is translated event by event. Of a stream of messages nothing is kept; of a stream of
+//! responses each text once, as it is written, because its last event says all of it again, and 16 MiB at most. Beside
+//! that a stream takes the translator (below 2 KiB) and what of the request the answer repeats (9 values of 4 KiB at
+//! most, some hundred bytes in practice).
 //!
 //! # Requests of the Responses dialect
 //!
@@ -133,7 +133,7 @@ pub struct Answering<'a> {
     pub think_tags: bool,
 }
 
-/// Why a server's answer cannot be told on. Says nothing of what is in it.
+/// Why a server's answer cannot be translated. Says nothing of what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the server's chat answer cannot be translated: {why}")]
 pub struct Broken {

@@ -1,4 +1,4 @@
-//! zstd's frames, block by block: a block makes 128 KiB at the most, so what comes out is bounded as it comes.
+//! zstd's frames, block by block: a block makes at most 128 KiB, so what comes out is bounded as it comes.
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 

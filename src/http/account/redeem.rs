@@ -16,7 +16,7 @@ use crate::http::state::AppState;
 use crate::relay::MinuteCounter;
 use crate::store::{StoreError, Tx, invites};
 
-/// Wrong codes that an account tried lately. In memory: a restart forgives them.
+/// Wrong codes that an account tried recently. In memory: a restart forgives them.
 #[derive(Debug, Default)]
 pub struct Guesses(MinuteCounter<AccountId>);
 
@@ -27,7 +27,7 @@ impl Guesses {
     /// Counts a try.
     ///
     /// # Errors
-    /// There were too many lately: how long to wait.
+    /// There were too many recently: how long to wait.
     fn count(&self, account: AccountId, now: Instant) -> Result<(), Duration> {
         self.0.count(account, MOST_TRIES, now).map(|_| ()).map_err(|status| status.reset)
     }

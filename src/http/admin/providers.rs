@@ -134,7 +134,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
     let actor = admin.actor.clone();
     let write = move |conn: &Tx| providers::create(conn, &new, &admin.actor, now).map(|row| row.id);
     let id = state.writer.write(write).await?;
-    // A provider that does not answer yet is added all the same.
+    // A provider that does not answer yet is added anyway.
     drop(run_probe(&state, id, actor, SHORT_PATIENCE).await);
     Ok(HttpResponse::Created().json(one(&state, id).await?))
 }

@@ -68,7 +68,7 @@ pub async fn sign_in(request: HttpRequest, payload: Payload, state: Data<AppStat
     let token = new_token()?;
     match begin(&state, &request, &token, move |conn, _| verified.in_force(conn)).await {
         Ok(session) => Ok(begun(&request, StatusCode::OK, &session, &token)),
-        // The password was changed while it was looked at.
+        // The password was changed while it was being verified.
         Err(StoreError::NotFound(_)) => Err(SignInError::Wrong.into()),
         Err(e) => Err(e.into()),
     }

@@ -10,7 +10,7 @@ use crate::http::shared::body;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::log::{self, Arrived};
 use crate::http::state::AppState;
-use crate::relay::TokenCount;
+use crate::relay::CountedTokens;
 use crate::upstream::Client;
 
 /// `POST /v1/messages/count_tokens`: free, and not metered.
@@ -36,7 +36,7 @@ async fn counted(
     state: &AppState,
     client: &Client,
     arrived: Arrived,
-) -> Result<TokenCount, ApiError> {
+) -> Result<CountedTokens, ApiError> {
     check_query(request)?;
     let caller = auth::caller(state, request, Need::Inference).await?;
     let _place = state.relay.begin_count(&caller)?;

@@ -118,7 +118,7 @@ pub fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The call that a request makes, before its key and its limits are looked at.
+/// The call that a request makes, before its key and its limits are checked.
 pub fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arrived) -> InferenceCall {
     let mut room = LONGEST_PASSED_ON;
     let headers = PASSED_ON

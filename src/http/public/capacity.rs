@@ -37,7 +37,7 @@ pub struct ModelCapacity {
 #[derive(Debug, Default)]
 pub struct KnownPlaces(Mutex<Option<(Instant, Arc<Vec<ModelPlaces>>)>>);
 
-/// For so long what was read is taken for true.
+/// How long what was read is taken for true.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// `GET /v1/models/capacity`

@@ -38,10 +38,10 @@ struct Memory {
     due: Option<Instant>,
 }
 
-/// Anybody may ask, as often as they like: so long the same answer is given, and twenty times as long as it
+/// Anybody may ask, as often as they like: the same answer is given for this long, and for twenty times as long as it
 /// took to find it.
 const FRESH: Duration = Duration::from_secs(2);
-/// While one looks, the others get the last answer: for so long, should it never come back.
+/// While one request reads, the others get the last answer; for this long, should it never finish.
 const LOOKING: Duration = Duration::from_secs(60);
 
 /// `GET /v1/stats`

@@ -27,7 +27,7 @@ const SETTINGS: usize = 1 << 20;
 const SLOWEST: usize = 16 << 10;
 /// The same where bodies take more than half of their budget: those that dawdle make room for the others.
 const SLOWEST_UNDER_PRESSURE: usize = 1 << 20;
-/// So many bodies are inflated at once; each takes a decoder of up to 24 MiB besides.
+/// How many bodies are inflated at once; each needs a decoder of up to 24 MiB besides.
 static INFLATING: Semaphore = Semaphore::const_new(4);
 /// How often it is looked whether there is pressure.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

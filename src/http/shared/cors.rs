@@ -61,7 +61,7 @@ pub fn judge(origins: &[String], headers: &HeaderMap) -> Verdict {
     if origin.len() > LONGEST_ORIGIN { Verdict::Silent } else { Verdict::Allowed(origin.clone()) }
 }
 
-/// What a refused page is told; it cannot read it, its developer can.
+/// What a refused page gets; it cannot read it, its developer can.
 pub fn refusal(why: &'static str) -> ApiError {
     ApiError::forbidden(why)
 }

@@ -305,7 +305,7 @@ const LONGEST_MESSAGE: usize = 4_000;
 /// A longer name of a field or a path is shortened where it is repeated, in bytes.
 pub const LONGEST_NAME: usize = 200;
 
-/// `text`, or its beginning if it has more than so many bytes.
+/// `text`, or its beginning if it is longer than that many bytes.
 pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most {
         return Cow::Borrowed(text);

@@ -102,7 +102,7 @@ fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
     );
 }
 
-/// Logs a request whose client went away before it was answered, unless it is told that it was.
+/// Logs a request whose client went away before it was answered, unless it is marked as answered.
 #[derive(Debug)]
 pub struct GoneGuard {
     request: HttpRequest,

@@ -15,7 +15,7 @@ impl StreamMeter {
     /// Looks at bytes that start in no long event.
     pub(super) fn push_blocks(&mut self, bytes: Bytes, handed: &mut Handed) {
         let mut text = self.framer.open(bytes);
-        // From `start` on nothing was looked at; from `first` to `forward` all is to be handed on.
+        // From `start` on nothing was inspected; from `first` to `forward` all is to be handed on.
         let (mut start, mut first, mut forward) = (0, 0, 0);
         let mut names = Vec::new();
         while self.goes_on() {

@@ -17,11 +17,11 @@ use crate::upstream::{Client, On, Target};
 const A_MINUTE: u32 = 300;
 /// Counts of a key at once.
 const AT_ONCE: u32 = 4;
-/// So many are counted here at once: the cores are for those who pay.
+/// How many are counted here at once: the cores are for those who pay.
 const COUNTED_AT_ONCE: usize = 1;
 /// Where a provider counts.
 const PATH: &str = "/messages/count_tokens";
-/// A provider that thinks longer about a count is not waited for.
+/// The longest wait for a provider's count.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A count is not worth asking more of them.
 const MOST_ASKED: usize = 2;

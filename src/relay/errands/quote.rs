@@ -28,7 +28,7 @@ pub struct Quote {
     pub output_if_run: Option<u64>,
 }
 
-/// So many of the account's last answers tell what is usual.
+/// How many of the account's last answers show what is usual.
 const LAST_ANSWERS: u32 = 100;
 /// What is usual if there was none yet.
 const USUAL_OUTPUT: u64 = 256;

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Which answers are counted.
 #[derive(Debug, Default)]
 pub struct Recounts {
-    /// One in so many; none if it is 0.
+    /// One in this many; none if it is 0.
     every: AtomicU32,
     seen: AtomicU32,
     busy: Arc<AtomicBool>,
@@ -33,7 +33,7 @@ pub struct Recounts {
 }
 
 impl Recounts {
-    /// Counts one answer in so many from now on; none if it is 0.
+    /// Counts one answer in this many from now on; none if it is 0.
     pub fn set_every(&self, every: u32) {
         self.every.store(every, Ordering::Relaxed);
     }

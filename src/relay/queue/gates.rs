@@ -56,7 +56,7 @@ impl RunningGates {
 /// Why a request may not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shut {
-    /// So many wait already that no other may.
+    /// Too many wait already.
     Full,
     /// It waited as long as anybody may.
     TimedOut,

@@ -79,7 +79,7 @@ pub const fn part_of_one(longest: usize) -> usize {
     if longest < 4 { 1 } else { longest / 4 }
 }
 
-/// Beyond so many accounts that are remembered at a server, those that the clock has passed are forgotten.
+/// Beyond this many accounts remembered at a server, those that the clock has passed are forgotten.
 const MOST_AWAY: usize = 1_024;
 
 impl Line {

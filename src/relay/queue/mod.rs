@@ -75,7 +75,7 @@ pub struct Wait<'a> {
 #[derive(Debug)]
 pub struct Queue {
     waiters: Mutex<Waiters>,
-    /// How many there are: looked at by every request and at the end of every one.
+    /// How many there are: read at the start and at the end of every request.
     waiting: AtomicUsize,
     providers: Arc<Providers>,
     limits: QueueLimits,
@@ -85,7 +85,7 @@ pub struct Queue {
 struct Waiters {
     line: Line,
     waiting: HashMap<Ticket, Waiting>,
-    /// Servers that said when they have room again, and that are looked at then.
+    /// Servers that said when they have room again, to be checked then.
     timers: HashMap<ProviderId, Instant>,
     closed: bool,
 }
@@ -262,7 +262,7 @@ impl Queue {
         Some((tell, Placed { place: self.place(slot), target, others: targets }))
     }
 
-    /// When a server said when it has room again, it is looked at then.
+    /// A server that said when it has room again is checked then.
     fn look_again(self: &Arc<Self>, waiters: &mut Waiters, server: ProviderId) {
         let Some(at) = self.providers.full_until(server, Instant::now()) else { return };
         if waiters.timers.get(&server).is_some_and(|set| *set <= at) {

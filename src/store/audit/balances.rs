@@ -3,7 +3,7 @@
 use super::rule::{Rule, RuleKind};
 
 /// Stored balances against the sum of all rows. Money enters through the ledger alone; a usage row
-/// moves it from the payer to the provider and the house. What a payer pays to itself is not withdrawable.
+/// moves it from the payer to the provider and the operator's account. What a payer pays to itself is not withdrawable.
 const REPLAY: &str = "
   WITH movements (account_id, amount, withdrawable) AS (
     SELECT account_id, amount_micro_usd, withdrawable_micro_usd FROM ledger

@@ -21,11 +21,11 @@ use crate::store::{Read, StoreError};
 pub struct Report {
     /// Nothing differs.
     pub ok: bool,
-    /// Accounts looked at.
+    /// Accounts inspected.
     pub accounts: u64,
-    /// Usage rows looked at.
+    /// Usage rows inspected.
     pub usage_rows: u64,
-    /// Ledger entries looked at.
+    /// Ledger entries inspected.
     pub ledger_entries: u64,
     /// What differs, for people: at most `MOST_PROBLEMS`.
     pub problems: Vec<String>,

@@ -62,7 +62,8 @@ pub const RULES: &[Rule] = &[
         says: "debt differs from its rows",
     },
     Rule {
-        // What pays a debt off goes to the house; what makes one is what a refund did not get of an earning.
+        // What pays a debt off goes to the operator's account; what makes one is what a refund did not get of an
+        // earning.
         kind: RuleKind::Ledger,
         sql: "SELECT l.id, l.debt_micro_usd || ' of debt with ' || l.amount_micro_usd
               FROM ledger l LEFT JOIN usage u ON u.id = l.request_id

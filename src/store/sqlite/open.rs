@@ -59,7 +59,7 @@ impl r2d2::ManageConnection for Readers {
     }
 }
 
-/// What a reading connection is told once.
+/// The settings of a reading connection.
 fn prepare_reader(conn: &mut Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);

@@ -73,7 +73,7 @@ pub fn create(conn: &Tx, name: &str, email: Option<&str>, actor: &str, now: Time
     get(conn, id)
 }
 
-/// Makes the house account if it is not there.
+/// Makes the operator's account (`house`) if it is not there.
 ///
 /// # Errors
 /// SQLite fails.

@@ -11,7 +11,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
 
-/// Requests that nobody answered for so long are not done any more, in seconds: who asked has given up.
+/// How long a request waits to be answered, in seconds: after that whoever asked has given up, and it is not done.
 const STALE_AFTER: i64 = 30;
 
 /// A request that is not answered yet.

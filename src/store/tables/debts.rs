@@ -1,5 +1,5 @@
 //! Debts: earnings that were refunded when they had been spent or paid out already. The house paid the payer
-//! back; whatever the account earns next pays the house off.
+//! back; whatever the account earns next pays the operator back.
 
 use super::accounts;
 use super::ledger::{self, Movement};

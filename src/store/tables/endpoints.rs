@@ -20,7 +20,7 @@ pub struct EndpointRow {
     pub endpoint: String,
     /// A stream was asked for.
     pub stream: bool,
-    /// It gave an answer that can be metered; `None`: it could not be told.
+    /// It gave an answer that can be metered; `None`: not known.
     pub serves: Option<bool>,
     /// It reported prompt and completion tokens.
     pub reports_usage: bool,

@@ -25,11 +25,11 @@ pub struct Refunded {
     pub refunded_micro_usd: MicroUsd,
     /// What the provider's account gave: withdrawable money, and what was in pending withdrawals.
     pub from_provider_micro_usd: MicroUsd,
-    /// What the house gave: its fee, and what the provider no longer had.
+    /// What the operator's account gave: its fee, and what the provider no longer had.
     pub from_house_micro_usd: MicroUsd,
     /// The part of what the provider gave that was in pending withdrawals: they are that much smaller now.
     pub from_withdrawals_micro_usd: MicroUsd,
-    /// The part of what the house gave that the provider owes it now: its next earnings pay it off.
+    /// The part of what the operator's account gave that the provider owes it now: its next earnings pay it off.
     pub debt_micro_usd: MicroUsd,
     /// The payer's balance right after.
     pub balance_micro_usd: MicroUsd,
@@ -112,7 +112,7 @@ pub fn refund(
         from_house_micro_usd: rest,
         from_withdrawals_micro_usd: recovered.from_withdrawals,
         debt_micro_usd: recovered.debt,
-        // Read again: the payer may be the provider, or the house, or have paid something off.
+        // Read again: the payer may be the provider, or the operator's account, or have paid something off.
         balance_micro_usd: accounts::balance(conn, charge.payer)?.total,
         ledger_id,
     })
@@ -161,7 +161,7 @@ impl Refunding<'_> {
     }
 
     /// Takes the earning back: first what is withdrawable and not promised, then what is in pending withdrawals.
-    /// What there is less of, the account owes; the house never owes itself.
+    /// What there is less of, the account owes; the operator's account never owes itself.
     fn take_from_provider(&self, charge: &Charge, promised: MicroUsd) -> Result<Recovered, StoreError> {
         let (conn, account, earned) = (self.conn, charge.provider, charge.earned);
         let is_own = account == charge.payer;
@@ -190,8 +190,8 @@ impl Refunding<'_> {
         Ok(Recovered { total, from_withdrawals, debt })
     }
 
-    /// The house gives `rest`, of which the provider owes it `owed`. What the house does not have the operator
-    /// brings in: an adjustment, so that it is on the ledger. Returns how much that was.
+    /// The operator's account gives `rest`, of which the provider owes it `owed`. What that account does not have the
+    /// operator brings in: an adjustment, so that it is on the ledger. Returns how much that was.
     fn take_from_house(&self, rest: MicroUsd, owed: MicroUsd, promised: MicroUsd) -> Result<MicroUsd, StoreError> {
         if rest == MicroUsd::ZERO {
             return Ok(MicroUsd::ZERO);

@@ -24,7 +24,7 @@ pub struct Settled {
     pub balance: MicroUsd,
 }
 
-/// Settles a request: debits the payer, credits the provider (and the house, if there is a fee) and
+/// Settles a request: debits the payer, credits the provider (and the operator's account, if there is a fee) and
 /// writes the usage row. `held_by_others` is what other requests of the payer hold, read now.
 ///
 /// What comes back to the payer itself is no earning: it is not withdrawable, and pays off no debt.

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use super::state::{Ask, LAST_FIRST_BYTES, LONGEST_PAUSE, Providers, Sign};
 use crate::domain::ids::ProviderId;
 
-/// So many different requests without a connection, and a provider counts as down; so many on whose
-/// connection it hung up, and it is asked whether it is there.
+/// After this many different requests without a connection a provider counts as down; after as many on whose
+/// connection it hung up, it is asked whether it is there.
 const DOWN_AFTER: usize = 3;
 /// More signs are not kept.
 const MOST_SIGNS: usize = 16;
-/// How long a busy one that does not say when it has room is asked last.
+/// How long a busy provider is asked last if it does not say when it has room.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-/// After so long without its saying that it is full, a provider is tried with one more than it had room for.
+/// A provider that has not said for this long that it is full is tried with one more request than it had room for.
 const TRY_MORE_AFTER: Duration = Duration::from_secs(5);
 
 /// A place at a provider, given back on drop.

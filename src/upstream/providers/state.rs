@@ -42,7 +42,7 @@ pub(super) struct State {
     pub full_until: Option<Instant>,
     /// How it said so: 429, 503 or 529.
     pub full_status: u16,
-    /// So many it had room for when it said so.
+    /// How many requests it had room for when it said so.
     pub had_room_for: Option<u32>,
     /// How long a request has its place, smoothed.
     pub service: Option<Duration>,
@@ -62,7 +62,7 @@ pub(super) struct Ask {
     pub under_way: bool,
 }
 
-/// So many of the last times until the first byte are kept.
+/// How many of the last times until the first byte are kept.
 pub(super) const LAST_FIRST_BYTES: usize = 16;
 /// The longest time a failing provider is left alone, or not asked whether it is there.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@ use crate::dialect::translate::raw::{decoded, escaped};
 /// What has not begun as it should by then has another form, in bytes.
 const LONGEST_START: usize = 200;
 
-/// Reads `{"input":"…"}` as it comes. What has another form is the text itself, told at the end.
+/// Reads `{"input":"…"}` as it comes. What has another form is the text itself, written at the end.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     /// What came and was not read: all of it until the text begins, and the start of an escape.

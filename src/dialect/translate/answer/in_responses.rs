@@ -9,7 +9,8 @@ use super::custom::Input;
 use crate::dialect::translate::context::Context;
 use crate::dialect::translate::raw::{escaped, quoted};
 
-/// An answer in the Responses dialect. What its last events have to say again is kept: each text once, as it is written.
+/// An answer in the Responses dialect. What its last events have to say again is kept: each text once, as it is
+/// written.
 #[derive(Debug)]
 pub(super) struct InResponses {
     /// As written between quotes.
@@ -39,7 +40,7 @@ struct Open {
     input: Input,
 }
 
-/// How an item is told.
+/// How an item is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,

@@ -9,7 +9,7 @@ use super::events::Writer;
 use crate::dialect::translate::Broken;
 use crate::dialect::translate::raw::is_blank;
 
-/// No model calls so many tools at once.
+/// No model calls this many tools at once.
 const MOST_CALLS: usize = 1_000;
 
 /// A call that was begun.
@@ -59,7 +59,7 @@ impl Order {
         Ok(self.calls.len() - 1)
     }
 
-    /// So many calls were begun.
+    /// How many calls were begun.
     pub const fn calls(&self) -> usize {
         self.calls.len()
     }
@@ -143,7 +143,7 @@ impl Order {
         }
     }
 
-    /// What waits has its turn, as far as nothing is in its way.
+    /// Goes on with what waits, as far as nothing is in its way.
     fn go_on(&mut self, to_the_end: bool, to: &mut Writer, out: &mut Vec<u8>) -> Result<(), Broken> {
         while !self.waiting.is_empty() && (to_the_end || !self.is_in_call()) {
             let (target, text) = self.waiting.remove(0);

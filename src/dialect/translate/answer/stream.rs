@@ -19,7 +19,7 @@ const MOST_KEPT: usize = 16 << 20;
 
 /// A chat stream as it passes, in the client's dialect.
 ///
-/// The end comes with [`Self::end`], not with the last chunk: what is told there is the usage, which may come last.
+/// The end comes with [`Self::end`], not with the last chunk: the usage is written there, since it may come last.
 #[derive(Debug)]
 pub struct StreamTranslator {
     events: Events,

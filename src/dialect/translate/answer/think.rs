@@ -5,7 +5,7 @@ use crate::dialect::translate::raw::{decoded, escaped};
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
-/// After so many blanks nothing is thought.
+/// After this many blanks there are no thoughts to come.
 const MOST_BLANKS: usize = 1_000;
 
 /// Tells reasoning from what is said, as the content comes. Keeps a few bytes that may be the start of a mark.
@@ -27,8 +27,8 @@ enum Stage {
 }
 
 impl Thoughts {
-    /// The next piece of the content, and what of it is to be told: whether it is reasoning, and the text, as written
-    /// between quotes.
+    /// The next piece of the content, and what of it is to be passed on: whether it is reasoning, and the text, as
+    /// written between quotes.
     pub fn read(&mut self, piece: &str) -> Vec<(bool, String)> {
         if self.stage == Stage::Speaking {
             return vec![(false, piece.to_owned())];

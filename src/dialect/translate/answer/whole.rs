@@ -7,7 +7,7 @@ use crate::dialect::translate::{Answering, Broken};
 /// A whole chat answer in the client's dialect.
 ///
 /// # Errors
-/// It is no chat answer, or its calls cannot be told.
+/// It is no chat answer, or its calls cannot be translated.
 pub fn whole(context: &Context, answering: &Answering<'_>, answer: &[u8]) -> Result<Vec<u8>, Broken> {
     let text = std::str::from_utf8(answer).map_err(|_| Broken::new("the answer is not UTF-8"))?;
     let mut made = Answer::new(context, answering, true);

@@ -14,7 +14,7 @@ use super::super::raw::quoted;
 pub(super) enum Part<'a> {
     /// Text.
     Text(Cow<'a, str>),
-    /// A picture: its address or its data URL, and how closely it is to be looked at.
+    /// A picture: its address or its data URL, and the level of detail to read it in.
     Image { url: Cow<'a, str>, detail: Option<&'a str> },
 }
 

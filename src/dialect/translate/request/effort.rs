@@ -14,7 +14,7 @@ pub(super) fn ask(effort: &str, fields: &mut Fields) {
     fields.set("reasoning_effort", quoted(word));
 }
 
-/// Asks for an answer without thinking, as chat templates are told.
+/// Asks for an answer without thinking, in the words of chat templates.
 pub(super) fn no_thinking(fields: &mut Fields) {
     fields.set("chat_template_kwargs", r#"{"enable_thinking":false}"#);
 }

@@ -16,5 +16,5 @@ fn is_asked(raw: &str) -> bool {
     !matches!(raw, "null" | "false" | "[]" | "{}" | "\"\"" | "0")
 }
 
-/// A stream tells its usage, which clients of these dialects are always told.
+/// A stream reports its usage, which clients of these dialects always get.
 const WITH_USAGE: &str = r#"{"include_usage":true}"#;

@@ -50,7 +50,7 @@ impl From<StoreError> for ApiError {
             StoreError::Full => Self::unavailable("the disk is full", second * 10),
             StoreError::Busy | StoreError::Pool(_) => Self::unavailable("the database is busy", second),
             StoreError::Closed => Self::unavailable("the server is shutting down", second * 5),
-            // Logged here, at the boundary that handles it; the client is told nothing of the inside.
+            // Logged here, at the boundary that handles it; the client gets nothing of the inside.
             StoreError::Io(_) | StoreError::Sql(_) => {
                 tracing::error!(error = %e, "the store failed");
                 Self::internal()
