@@ -59,7 +59,7 @@ impl MicroUsd {
     }
 
     /// The difference, or zero where `other` is the larger one.
-    pub fn less(self, other: Self) -> Self {
+    pub fn minus_floor_zero(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0).max(0))
     }
 
@@ -204,8 +204,8 @@ mod tests {
         assert_eq!(MicroUsd(i64::MIN).checked_sub(MicroUsd(1)), None);
         assert_eq!(MicroUsd(2).checked_add(MicroUsd(3)), Some(MicroUsd(5)));
         assert_eq!(MicroUsd(2).checked_sub(MicroUsd(3)), Some(MicroUsd(-1)));
-        assert_eq!(MicroUsd(2).less(MicroUsd(3)), MicroUsd::ZERO);
-        assert_eq!(MicroUsd(3).less(MicroUsd(2)), MicroUsd(1));
+        assert_eq!(MicroUsd(2).minus_floor_zero(MicroUsd(3)), MicroUsd::ZERO);
+        assert_eq!(MicroUsd(3).minus_floor_zero(MicroUsd(2)), MicroUsd(1));
         assert!(MicroUsd(-1).is_negative() && !MicroUsd::ZERO.is_negative());
     }
 

@@ -41,14 +41,14 @@ impl Price {
 
     /// The most that a request within `bounds` can cost, whatever part of its prompt is cached.
     pub fn ceiling(&self, bounds: Bounds) -> MicroUsd {
-        rounded_up(times(bounds.prompt_tokens, self.dearest_prompt()) + times(bounds.completion_tokens, self.output))
+        rounded_up(times(bounds.prompt_tokens, self.max_prompt_price()) + times(bounds.completion_tokens, self.output))
     }
 
     /// How many output tokens fit into `available` after `prompt_tokens`: `None` if the prompt alone
     /// does not fit, `u64::MAX` if output is free.
     pub fn affordable_output(&self, prompt_tokens: u64, available: MicroUsd) -> Option<u64> {
         let budget = i128::from(available.micro()) * PER_TOKENS;
-        let left = budget - times(prompt_tokens, self.dearest_prompt());
+        let left = budget - times(prompt_tokens, self.max_prompt_price());
         if left < 0 {
             return None;
         }
@@ -66,7 +66,7 @@ impl Price {
         if left < 0 {
             return None;
         }
-        match i128::from(self.dearest_prompt().micro()) {
+        match i128::from(self.max_prompt_price().micro()) {
             0 => Some(u64::MAX),
             per_token => Some(u64::try_from(left / per_token).unwrap_or(u64::MAX)),
         }
@@ -100,14 +100,14 @@ impl Price {
 
     /// Nothing is ever charged for this model.
     pub fn is_free(&self) -> bool {
-        [self.dearest_prompt(), self.output] == [MicroUsd::ZERO; 2]
+        [self.max_prompt_price(), self.output] == [MicroUsd::ZERO; 2]
     }
 
     fn write(&self) -> MicroUsd {
         self.cache_write.unwrap_or(self.input)
     }
 
-    fn dearest_prompt(&self) -> MicroUsd {
+    fn max_prompt_price(&self) -> MicroUsd {
         let others = [self.cache_read, self.cache_write, self.cache_write_1h];
         others.into_iter().flatten().fold(self.input, MicroUsd::max)
     }
@@ -282,7 +282,7 @@ mod tests {
             let cut = price.within(all, held);
             if price.cost(usage(0, 0, completion)) <= held {
                 proptest::prop_assert!(price.cost(cut) <= held);
-                proptest::prop_assert!(cut == all || held.less(price.cost(cut)) <= MicroUsd::new(price.dearest_prompt().micro() / 1_000_000 + 1));
+                proptest::prop_assert!(cut == all || held.minus_floor_zero(price.cost(cut)) <= MicroUsd::new(price.max_prompt_price().micro() / 1_000_000 + 1));
             }
         }
 

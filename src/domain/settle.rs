@@ -104,9 +104,9 @@ impl Split {
     /// `charged = min(cost, balance − held_by_others)`, never below zero: a request never spends what
     /// another one was promised. `carried` is what the provider account's fee was carried from before.
     pub fn of(cost: MicroUsd, balance: MicroUsd, held_by_others: MicroUsd, fee: FeeBps, carried: FeeCarry) -> Self {
-        let charged = cost.min(balance.less(held_by_others));
+        let charged = cost.min(balance.minus_floor_zero(held_by_others));
         let (fee, carry) = fee.of(charged, carried);
-        Self { charged, shortfall: cost.less(charged), fee, earned: charged.less(fee), carry }
+        Self { charged, shortfall: cost.minus_floor_zero(charged), fee, earned: charged.minus_floor_zero(fee), carry }
     }
 }
 

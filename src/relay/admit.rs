@@ -207,7 +207,7 @@ impl Relay {
     /// Adds to a hold what is available, as far as `cost` takes it: a report may be above what was held, where the
     /// worst case was not affordable, or the model's context length is set too low.
     pub(super) fn cover(&self, hold: &mut OpenHold, payer: Payer, cost: MicroUsd) -> Result<(), Refusal> {
-        let missing = cost.less(hold.amount());
+        let missing = cost.minus_floor_zero(hold.amount());
         if missing == MicroUsd::ZERO {
             return Ok(());
         }
@@ -221,16 +221,16 @@ impl Relay {
             let key = if payer.key_is_limited { memory.key(payer.key)? } else { None };
             Ok((memory.balance(payer.account)?, key))
         })?;
-        let available = balance.total.less(held.account.total);
+        let available = balance.total.minus_floor_zero(held.account.total);
         let left = key.and_then(|key| {
             let now = Timestamp::now();
-            let left = key.limits.spend?.less(key.spent(now)).less(held.key.total);
+            let left = key.limits.spend?.minus_floor_zero(key.spent(now)).minus_floor_zero(held.key.total);
             Some((left, key.limits.reset.window_end(now)))
         });
         let is_all = held.account.total == MicroUsd::ZERO;
         Ok(match left {
             Some((left, resets)) if left < available => {
-                (Funds { available: left, is_all: false }, Refusal::KeyLimitReached(resets))
+                (Funds { available: left, is_all: false }, Refusal::SpendLimitReached(resets))
             }
             _ if is_all => (Funds { available, is_all }, Refusal::InsufficientFunds),
             _ => (Funds { available, is_all }, Refusal::HeldByOthers),

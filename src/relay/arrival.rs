@@ -169,8 +169,8 @@ impl Relay {
         let spent = caller.key.spent(Timestamp::now());
         Ok(match caller.key.limits.spend {
             _ if balance.total == MicroUsd::ZERO => Some(Refusal::InsufficientFunds),
-            Some(limit) if limit.less(spent) == MicroUsd::ZERO => {
-                Some(Refusal::KeyLimitReached(caller.key.limits.reset.window_end(Timestamp::now())))
+            Some(limit) if limit.minus_floor_zero(spent) == MicroUsd::ZERO => {
+                Some(Refusal::SpendLimitReached(caller.key.limits.reset.window_end(Timestamp::now())))
             }
             _ => None,
         })

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::admit::{Admission, Payer};
-use super::capped::Capped;
 use super::corrections::PromptReport;
 use super::counting;
 use super::holds::OpenHold;
+use super::newly_limited::NewlyLimitedKeys;
 use super::replay::Claim;
 use super::send::{Dispatch, UpstreamReply};
 use super::wait::Seat;
@@ -139,7 +139,7 @@ impl Bill {
     fn covered(&mut self, usage: Usage) -> Usage {
         let price = &self.offered.price.price;
         // A key may have got its limit since.
-        let key_is_limited = self.charge.key_is_limited || self.relay.capped.contains(self.charge.key_id);
+        let key_is_limited = self.charge.key_is_limited || self.relay.newly_limited.contains(self.charge.key_id);
         let payer = Payer { account: self.charge.account_id, key: self.charge.key_id, key_is_limited };
         if let Err(e) = self.relay.cover(&mut self.hold, payer, price.cost(usage)) {
             tracing::warn!(request_id = %self.charge.request_id, error = %e, "a hold could not grow");
@@ -202,7 +202,8 @@ impl Bill {
         let cost = self.offered.price.price.cost(metered.usage);
         let charge = self.charge.ended(metered, cost, outcome, Timestamp::now());
         let line = Line { offer: self.offer, streamed: self.streamed, times: self.times };
-        let hold = UntilDurable { hold: self.hold, capped: Arc::clone(&self.relay.capped), _claim: self.claim };
+        let hold =
+            UntilDurable { hold: self.hold, newly_limited: Arc::clone(&self.relay.newly_limited), _claim: self.claim };
         let began = Instant::now();
         self.relay.writer.settle(charge, hold, move |charge, settled| then(charge, line, settled, began.elapsed()));
     }
@@ -212,13 +213,13 @@ impl Bill {
 #[derive(Debug)]
 struct UntilDurable {
     hold: OpenHold,
-    capped: Arc<Capped>,
+    newly_limited: Arc<NewlyLimitedKeys>,
     _claim: Option<Arc<Claim>>,
 }
 
 impl ChargeHold for UntilDurable {
     fn debit(&mut self, charge: &Charge) -> AtDebit {
-        AtDebit { held_by_others: self.hold.settling(), key_is_limited: self.capped.contains(charge.key_id) }
+        AtDebit { held_by_others: self.hold.settling(), key_is_limited: self.newly_limited.contains(charge.key_id) }
     }
 }
 

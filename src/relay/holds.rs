@@ -154,7 +154,7 @@ impl OpenHold {
         let mut sums = self.holds.lock();
         if !self.settling {
             self.settling = true;
-            sums.each(self.account, self.key, |held| held.unsettled = held.unsettled.less(self.amount));
+            sums.each(self.account, self.key, |held| held.unsettled = held.unsettled.minus_floor_zero(self.amount));
         }
         get(&sums.accounts, self.account).unsettled
     }
@@ -164,9 +164,9 @@ impl Drop for OpenHold {
     fn drop(&mut self) {
         let mut sums = self.holds.lock();
         sums.each(self.account, self.key, |held| {
-            held.total = held.total.less(self.amount);
+            held.total = held.total.minus_floor_zero(self.amount);
             if !self.settling {
-                held.unsettled = held.unsettled.less(self.amount);
+                held.unsettled = held.unsettled.minus_floor_zero(self.amount);
             }
             held.requests = held.requests.saturating_sub(1);
         });

@@ -15,7 +15,7 @@
 //! | `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
 //! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
 //! | `minute` | how often somebody did something in this minute |
-//! | `movements`, `debits`, `capped` | money that no request moves, and new spend limits, in their order with the holds |
+//! | `movements`, `debits`, `newly_limited` | money that no request moves, and new spend limits, in their order with the holds |
 //! | `refusal` | why a request gets no answer |
 //! | `errands` | what the relay does beside the story |
 
@@ -43,7 +43,7 @@ mod corrections;
 mod minute;
 mod movements;
 mod debits;
-mod capped;
+mod newly_limited;
 mod refusal;
 mod errands;
 
@@ -61,12 +61,12 @@ use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
 use affinity::Affinity;
 use arrival::{Arrivals, Shares};
-use capped::Capped;
 use corrections::Corrections;
 use counting::Counting;
 use errands::count::CountLimits;
 use errands::recount::Recounts;
 use holds::Holds;
+use newly_limited::NewlyLimitedKeys;
 use queue::{Queue, RunningGates};
 use replay::{Claimed, Record, Replays};
 use send::UpstreamReply;
@@ -102,7 +102,7 @@ pub struct Relay {
     /// How the providers do.
     providers: Arc<Providers>,
     /// Keys that got a spend limit while requests may be in flight.
-    capped: Arc<Capped>,
+    newly_limited: Arc<NewlyLimitedKeys>,
     /// Which answers are counted again.
     recounts: Recounts,
     /// Who waits for which server.
@@ -147,7 +147,7 @@ impl Relay {
             affinity: Affinity::new(),
             gates: RunningGates::default(),
             providers,
-            capped: Arc::default(),
+            newly_limited: Arc::default(),
             arrivals: Arrivals::new(rooms.bodies),
             answers: Shares::new(rooms.answers),
             corrections: Arc::default(),
@@ -240,7 +240,7 @@ impl Relay {
         if let Claimed::New(_) = &claimed {
             let find = |conn: &Read| request_keys::find(conn, caller.account, &key.key_hash, Timestamp::now());
             match self.store.read_statement(find)? {
-                Some(before) if before.body_hash != key.body_hash => return Err(Refusal::KeyReused),
+                Some(before) if before.body_hash != key.body_hash => return Err(Refusal::IdempotencyKeyReused),
                 Some(before) => {
                     return Err(Refusal::AlreadyCharged { request_id: before.request_id, charged: before.charged });
                 }

@@ -84,7 +84,7 @@ impl Relay {
     /// The store cannot be read.
     pub fn hold_debit(&self, debit: Debit) -> Result<HeldDebit, StoreError> {
         let hold = self.hold_at_most(debit.account, debit.amount, |conn, held| {
-            Ok(accounts::balance(conn, debit.account)?.total.less(held))
+            Ok(accounts::balance(conn, debit.account)?.total.minus_floor_zero(held))
         })?;
         Ok(HeldDebit { debit, hold })
     }
@@ -134,7 +134,7 @@ impl Relay {
     ) -> Result<KeyRow, StoreError> {
         if change.spend.flatten().is_some() {
             self.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
-            self.capped.announce(id);
+            self.newly_limited.insert(id);
         }
         let write = move |conn: &Tx| key_changes::update(conn, account, id, &change, &actor, now);
         self.writer.write(write).await

@@ -42,7 +42,7 @@ pub enum Refusal {
     HeldByOthers,
     /// What the key may still spend does not cover even the prompt; when its limit begins anew, if ever.
     #[error("this key's spend limit is reached{}", resets(*.0))]
-    KeyLimitReached(Option<Timestamp>),
+    SpendLimitReached(Option<Timestamp>),
     /// More requests a minute than the key may make.
     #[error("too many requests a minute for this key: {} are allowed, and the count begins anew in {} s", .0.limit,
         .0.reset.as_millis().div_ceil(1_000))]
@@ -88,10 +88,10 @@ pub enum Refusal {
     ProviderTimeout(String),
     /// A request with this idempotency key runs now.
     #[error("a request with this Idempotency-Key is in flight")]
-    KeyInFlight,
+    IdempotencyKeyInFlight,
     /// The idempotency key was used with another request.
     #[error("this Idempotency-Key was used with another request")]
-    KeyReused,
+    IdempotencyKeyReused,
     /// The request was charged under this idempotency key, and its answer is not kept any more.
     #[error("this request was answered as {request_id} for {charged}; its answer is not kept any more")]
     AlreadyCharged {

@@ -91,9 +91,9 @@ impl Replays {
         let name = Name { account, key_hash: idempotency.key_hash };
         let mut memory = self.lock();
         match memory.entries.get(&name) {
-            Some(entry) if entry.body_hash != idempotency.body_hash => Err(Refusal::KeyReused),
+            Some(entry) if entry.body_hash != idempotency.body_hash => Err(Refusal::IdempotencyKeyReused),
             Some(Entry { saved: Some(saved), .. }) => Ok(Claimed::Before(Arc::clone(saved))),
-            Some(_) => Err(Refusal::KeyInFlight),
+            Some(_) => Err(Refusal::IdempotencyKeyInFlight),
             None => {
                 memory.entries.insert(name, Entry { body_hash: idempotency.body_hash, saved: None });
                 drop(memory);
@@ -236,12 +236,12 @@ mod tests {
     fn a_key_runs_once_and_answers_again() {
         let replays = Arc::new(Replays::default());
         let first = claim(&replays, 1, 1);
-        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 1)), Err(Refusal::KeyInFlight)));
-        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 2)), Err(Refusal::KeyReused)));
+        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 1)), Err(Refusal::IdempotencyKeyInFlight)));
+        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 2)), Err(Refusal::IdempotencyKeyReused)));
         assert!(matches!(replays.claim(AccountId::from_i64(8), idempotency(1, 2)), Ok(Claimed::New(_))));
         first.keep(saved(10));
         assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 1)), Ok(Claimed::Before(s)) if s.body.len() == 10));
-        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 2)), Err(Refusal::KeyReused)));
+        assert!(matches!(replays.claim(ACCOUNT, idempotency(1, 2)), Err(Refusal::IdempotencyKeyReused)));
     }
 
     #[test]

@@ -299,7 +299,7 @@ mod tests {
             let worst = worst(bytes, 8_192);
             let taken = worst.whole(&price, left).or_else(|| worst.affordable(&price, counted, funds));
             assert_eq!(taken.map(|taken| taken.bounds.completion_tokens), Some(8_192), "agent {agent}");
-            left = left.less(taken.map_or(MicroUsd::ZERO, |taken| taken.hold));
+            left = left.minus_floor_zero(taken.map_or(MicroUsd::ZERO, |taken| taken.hold));
         }
     }
 

@@ -42,7 +42,7 @@ impl BalanceView {
             withdrawable_micro_usd: balance.withdrawable,
             withdrawable_usd: Usd(balance.withdrawable),
             held_micro_usd: held,
-            available_micro_usd: balance.total.less(held),
+            available_micro_usd: balance.total.minus_floor_zero(held),
         }
     }
 }

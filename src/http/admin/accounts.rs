@@ -93,7 +93,7 @@ impl AccountView {
             withdrawable_micro_usd: balance.withdrawable,
             debt_micro_usd: account.debt,
             held_micro_usd: held,
-            available_micro_usd: balance.total.less(held),
+            available_micro_usd: balance.total.minus_floor_zero(held),
             earned_micro_usd: None,
             last_used_at: None,
         }

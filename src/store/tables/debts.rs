@@ -28,7 +28,10 @@ pub(super) fn pay_off(
     }
     let too_large = || StoreError::Invalid("the amount is too large".into());
     let kind = "refund_reversal";
-    let after = Balance { total: before.total.less(paid), withdrawable: before.withdrawable.less(paid) };
+    let after = Balance {
+        total: before.total.minus_floor_zero(paid),
+        withdrawable: before.withdrawable.minus_floor_zero(paid),
+    };
     let note = "pays off what a refund could not take back";
     let movement = Movement { account_id, kind, before, after, request_id: None, actor, note };
     ledger::write_owing(conn, &movement, MicroUsd::ZERO.checked_sub(paid).ok_or_else(too_large)?, now)?;

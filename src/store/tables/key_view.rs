@@ -77,7 +77,7 @@ impl KeyView {
             limit_usd: key.limits.spend.map(Usd),
             limit_reset: key.limits.reset.as_str(),
             spent_micro_usd: spent,
-            remaining_micro_usd: key.limits.spend.map(|limit| limit.less(spent)),
+            remaining_micro_usd: key.limits.spend.map(|limit| limit.minus_floor_zero(spent)),
             rpm_limit: key.limits.rpm,
             max_concurrent: key.limits.max_concurrent,
             allowed_models: key.limits.allowed_models,

@@ -177,7 +177,7 @@ pub fn debit(
         return Err(refused("the amount must be more than zero".into()));
     }
     let before = accounts::balance(conn, account_id)?;
-    let most = before.total.less(held_by_others).min(reserved);
+    let most = before.total.minus_floor_zero(held_by_others).min(reserved);
     let spent = before.spend(amount).filter(|_| amount <= most);
     let after = spent.ok_or_else(|| refused(format!("at most {most} can be taken back now")))?.left;
     let movement = Movement { account_id, kind: "adjustment", before, after, request_id: None, actor, note };

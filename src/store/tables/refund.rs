@@ -92,7 +92,7 @@ pub fn refund(
     // In this order, each balance read when its turn comes: the three may be one account.
     let ledger_id = refunding.pay_back(&charge, reason)?;
     let recovered = refunding.take_from_provider(&charge, promised(charge.provider))?;
-    let rest = charge.charged.less(recovered.total);
+    let rest = charge.charged.minus_floor_zero(recovered.total);
     let lost = refunding.take_from_house(rest, recovered.debt, promised(accounts::HOUSE))?;
     // Earnings that came back are earnings: who owes some pays them off. (Its own provider has given them again.)
     if charge.payer != charge.provider {
@@ -155,7 +155,7 @@ impl Refunding<'_> {
     /// Credits the payer, as the money was: what came out of its earnings can be withdrawn again.
     fn pay_back(&self, charge: &Charge, reason: &str) -> Result<LedgerId, StoreError> {
         let before = accounts::balance(self.conn, charge.payer)?;
-        let credit = charge.charged.less(charge.from_earned);
+        let credit = charge.charged.minus_floor_zero(charge.from_earned);
         let after = before.add_earnings(charge.from_earned).and_then(|b| b.add_credit(credit)).ok_or_else(too_large)?;
         self.write(charge.payer, "refund", before, after, reason)
     }
@@ -168,17 +168,20 @@ impl Refunding<'_> {
         let at_first = accounts::balance(conn, account)?;
         // What the payer paid to itself it has just got back, as the credit it was.
         let most = if is_own { at_first.total } else { at_first.withdrawable };
-        let free = earned.min(most).min(at_first.total.less(promised));
+        let free = earned.min(most).min(at_first.total.minus_floor_zero(promised));
         let from_withdrawals =
-            withdrawals::take_back(conn, account, earned.less(free), self.request, self.actor, self.now)?;
+            withdrawals::take_back(conn, account, earned.minus_floor_zero(free), self.request, self.actor, self.now)?;
         let total = free.checked_add(from_withdrawals).ok_or_else(too_large)?;
-        let debt = if account == accounts::HOUSE { MicroUsd::ZERO } else { earned.less(total) };
+        let debt = if account == accounts::HOUSE { MicroUsd::ZERO } else { earned.minus_floor_zero(total) };
         if total != MicroUsd::ZERO || debt != MicroUsd::ZERO {
             let before = accounts::balance(conn, account)?;
             let after = if is_own {
                 before.spend(total).ok_or_else(too_large)?.left
             } else {
-                Balance { total: before.total.less(total), withdrawable: before.withdrawable.less(total) }
+                Balance {
+                    total: before.total.minus_floor_zero(total),
+                    withdrawable: before.withdrawable.minus_floor_zero(total),
+                }
             };
             let note = if debt == MicroUsd::ZERO {
                 "an earning was taken back".to_owned()
@@ -198,7 +201,7 @@ impl Refunding<'_> {
         }
         accounts::ensure_house(self.conn, self.now)?;
         let before = accounts::balance(self.conn, accounts::HOUSE)?;
-        let missing = rest.less(before.total.less(promised));
+        let missing = rest.minus_floor_zero(before.total.minus_floor_zero(promised));
         let covered = before.add_credit(missing).ok_or_else(too_large)?;
         if missing != MicroUsd::ZERO {
             let note = format!("brought in by the operator to refund {}", self.request);

@@ -83,7 +83,10 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
 /// [`StoreError::NotFound`].
 pub fn available(conn: &Read, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
     let balance = accounts::balance(conn, account)?;
-    Ok(balance.withdrawable.min(balance.total.less(held_by_others)).less(accounts::debt(conn, account)?))
+    Ok(balance
+        .withdrawable
+        .min(balance.total.minus_floor_zero(held_by_others))
+        .minus_floor_zero(accounts::debt(conn, account)?))
 }
 
 /// Takes the amount out of the balance. At most `reserved` of it, which was on hold for this until now;
@@ -253,7 +256,7 @@ pub(super) fn take_back(
     let reason = format!("an earning was refunded: {request}");
     while taken < most {
         let Some(pending) = list(conn, &filter, 1)?.pop() else { break };
-        let part = pending.amount_micro_usd.min(most.less(taken));
+        let part = pending.amount_micro_usd.min(most.minus_floor_zero(taken));
         let returned = give_back(conn, &pending, part, Some(request), &reason, actor, now)?;
         if part == pending.amount_micro_usd {
             let (reason, returned) = (Some(reason.as_str()), Some(returned));

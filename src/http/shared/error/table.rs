@@ -74,7 +74,7 @@ impl From<Refusal> for ApiError {
                     .code("insufficient_quota")
                     .no_retry()
             }
-            Refusal::KeyLimitReached(resets) => {
+            Refusal::SpendLimitReached(resets) => {
                 let e = Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_quota", message);
                 let e = Self { limit_resets: resets.map(until), ..e.code("insufficient_quota").no_retry() };
                 match e.limit_resets {
@@ -97,8 +97,8 @@ impl From<Refusal> for ApiError {
             }
             // Whoever asks again pays the same time, and the server does the same work.
             Refusal::ProviderTimeout(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_error", message).no_retry(),
-            Refusal::KeyInFlight => Self::conflict(None, message).no_retry(),
-            Refusal::KeyReused => Self::key_reused(),
+            Refusal::IdempotencyKeyInFlight => Self::conflict(None, message).no_retry(),
+            Refusal::IdempotencyKeyReused => Self::key_reused(),
             Refusal::AlreadyCharged { .. } => Self::conflict(None, message).no_retry(),
             Refusal::Draining => Self::unavailable(message, second * 5),
             Refusal::Store(e) => e.into(),

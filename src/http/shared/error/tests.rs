@@ -20,7 +20,7 @@ fn each_refusal_has_its_row_in_the_table() {
         (Refusal::ModelNotAllowed("m".into()), 403, "permission_error", None),
         (Refusal::HeldByOthers, 402, "insufficient_funds", Some("insufficient_quota")),
         (Refusal::InsufficientFunds, 402, "insufficient_funds", Some("insufficient_quota")),
-        (Refusal::KeyLimitReached(None), 402, "insufficient_quota", Some("insufficient_quota")),
+        (Refusal::SpendLimitReached(None), 402, "insufficient_quota", Some("insufficient_quota")),
         (Refusal::TooManyAtOnce, 429, "rate_limit_error", Some("rate_limit_exceeded")),
         (Refusal::ProvidersFull(None), 429, "rate_limit_error", Some("rate_limit_exceeded")),
         (Refusal::ProvidersDown(Duration::from_millis(1_500)), 503, "service_unavailable", None),
