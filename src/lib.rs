@@ -6,11 +6,11 @@
 //! | floor | room | what it is |
 //! |---|---|---|
 //! | 4 | `main.rs`, [`cli`] | arguments, subcommands, wiring, exit codes; the only reader of the environment |
-//! | 3 | [`http`] | HTTP ⇄ domain: routes, extractors, one error table, views |
+//! | 3 | [`http`] | HTTP ⇄ domain: the table of routes, who may ask, one error table, pages |
 //! | 3 | [`demo`] | a provider of its own, to try all this without a model; serves HTTP as `http` does |
 //! | 2 | [`relay`] | the story, told once, and the holds in memory. The only room that knows the order |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
-//! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family |
+//! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family, and the shapes in which rows are shown |
 //! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
 //! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; all above may use it |
@@ -20,7 +20,7 @@
 //!
 //! - **A balance is never below zero, and money is conserved.** What one usage row takes, the same row
 //!   gives; [`store::audit`] derives every balance again from the rows.
-//! - **The commit comes before the last byte.** A response that a client has whole is in the database.
+//! - **The commit comes before the last byte.** Of a response that a client has whole, the charge is in the database.
 //! - **A hold outlives its commit.** [`relay::holds`] releases only after the debit is durable, and
 //!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
 //! - **Nothing remembered is older than the last commit.** Commands write the same file while the server

@@ -46,9 +46,6 @@ impl AdminAccess {
 }
 
 /// The session that a cookie's text stands for. Using it prolongs it.
-///
-/// # Errors
-/// The store cannot be read.
 pub fn session(store: &Store, writer: &Writer, token: &str) -> Result<Option<Session>, StoreError> {
     let (token, now) = (Token::hash_of(token), Timestamp::now());
     let session = store.read_inline(|conn| sessions::get(conn, &token, now))?;

@@ -148,9 +148,6 @@ impl SignIn {
     }
 
     /// The admin of this name, if the password is its own.
-    ///
-    /// # Errors
-    /// [`SignInError`].
     pub async fn check(&self, name: &str, password: Secret, address: IpAddr) -> Result<Verified, SignInError> {
         if name.len() > LONGEST_NAME {
             return Err(SignInError::Wrong);

@@ -13,9 +13,6 @@ pub struct Token(Secret);
 
 impl Token {
     /// A fresh one.
-    ///
-    /// # Errors
-    /// The operating system gives no random bytes.
     pub fn generate() -> Result<Self, HashFailed> {
         let mut bytes = [0_u8; 32];
         getrandom::fill(&mut bytes).map_err(|e| HashFailed::new(&e))?;

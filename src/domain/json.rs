@@ -59,9 +59,6 @@ impl<'a> TopLevel<'a> {
     }
 
     /// [`Self::read`] for text.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub fn read_str(text: &'a str) -> Result<Self, BadJson> {
         if !text.trim_ascii_start().starts_with('{') {
             serde_json::from_str::<&RawValue>(text).map_err(|e| BadJson::Syntax(e.to_string()))?;

@@ -1,4 +1,5 @@
-//! Money, prices, usage, ids, key format and settlement arithmetic. Pure: no I/O, no clock, no async.
+//! Money, prices, usage, ids, key format and settlement arithmetic. Pure: no I/O, no async, and no clock but
+//! [`time::Timestamp::now`], which only the floors above call. (`ids` counts, and asks the system for random bytes.)
 
 pub mod money;
 pub mod usage;

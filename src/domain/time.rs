@@ -1,4 +1,5 @@
-//! Time as milliseconds since 1970 UTC; RFC 3339 as text. Nothing in this floor reads a clock.
+//! Time as milliseconds since 1970 UTC; RFC 3339 as text. The one clock of the program is read here, in
+//! [`Timestamp::now`]; on this floor nothing calls it: the time is an argument.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! HTTP ⇄ domain: routes, extractors, one error table, views.
+//! HTTP ⇄ domain: routes, extractors, one error table, pages. Rows are shown in the shapes that `store` gives them.
 //!
 //! This file is the table of routes: a row binds method, path, who may ask, handler and documentation. What the
 //! server serves, what `Allow` names and what `/openapi.json` says all come from it.

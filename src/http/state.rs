@@ -26,9 +26,6 @@ pub struct AppState {
 
 impl AppState {
     /// Around a relay, and the `store` and `writer` that it uses.
-    ///
-    /// # Errors
-    /// The operating system gives no random bytes.
     pub fn new(relay: Arc<Relay>, store: Store, writer: Writer, settings: Settings) -> Result<Self, StoreError> {
         Ok(Self {
             verifier: Arc::new(Verifier::new(store.clone())?),

@@ -1,7 +1,7 @@
-//! One streamed answer as it passes: bytes are handed on as they came, while the meter looks on.
+//! One streamed answer as it passes: bytes are handed on as they came, while the meter reads along.
 //!
-//! The end of the answer is held back until the request is settled, so that a client that has it whole
-//! is in the database.
+//! The end of the answer is held back until the request is settled: of an answer that a client has whole, the charge is
+//! in the database.
 
 mod inspect;
 mod passing;

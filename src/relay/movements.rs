@@ -79,9 +79,6 @@ impl Refund {
 impl Relay {
     /// Holds what a debit can get until it is committed, like a request does: else a request could be admitted
     /// on that money between the writer's look at the holds and its commit.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     pub fn hold_debit(&self, debit: Debit) -> Result<HeldDebit, StoreError> {
         let hold = self.hold_at_most(debit.account, debit.amount, |conn, held| {
             Ok(accounts::balance(conn, debit.account)?.total.minus_floor_zero(held))
@@ -90,9 +87,6 @@ impl Relay {
     }
 
     /// Holds what a withdrawal can get until it is committed, for the same reason.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     pub fn hold_withdrawal(&self, wanted: Wanted) -> Result<HeldWithdrawal, StoreError> {
         let hold = self.hold_at_most(wanted.account, wanted.amount, |conn, held| {
             withdrawals::available(conn, wanted.account, held)

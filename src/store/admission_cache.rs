@@ -157,9 +157,6 @@ impl AdmissionCache {
     }
 
     /// The key with this id, if there is one.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn key(&mut self, id: KeyId) -> Result<Option<Arc<KeyRow>>, StoreError> {
         if let Some(key) = self.keys.get(&id) {
             return Ok(Some(Arc::clone(key)));
@@ -173,9 +170,6 @@ impl AdmissionCache {
     }
 
     /// The balance of an account.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
     pub fn balance(&mut self, id: AccountId) -> Result<Balance, StoreError> {
         if let Some(balance) = self.balances.get(&id) {
             return Ok(*balance);
@@ -187,9 +181,6 @@ impl AdmissionCache {
 
     /// The price and the providers of a model at an endpoint; `None` for a model without a price, or that
     /// no enabled provider has.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn offered(
         &mut self,
         model: &str,

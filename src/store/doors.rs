@@ -94,27 +94,18 @@ impl Store {
     }
 
     /// Runs a read of one statement, which is a snapshot by itself.
-    ///
-    /// # Errors
-    /// As [`Self::read_inline`].
     pub fn read_statement<T>(&self, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
         read(&*self.readers.get()?)
     }
 
     /// Reads the rows that admissions need, as they are now: from memory, if nobody has committed since they were
     /// read. Two reads in one call may see a commit between them.
-    ///
-    /// # Errors
-    /// As [`Self::read_inline`].
     pub fn cached<T>(&self, look: impl FnOnce(&mut AdmissionCache) -> Result<T, StoreError>) -> Result<T, StoreError> {
         look(&mut *self.reader.look()?)
     }
 
     /// As [`Self::cached`], but not asking whether anybody has committed since the last look. For what is no money, by
     /// whoever has looked for the same request a moment ago.
-    ///
-    /// # Errors
-    /// As [`Self::read_inline`].
     pub fn cached_unchecked<T>(
         &self,
         look: impl FnOnce(&mut AdmissionCache) -> Result<T, StoreError>,
@@ -128,9 +119,6 @@ impl Store {
     }
 
     /// Runs a longer read on the blocking pool.
-    ///
-    /// # Errors
-    /// As [`Self::read_inline`].
     pub async fn read_blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Read) -> Result<T, StoreError> + Send + 'static,

@@ -12,9 +12,6 @@ use rustls::{CertificateError, RootCertStore};
 const LONGEST_PEM: usize = 256 << 10;
 
 /// Checks the certificates of a private authority, PEM, and gives them their stored form.
-///
-/// # Errors
-/// What is wrong with them, for people.
 pub fn check_ca_pem(text: &str) -> Result<String, String> {
     if text.len() > LONGEST_PEM {
         return Err(format!("certificates are at most {LONGEST_PEM} bytes of PEM"));

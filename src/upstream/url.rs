@@ -7,9 +7,6 @@ use http::Uri;
 use super::address::is_out_of_bounds;
 
 /// Checks a provider's base URL and gives it its stored form: no trailing slash, `/v1` if it has no path.
-///
-/// # Errors
-/// What is wrong with it, for people.
 pub fn check_base_url(text: &str) -> Result<String, String> {
     let uri: Uri = text.trim().parse().map_err(|e| format!("not a URL: {e}"))?;
     let scheme =

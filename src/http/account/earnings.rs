@@ -62,9 +62,6 @@ pub struct Sum {
 }
 
 /// `GET /v1/provider/account-earnings?since=&until=`
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn get(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState>) -> Result<Json<Earnings>, ApiError> {
     let account = by.caller.account;
     let query = Query::of(&request)?;

@@ -47,9 +47,6 @@ pub struct KeyBody {
 const MOST_MODELS: usize = 1_000;
 
 /// What a body says of a key that is to be made. An empty body makes one with the usual settings.
-///
-/// # Errors
-/// 400 naming the field.
 pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimits), ApiError> {
     let change = if bytes.is_empty() { Change::default() } else { read_change(bytes, now)? };
     let limits = KeyLimits {
@@ -65,9 +62,6 @@ pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimi
 
 /// What a body changes of a key. Null takes a limit away; a name, scopes or a window cannot be taken away,
 /// there null is as good as nothing.
-///
-/// # Errors
-/// 400 naming the field.
 pub fn read_change(bytes: &[u8], now: Timestamp) -> Result<Change, ApiError> {
     let b: KeyBody = body::parse(bytes)?;
     let resets = "none, daily, weekly or monthly";

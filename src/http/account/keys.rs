@@ -30,9 +30,6 @@ pub struct Made {
 }
 
 /// `GET /v1/keys`: all of the account, newest first, revoked ones too.
-///
-/// # Errors
-/// 401, 403.
 pub async fn list(by: ByKey<Manage>, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
     let account = by.caller.account;
     let read = move |conn: &Read| key_view::list(conn, account, Timestamp::now());
@@ -40,9 +37,6 @@ pub async fn list(by: ByKey<Manage>, state: Data<AppState>) -> Result<Json<Vec<K
 }
 
 /// `POST /v1/keys`
-///
-/// # Errors
-/// 400 for a field, 401, 403.
 pub async fn create(sent: CallerBody<Manage, Unread>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let account = sent.by.caller.account;
     create_for(&state, account, auth::actor(account), &sent.bytes).await
@@ -74,7 +68,7 @@ pub async fn create_for(
 /// `GET /v1/keys/{id}`
 ///
 /// # Errors
-/// 401, 403, 404 also for another account's key.
+/// 404 also for another account's key.
 pub async fn get(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
     let (account, id) = (at.by.caller.account, at.id);
     let row = state.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
@@ -84,7 +78,7 @@ pub async fn get(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<
 /// `PATCH /v1/keys/{id}`: fields that are left out stay as they are; null takes a limit away.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 for a revoked key.
+/// 400 for a field, 404, 409 for a revoked key.
 pub async fn update(sent: CallerBody<Manage, Unread, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
     let (account, id) = (sent.by.caller.account, sent.id);
     let now = Timestamp::now();
@@ -94,9 +88,6 @@ pub async fn update(sent: CallerBody<Manage, Unread, KeyId>, state: Data<AppStat
 }
 
 /// `DELETE /v1/keys/{id}`: refuses it from now on. Doing it twice is fine.
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn revoke(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
     let account = at.by.caller.account;
     let row = revoke_of(&state, account, auth::actor(account), at.id).await?;
@@ -119,7 +110,7 @@ pub async fn revoke_of(state: &AppState, account: AccountId, actor: String, id: 
 /// stay, so that rotating is no way around a cap.
 ///
 /// # Errors
-/// 401, 403, 404, 409 for a revoked key.
+/// 404, 409 for a revoked key.
 pub async fn rotate(at: At<ByKey<Manage>, KeyId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (account, id) = (at.by.caller.account, at.id);
     state.store.read_inline(|conn| key_changes::of_account(conn, account, id))?;
@@ -149,9 +140,6 @@ pub struct OwnAccount {
 }
 
 /// `GET /v1/key`
-///
-/// # Errors
-/// 401, 403.
 pub async fn own(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<OwnKey>, ApiError> {
     let caller = by.caller;
     let account = state.store.read_inline(|conn| accounts::get(conn, caller.account))?;

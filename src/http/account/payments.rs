@@ -48,9 +48,6 @@ impl BalanceView {
 }
 
 /// `GET /v1/payments/balance`
-///
-/// # Errors
-/// 401, 403.
 pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<BalanceView>, ApiError> {
     let account = by.caller.account;
     let balance = state.store.read_inline(|conn| accounts::balance(conn, account))?;
@@ -58,17 +55,11 @@ pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<
 }
 
 /// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn usage(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     usage_of(&request, &state, by.caller.account).await
 }
 
 /// The usage of an account as its owner sees it.
-///
-/// # Errors
-/// 400 for a parameter.
 pub async fn usage_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
     let query = Query::of(request)?;
     let filter = filter(&query)?;
@@ -86,9 +77,6 @@ async fn rows(store: &Store, account: AccountId, filter: UsageFilter, limit: u32
 }
 
 /// `before`, `model`, `key`, `since`, `until`, `outcome`.
-///
-/// # Errors
-/// 400 naming the parameter.
 pub fn filter(query: &Query) -> Result<UsageFilter, ApiError> {
     Ok(UsageFilter {
         before: query.parsed("before", "a request id", RequestId::parse)?,
@@ -114,9 +102,6 @@ fn usage_csv(state: &AppState, account: AccountId, filter: UsageFilter) -> HttpR
 }
 
 /// `GET /v1/payments/ledger`: a page of JSON, or every matching entry as CSV.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn ledger(
     by: ByKey<AnyScope>,
     request: HttpRequest,
@@ -126,9 +111,6 @@ pub async fn ledger(
 }
 
 /// The ledger of an account.
-///
-/// # Errors
-/// 400 for a parameter.
 pub async fn ledger_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
     let query = Query::of(request)?;
     let filter = ledger::LedgerFilter {
@@ -159,9 +141,6 @@ fn ledger_csv(state: &AppState, account: AccountId, filter: ledger::LedgerFilter
 }
 
 /// `GET /v1/payments/usage/summary`
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn summary(
     by: ByKey<AnyScope>,
     request: HttpRequest,
@@ -171,9 +150,6 @@ pub async fn summary(
 }
 
 /// Totals of an account's usage: by day, unless `group_by` says otherwise.
-///
-/// # Errors
-/// 400 for a parameter.
 pub async fn summary_of(
     request: &HttpRequest,
     state: &AppState,

@@ -48,7 +48,7 @@ pub struct Redeem {
 /// `POST /v1/invite/redeem`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404 for an unknown code, 409 for one that this account redeemed, that is used
+/// 400 for a field, 404 for an unknown code, 409 for one that this account redeemed, that is used
 /// up or that expired, 429 after too many wrong ones.
 pub async fn redeem(
     sent: CallerBody<AnyScope, Redeem>,

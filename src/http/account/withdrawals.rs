@@ -80,9 +80,6 @@ pub struct Requested {
 }
 
 /// `GET /v1/payments/withdrawals`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn list(by: ByKey<Manage>, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let account = by.caller.account;
     let query = Query::of(&request)?;
@@ -94,9 +91,6 @@ pub async fn list(by: ByKey<Manage>, request: HttpRequest, state: Data<AppState>
 }
 
 /// `status`, `before`.
-///
-/// # Errors
-/// 400 naming the parameter.
 pub fn filter(query: &Query) -> Result<WithdrawalFilter, ApiError> {
     let status = |text: &str| Some(text.to_owned()).filter(|t| matches!(t.as_str(), "pending" | "paid" | "rejected"));
     Ok(WithdrawalFilter {
@@ -109,7 +103,7 @@ pub fn filter(query: &Query) -> Result<WithdrawalFilter, ApiError> {
 /// `POST /v1/payments/withdrawals`
 ///
 /// # Errors
-/// 400 for a field or for more than can be withdrawn, 401, 403, 422 for a reused idempotency key.
+/// 400 for a field or for more than can be withdrawn, 422 for a reused idempotency key.
 pub async fn request(
     sent: CallerBody<Manage, Body>,
     request: HttpRequest,

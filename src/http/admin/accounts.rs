@@ -101,9 +101,6 @@ impl AccountView {
 }
 
 /// `GET /v1/admin/accounts`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
@@ -130,7 +127,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
 /// `POST /v1/admin/accounts`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 409 for a name or an email that is taken.
+/// 400 for a field, 409 for a name or an email that is taken.
 pub async fn create(sent: AdminBody<NewAccountBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, NewAccountBody { name, email }) = (sent.by, sent.body);
     let now = Timestamp::now();
@@ -140,9 +137,6 @@ pub async fn create(sent: AdminBody<NewAccountBody>, state: Data<AppState>) -> R
 }
 
 /// `GET /v1/admin/accounts/{id}`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn get(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Json<AccountView>, ApiError> {
     one(&state, at.id).await
 }
@@ -160,7 +154,7 @@ async fn one(state: &AppState, id: AccountId) -> Result<Json<AccountView>, ApiEr
 /// `PATCH /v1/admin/accounts/{id}`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 for a name or an email that is taken.
+/// 400 for a field, 404, 409 for a name or an email that is taken.
 pub async fn patch(
     sent: AdminBody<AccountPatch, AccountId>,
     state: Data<AppState>,
@@ -174,9 +168,6 @@ pub async fn patch(
 }
 
 /// `GET /v1/admin/accounts/{id}/usage`: as the account sees it.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403, 404.
 pub async fn usage(
     at: At<Admin, AccountId>,
     request: HttpRequest,
@@ -187,9 +178,6 @@ pub async fn usage(
 }
 
 /// `GET /v1/admin/accounts/{id}/ledger`: as the account sees it.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403, 404.
 pub async fn ledger(
     at: At<Admin, AccountId>,
     request: HttpRequest,
@@ -200,9 +188,6 @@ pub async fn ledger(
 }
 
 /// `GET /v1/admin/accounts/{id}/usage/summary`: as the account sees it.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403, 404.
 pub async fn summary(
     at: At<Admin, AccountId>,
     request: HttpRequest,

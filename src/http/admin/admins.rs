@@ -36,9 +36,6 @@ pub struct AdminPatch {
 }
 
 /// `GET /v1/admin/admins`: by name.
-///
-/// # Errors
-/// 401, 403.
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<AdminView>>, ApiError> {
     Ok(Json(state.store.read_blocking(|conn| admins::list(conn, Timestamp::now())).await?))
 }
@@ -46,7 +43,7 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<AdminView>
 /// `POST /v1/admin/admins`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 409 for a name that is taken.
+/// 400 for a field, 409 for a name that is taken.
 pub async fn create(sent: AdminBody<NewAdminBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, NewAdminBody { name, password }) = (sent.by, sent.body);
     let hash = match password {
@@ -63,9 +60,6 @@ pub async fn create(sent: AdminBody<NewAdminBody>, state: Data<AppState>) -> Res
 }
 
 /// `PATCH /v1/admin/admins/{id}`: another password. It ends the admin's sessions and keys.
-///
-/// # Errors
-/// 400 for a field, 401, 403, 404.
 pub async fn set_password(
     sent: AdminBody<AdminPatch, AdminId>,
     state: Data<AppState>,
@@ -83,7 +77,7 @@ pub async fn set_password(
 /// `DELETE /v1/admin/admins/{id}`
 ///
 /// # Errors
-/// 401, 403, 404, 409 for the last one.
+/// 404, 409 for the last one.
 pub async fn remove(at: At<Admin, AdminId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, id) = (at.by, at.id);
     let write = move |conn: &Tx| admins::remove(conn, id, &admin.actor, Timestamp::now());

@@ -29,7 +29,7 @@ pub struct CreditBody {
 /// `POST /v1/admin/credit`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404 for the account, 422 for a reused idempotency key.
+/// 400 for a field, 404 for the account, 422 for a reused idempotency key.
 pub async fn credit(
     sent: AdminBody<CreditBody>,
     request: HttpRequest,
@@ -47,7 +47,7 @@ pub async fn credit(
 /// `POST /v1/admin/debit`: takes credit back that was added by mistake.
 ///
 /// # Errors
-/// 400 for a field, or for more than is there and not on hold; 401, 403, 404 for the account, 422 for a reused
+/// 400 for a field, or for more than is there and not on hold; 404 for the account, 422 for a reused
 /// idempotency key.
 pub async fn debit(
     sent: AdminBody<CreditBody>,

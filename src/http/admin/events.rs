@@ -44,9 +44,6 @@ impl From<EventRow> for EventView {
 }
 
 /// `GET /v1/admin/events`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;

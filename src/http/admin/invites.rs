@@ -23,9 +23,6 @@ use crate::store::Tx;
 use crate::store::invites::{self, NewInvite};
 
 /// `GET /v1/admin/invite-codes`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
@@ -50,9 +47,6 @@ pub struct Create {
 }
 
 /// `POST /v1/admin/invite-codes`
-///
-/// # Errors
-/// 400 for a field, 401, 403.
 pub async fn create(
     sent: AdminBody<Create>,
     request: HttpRequest,
@@ -75,9 +69,6 @@ pub async fn create(
 }
 
 /// `DELETE /v1/admin/invite-codes/{code}`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn remove(at: At<Admin, String>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let At { by: admin, id: code } = at;
     let write = move |conn: &Tx| invites::remove(conn, &code, &admin.actor, Timestamp::now());

@@ -15,9 +15,6 @@ use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 
 /// `GET /v1/admin/accounts/{id}/keys`: newest first, revoked ones too.
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn list(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Json<Vec<KeyView>>, ApiError> {
     let id = existing(&state, at.id)?;
     let read = state.store.read_blocking(move |conn| key_view::list(conn, id, Timestamp::now()));
@@ -25,17 +22,11 @@ pub async fn list(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Jso
 }
 
 /// `POST /v1/admin/accounts/{id}/keys`
-///
-/// # Errors
-/// 400 for a field, 401, 403, 404.
 pub async fn create(sent: AdminBody<Unread, AccountId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     keys::create_for(&state, sent.id, sent.by.actor, &sent.bytes).await
 }
 
 /// `DELETE /v1/admin/accounts/{id}/keys/{key}`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn revoke(at: At<Admin, (AccountId, KeyId)>, state: Data<AppState>) -> Result<Json<KeyView>, ApiError> {
     let (account, key) = at.id;
     Ok(Json(keys::revoke_of(&state, account, at.by.actor, key).await?.into()))

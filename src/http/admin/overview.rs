@@ -98,7 +98,7 @@ pub struct Attention {
 /// `GET /v1/admin/overview?days=30`
 ///
 /// # Errors
-/// 400 for `days`, 401, 403.
+/// 400 for `days`.
 pub async fn get(
     _: Admin,
     request: HttpRequest,
@@ -111,9 +111,6 @@ pub async fn get(
 }
 
 /// Puts the overview of the last `count` days together.
-///
-/// # Errors
-/// The store cannot be read.
 async fn overview(
     state: &AppState,
     remembered: &Remembered,

@@ -90,9 +90,6 @@ fn in_force(conn: &Read, model: &str) -> Result<PriceVersion, StoreError> {
 }
 
 /// `GET /v1/admin/pricing`
-///
-/// # Errors
-/// 401, 403.
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<AdminPricing>, ApiError> {
     let read = state.store.read_blocking(|conn| {
         prices::list(conn)?.iter().map(|row| in_force(conn, &row.model)).collect::<Result<Vec<_>, _>>()
@@ -101,9 +98,6 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<AdminPricing>,
 }
 
 /// `GET /v1/admin/pricing/history`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn history(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
@@ -117,7 +111,7 @@ pub async fn history(_: Admin, request: HttpRequest, state: Data<AppState>) -> R
 /// `PUT /v1/admin/pricing`: requests that are admitted from now on cost this.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 422 for a reused idempotency key.
+/// 400 for a field, 422 for a reused idempotency key.
 pub async fn put(
     sent: AdminBody<PriceBody>,
     request: HttpRequest,
@@ -147,9 +141,6 @@ pub async fn put(
 }
 
 /// `DELETE /v1/admin/pricing/{model}`: it is not sold any more.
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn remove(at: At<Admin, String>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, model, now) = (at.by, at.id, Timestamp::now());
     state.writer.write(move |conn| prices::remove(conn, &model, &admin.actor, now)).await?;

@@ -98,9 +98,6 @@ pub struct EndpointView {
 
 impl ProviderView {
     /// What the store knows, before the earnings of long ago are added.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn read(conn: &Read, row: ProviderRow, health: ProviderStatus, earned: MicroUsd) -> Result<Self, StoreError> {
         let probe = endpoints::last_probe(conn, row.id)?.map(ProbeView::from);
         let answered = health.served + health.failed > 0;

@@ -79,9 +79,6 @@ const PATIENCE: Duration = Duration::from_secs(100);
 const SHORT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// `GET /v1/admin/providers`
-///
-/// # Errors
-/// 401, 403.
 pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderView>>, ApiError> {
     let relay = Arc::clone(&state.relay);
     let sums = state.store.usage_sums();
@@ -110,7 +107,7 @@ async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError>
 /// `POST /v1/admin/providers`: adds one, and probes it.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 409 for a name that is taken.
+/// 400 for a field, 409 for a name that is taken.
 pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, new) = (sent.by, sent.body);
     let url = base_url(&new.base_url)?;
@@ -142,7 +139,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
 /// `PATCH /v1/admin/providers/{id}`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 for a name that is taken.
+/// 400 for a field, 404, 409 for a name that is taken.
 pub async fn patch(
     sent: AdminBody<ProviderPatch, ProviderId>,
     state: Data<AppState>,
@@ -180,9 +177,6 @@ pub async fn patch(
 }
 
 /// `DELETE /v1/admin/providers/{id}`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let (admin, id) = (at.by, at.id);
     let now = Timestamp::now();
@@ -191,9 +185,6 @@ pub async fn remove(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<
 }
 
 /// `POST /v1/admin/providers/{id}/probe`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn probe(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<Json<ProbeView>, ApiError> {
     let (admin, id) = (at.by, at.id);
     state.store.read_inline(|conn| providers::get(conn, id))?;

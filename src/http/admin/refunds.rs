@@ -26,7 +26,7 @@ pub struct RefundBody {
 /// `POST /v1/admin/refund`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404 for the charge, 409 if it was refunded already, 422 for a reused idempotency key.
+/// 400 for a field, 404 for the charge, 409 if it was refunded already, 422 for a reused idempotency key.
 pub async fn post(
     sent: AdminBody<RefundBody>,
     request: HttpRequest,

@@ -44,9 +44,6 @@ pub struct SetupBody {
 }
 
 /// `GET /v1/admin/session`: who is signed in, and whether there is any admin at all.
-///
-/// # Errors
-/// The store cannot be read.
 pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let session = current(&state, &request)?;
     let setup_required = !state.store.read_inline(admins::any)?;

@@ -40,9 +40,6 @@ pub struct Reject {
 }
 
 /// `GET /v1/admin/withdrawals?status=…`: newest first.
-///
-/// # Errors
-/// 400 for a parameter, 401, 403.
 pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
@@ -54,7 +51,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
 /// `POST /v1/admin/withdrawals/{id}/paid`: the money was sent.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 if it was decided already, or is of another amount.
+/// 400 for a field, 404, 409 if it was decided already, or is of another amount.
 pub async fn paid(
     sent: AdminBody<Maybe<Paid>, String>,
     request: HttpRequest,
@@ -68,7 +65,7 @@ pub async fn paid(
 /// `POST /v1/admin/withdrawals/{id}/reject`: the money goes back to the account.
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404, 409 if it was decided already.
+/// 400 for a field, 404, 409 if it was decided already.
 pub async fn reject(
     sent: AdminBody<Maybe<Reject>, String>,
     request: HttpRequest,

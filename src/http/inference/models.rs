@@ -69,9 +69,6 @@ fn served(state: &AppState, caller: &Caller) -> Result<Vec<ModelView>, ApiError>
 }
 
 /// `GET /v1/models`
-///
-/// # Errors
-/// 401, 403.
 pub async fn list(by: ByKey<Inference>, state: Data<AppState>) -> Result<Json<ModelList>, ApiError> {
     let data = served(&state, &by.caller)?;
     let id = |model: Option<&ModelView>| model.map(|m| m.id.clone());
@@ -80,9 +77,6 @@ pub async fn list(by: ByKey<Inference>, state: Data<AppState>) -> Result<Json<Mo
 }
 
 /// `GET /v1/models/{id}`
-///
-/// # Errors
-/// 401, 403, 404.
 pub async fn get(at: At<ByKey<Inference>, String>, state: Data<AppState>) -> Result<Json<ModelView>, ApiError> {
     let found = served(&state, &at.by.caller)?.into_iter().find(|model| model.id == at.id);
     found.map(Json).ok_or_else(|| Refusal::ModelNotFound(at.id).into())

@@ -46,7 +46,7 @@ pub struct QuoteView {
 /// `POST /v1/payments/quote`
 ///
 /// # Errors
-/// 400 for a field, 401, 403, 404 for the model.
+/// 400 for a field, 404 for the model.
 pub async fn quote(
     by: ByKey<AnyScope>,
     request: HttpRequest,

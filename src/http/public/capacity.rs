@@ -41,9 +41,6 @@ pub struct KnownPlaces(Mutex<Option<(Instant, Arc<Vec<ModelPlaces>>)>>);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// `GET /v1/models/capacity`
-///
-/// # Errors
-/// The store cannot be read.
 pub async fn get(state: Data<AppState>, known: Data<KnownPlaces>) -> Result<Json<ModelCapacities>, ApiError> {
     let last = known.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let places = match last.filter(|(read, _)| read.elapsed() < FRESH) {

@@ -51,9 +51,6 @@ pub struct Pricing {
 }
 
 /// `GET /v1/pricing`
-///
-/// # Errors
-/// The store cannot be read.
 pub async fn pricing(state: Data<AppState>) -> Result<Json<Pricing>, ApiError> {
     let rows = state.store.read_inline(prices::list)?;
     Ok(Json(Pricing { prices: rows.iter().map(PriceView::from).collect() }))

@@ -45,9 +45,6 @@ const FRESH: Duration = Duration::from_secs(2);
 const LOOKING: Duration = Duration::from_secs(60);
 
 /// `GET /v1/stats`
-///
-/// # Errors
-/// The store cannot be read.
 pub async fn get(state: Data<AppState>, remembered: Data<Remembered>) -> Result<Json<Stats>, ApiError> {
     let began = Instant::now();
     {

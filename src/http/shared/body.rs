@@ -42,9 +42,6 @@ pub async fn read(state: &AppState, request: &HttpRequest, payload: Payload) -> 
 }
 
 /// Reads a body from somebody who has shown no credential yet: a name and a password are never long.
-///
-/// # Errors
-/// As [`read`].
 pub async fn read_small(state: &AppState, request: &HttpRequest, payload: Payload) -> Result<Bytes, ApiError> {
     Reading::begin(SMALL, state, request, payload)?.whole().await
 }

@@ -151,9 +151,6 @@ impl<A: FromPath<Text = String>, B: FromPath<Text = String>> FromPath for (A, B)
 /// What a body says.
 pub trait FromBody: Sized + 'static {
     /// Reads it.
-    ///
-    /// # Errors
-    /// 400 naming the field.
     fn read(bytes: &[u8]) -> Result<Self, ApiError>;
 }
 

@@ -39,9 +39,6 @@ impl From<NotWritten> for ApiError {
 }
 
 /// Runs a money write of `actor`, at most once for its `Idempotency-Key`.
-///
-/// # Errors
-/// [`NotWritten`].
 pub async fn money_write(
     request: &HttpRequest,
     state: &AppState,

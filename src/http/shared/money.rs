@@ -28,9 +28,6 @@ pub fn amount(raw: &RawValue) -> Result<MicroUsd, ApiError> {
 }
 
 /// Runs an admin's money write, at most once for its `Idempotency-Key`.
-///
-/// # Errors
-/// As [`idempotency::money_write`].
 pub async fn money_write(
     request: &HttpRequest,
     state: &AppState,

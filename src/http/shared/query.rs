@@ -28,9 +28,6 @@ impl Query {
     }
 
     /// A parameter read with `parse`.
-    ///
-    /// # Errors
-    /// 400 naming the parameter.
     pub fn parsed<T>(
         &self,
         name: &str,

@@ -33,9 +33,6 @@ pub struct Earned {
 
 /// The account's earnings settled in a span of time, newest day first. Reads all rows that earned it
 /// something: for the blocking pool.
-///
-/// # Errors
-/// SQLite fails.
 pub fn earned(
     conn: &Read,
     account: AccountId,
@@ -66,9 +63,6 @@ pub fn earned(
 }
 
 /// What refunds took back from an account's earnings, ever.
-///
-/// # Errors
-/// SQLite fails.
 pub fn reversed(conn: &Read, account: AccountId) -> Result<MicroUsd, StoreError> {
     let sql =
         "SELECT coalesce(-sum(amount_micro_usd), 0) FROM ledger WHERE account_id = ?1 AND kind = 'refund_reversal'";

@@ -94,9 +94,6 @@ pub struct Total {
 }
 
 /// The totals of an account's rows that match. Reads them all: for the blocking pool.
-///
-/// # Errors
-/// SQLite fails.
 pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupBy) -> Result<Vec<Total>, StoreError> {
     let (condition, values) = filter.condition(account);
     let (group, order) = by.sql();

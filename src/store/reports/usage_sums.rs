@@ -100,9 +100,6 @@ struct ProviderDay {
 
 impl UsageSums {
     /// All rows there are.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn total(&self, conn: &Read, now: Timestamp) -> Result<UsageTotal, StoreError> {
         let mut all = ProviderDay::default();
         self.each(conn, FIRST, now, |_, _, of| all.add(of))?;
@@ -110,9 +107,6 @@ impl UsageSums {
     }
 
     /// What each provider has earned.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn earned(&self, conn: &Read, now: Timestamp) -> Result<HashMap<ProviderId, MicroUsd>, StoreError> {
         let mut all: HashMap<ProviderId, ProviderDay> = HashMap::new();
         self.each(conn, FIRST, now, |_, provider, of| all.entry(provider).or_default().add(of))?;
@@ -120,9 +114,6 @@ impl UsageSums {
     }
 
     /// The days from `first` to today that had requests or refunds, oldest first. Reads no row before them.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn days(&self, conn: &Read, first: Day, now: Timestamp) -> Result<Vec<(Day, DayTotals)>, StoreError> {
         let mut all: BTreeMap<Day, ProviderDay> = BTreeMap::new();
         let from = RequestId::first_at(start_of(first));

@@ -49,9 +49,6 @@ pub struct CommitClock(Option<&'static File>);
 
 impl CommitClock {
     /// The one that `conn` uses. As long as the connection is open, nobody removes it.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn of(conn: &Connection) -> rusqlite::Result<Self> {
         // The first read opens it.
         data_version(conn)?;
@@ -69,9 +66,6 @@ impl CommitClock {
     }
 
     /// The state now.
-    ///
-    /// # Errors
-    /// SQLite fails.
     pub fn now(self, conn: &Connection) -> rusqlite::Result<DatabaseState> {
         self.peek().map_or_else(|| data_version(conn).map(DatabaseState::Version), Ok)
     }

@@ -4,9 +4,6 @@ use super::access::Read;
 use crate::store::StoreError;
 
 /// Runs `read` on one snapshot: the one that `conn` has open, or one of its own.
-///
-/// # Errors
-/// What `read` returns, or SQLite fails.
 pub fn in_snapshot<T>(conn: &Read, read: impl FnOnce(&Read) -> Result<T, StoreError>) -> Result<T, StoreError> {
     if !conn.engine().is_autocommit() {
         return read(conn);

@@ -19,9 +19,6 @@ pub struct Search {
 }
 
 /// A page of the accounts that match, newest first, those before `before`; and how many match in all.
-///
-/// # Errors
-/// SQLite fails.
 pub fn search(
     conn: &Read,
     search: &Search,
@@ -104,18 +101,12 @@ pub fn change(conn: &Tx, id: AccountId, change: &Change, actor: &str, now: Times
 }
 
 /// All that an account ever earned as a provider.
-///
-/// # Errors
-/// SQLite fails.
 pub fn earned(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
     let sql = "SELECT coalesce(sum(earned_micro_usd), 0) FROM usage WHERE provider_account_id = ?1";
     Ok(MicroUsd::new(conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0))?))
 }
 
 /// When an account's last request was settled.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_used(conn: &Read, id: AccountId) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT created_at FROM usage WHERE account_id = ?1 ORDER BY id DESC LIMIT 1";
     let at = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;

@@ -74,9 +74,6 @@ pub fn create(conn: &Tx, name: &str, email: Option<&str>, actor: &str, now: Time
 }
 
 /// Makes the operator's account (`house`) if it is not there.
-///
-/// # Errors
-/// SQLite fails.
 pub fn ensure_house(conn: &Tx, now: Timestamp) -> Result<(), StoreError> {
     // Somebody may be called `house` already; nobody can have the second name, which is the house's id.
     conn.prepare_cached(
@@ -129,9 +126,6 @@ pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
 }
 
 /// The account with this id.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn get(conn: &Read, id: AccountId) -> Result<Account, StoreError> {
     conn.prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1"))?
         .query_row([id.to_i64()], from_row)
@@ -140,9 +134,6 @@ pub fn get(conn: &Read, id: AccountId) -> Result<Account, StoreError> {
 }
 
 /// The account that an id, a name or an email means.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn find(conn: &Read, text: &str) -> Result<Account, StoreError> {
     if let Some(id) = AccountId::parse(text) {
         return get(conn, id);
@@ -156,9 +147,6 @@ pub(super) fn find_by_name_or_email(conn: &Read, text: &str) -> Result<Option<Ac
 }
 
 /// The money of an account.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn balance(conn: &Read, id: AccountId) -> Result<Balance, StoreError> {
     conn.prepare_cached("SELECT balance_micro_usd, withdrawable_micro_usd FROM accounts WHERE id = ?1")?
         .query_row([id.to_i64()], |row| {
@@ -169,9 +157,6 @@ pub fn balance(conn: &Read, id: AccountId) -> Result<Balance, StoreError> {
 }
 
 /// What an account owes of earnings that were refunded when they had left it.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn debt(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
     let sql = "SELECT debt_micro_usd FROM accounts WHERE id = ?1";
     let debt = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0).map(MicroUsd::new)).optional()?;
@@ -206,9 +191,6 @@ pub struct AccountTotals {
 }
 
 /// Counts and sums the accounts.
-///
-/// # Errors
-/// SQLite fails.
 pub fn totals(conn: &Read) -> Result<AccountTotals, StoreError> {
     let sql = "SELECT count(*), coalesce(sum(balance_micro_usd), 0), coalesce(sum(withdrawable_micro_usd), 0) \
                FROM accounts";
@@ -222,9 +204,6 @@ pub fn totals(conn: &Read) -> Result<AccountTotals, StoreError> {
 }
 
 /// The first accounts by name, at most `limit`. For a page of a search see [`super::account_search`].
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, limit: u32) -> Result<Vec<Account>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM accounts ORDER BY name LIMIT ?1");
     let mut statement = conn.prepare_cached(&sql)?;
@@ -233,9 +212,6 @@ pub fn list(conn: &Read, limit: u32) -> Result<Vec<Account>, StoreError> {
 }
 
 /// Suspends or resumes an account: its keys are refused with 403 meanwhile; its money stays.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn set_suspended(
     conn: &Tx,
     id: AccountId,

@@ -69,9 +69,6 @@ pub struct AdminView {
 }
 
 /// All admins, by name.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, now: Timestamp) -> Result<Vec<AdminView>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, name, password_hash IS NOT NULL, \
@@ -93,18 +90,12 @@ pub fn list(conn: &Read, now: Timestamp) -> Result<Vec<AdminView>, StoreError> {
 }
 
 /// The admin with this id, as admins see it.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn view(conn: &Read, id: AdminId, now: Timestamp) -> Result<AdminView, StoreError> {
     let found = list(conn, now)?.into_iter().find(|admin| admin.id == id);
     found.ok_or_else(|| StoreError::NotFound(format!("no admin {id}")))
 }
 
 /// Gives an admin another password, and ends what was opened with the old one: its sessions and its keys.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn set_password(
     conn: &Tx,
     id: AdminId,
@@ -146,9 +137,6 @@ fn end_sessions(conn: &Tx, id: AdminId) -> Result<usize, StoreError> {
 }
 
 /// The admin that an id or a name means.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn find_any(conn: &Read, text: &str) -> Result<AdminRow, StoreError> {
     match AdminId::parse(text) {
         // Nothing keeps an admin from being called like an id.
@@ -158,9 +146,6 @@ pub fn find_any(conn: &Read, text: &str) -> Result<AdminRow, StoreError> {
 }
 
 /// The admin of this name.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn find(conn: &Read, name: &str) -> Result<AdminRow, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE name = ?1";
     let found = conn.prepare_cached(sql)?.query_row([name], from_row).optional()?;
@@ -168,9 +153,6 @@ pub fn find(conn: &Read, name: &str) -> Result<AdminRow, StoreError> {
 }
 
 /// The admin with this id.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn get(conn: &Read, id: AdminId) -> Result<AdminRow, StoreError> {
     let sql = "SELECT id, name, created_at FROM admins WHERE id = ?1";
     let found = conn.prepare_cached(sql)?.query_row([id.to_i64()], from_row).optional()?;
@@ -221,9 +203,6 @@ pub fn create_first(conn: &Tx, name: &str, password_hash: &str, now: Timestamp) 
 }
 
 /// There is at least one admin.
-///
-/// # Errors
-/// SQLite fails.
 pub fn any(conn: &Read) -> Result<bool, StoreError> {
     Ok(conn.query_row("SELECT EXISTS (SELECT 1 FROM admins)", [], |row| row.get(0))?)
 }

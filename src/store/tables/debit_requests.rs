@@ -36,9 +36,6 @@ pub enum DebitAnswer {
 }
 
 /// Asks for a debit, and forgets requests that nobody took away. Returns the row's id.
-///
-/// # Errors
-/// SQLite fails.
 pub fn ask(conn: &Tx, debit: &Debit, actor: &str, now: Timestamp) -> Result<i64, StoreError> {
     conn.prepare_cached("DELETE FROM debit_requests WHERE created_at < ?1")?
         .execute([now.plus_seconds(-STALE_AFTER).millis()])?;
@@ -50,9 +47,6 @@ pub fn ask(conn: &Tx, debit: &Debit, actor: &str, now: Timestamp) -> Result<i64,
 }
 
 /// The oldest request that waits for an answer.
-///
-/// # Errors
-/// SQLite fails.
 pub fn next(conn: &Read, now: Timestamp) -> Result<Option<DebitRequest>, StoreError> {
     let sql = "SELECT id, account_id, amount_micro_usd, note, actor FROM debit_requests \
                WHERE answer IS NULL AND created_at >= ?1 ORDER BY id LIMIT 1";
@@ -77,18 +71,12 @@ pub fn answer(conn: &Tx, id: i64, answer: &DebitAnswer) -> Result<(), StoreError
 }
 
 /// The request was answered.
-///
-/// # Errors
-/// SQLite fails.
 pub fn is_answered(conn: &Read, id: i64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM debit_requests WHERE id = ?1 AND answer IS NOT NULL)";
     Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
 }
 
 /// Takes the request away, with its answer if there is one: afterwards it is done, or never will be.
-///
-/// # Errors
-/// SQLite fails.
 pub fn take(conn: &Tx, id: i64) -> Result<Option<DebitAnswer>, StoreError> {
     let sql = "DELETE FROM debit_requests WHERE id = ?1 RETURNING answer";
     let text: Option<String> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?.flatten();

@@ -52,9 +52,6 @@ pub struct ProbeRow {
 }
 
 /// Stores a probe. One that reached nothing says nothing of the endpoints: what was known of them stays.
-///
-/// # Errors
-/// SQLite fails.
 pub fn store(conn: &Tx, provider: ProviderId, probe: &ProbeRow, actor: &str) -> Result<(), StoreError> {
     let id = provider.to_i64();
     conn.prepare_cached(
@@ -101,9 +98,6 @@ pub(super) fn forget(conn: &Tx, provider: ProviderId) -> Result<(), StoreError> 
 }
 
 /// The last probe of a provider.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_probe(conn: &Read, provider: ProviderId) -> Result<Option<ProbeRow>, StoreError> {
     let probe = conn
         .prepare_cached(
@@ -144,9 +138,6 @@ pub fn last_probe(conn: &Read, provider: ProviderId) -> Result<Option<ProbeRow>,
 
 /// The endpoints of every model that has a price and an enabled provider: those that at least one of its
 /// providers is not known to refuse; those that few servers have, only where one is known to.
-///
-/// # Errors
-/// SQLite fails.
 pub fn served(conn: &Read) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT provider_id, model, endpoint, max(serves) FROM provider_endpoints \

@@ -24,9 +24,6 @@ pub struct EventRow {
 }
 
 /// Adds an event, in the transaction of what it tells of.
-///
-/// # Errors
-/// SQLite fails.
 pub fn record(
     conn: &Tx,
     actor: &str,
@@ -41,9 +38,6 @@ pub fn record(
 }
 
 /// Events before `before`, newest first; with `text` in any part of them, if it is given.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, text: Option<&str>, before: Option<i64>, limit: u32) -> Result<Vec<EventRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, actor, action, subject, detail, created_at FROM events WHERE id < ?1 \

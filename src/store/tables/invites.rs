@@ -116,9 +116,6 @@ pub fn create(conn: &Tx, new: &NewInvite, actor: &str, now: Timestamp) -> Result
 }
 
 /// The codes before `before` that were not removed, newest first.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, before: Option<InviteId>, limit: u32) -> Result<Vec<Invite>, StoreError> {
     let sql =
         format!("SELECT {COLUMNS} FROM invite_codes WHERE removed_at IS NULL AND id < ?1 ORDER BY id DESC LIMIT ?2");
@@ -140,9 +137,6 @@ pub fn by_code(conn: &Read, code: &str) -> Result<Invite, StoreError> {
 }
 
 /// Removes a code: nobody can redeem it any more. What it gave stays.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn remove(conn: &Tx, code: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     let id = by_code(conn, code)?.id;
     conn.prepare_cached("UPDATE invite_codes SET removed_at = ?2 WHERE id = ?1")?

@@ -34,9 +34,6 @@ pub struct Change {
 }
 
 /// An account's key. Another account's is not found: whose it is, is nobody's business.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn of_account(conn: &Read, account: AccountId, id: KeyId) -> Result<KeyRow, StoreError> {
     keys::get(conn, id)?
         .filter(|key| key.owner == Owner::Account(account))

@@ -97,9 +97,6 @@ impl From<KeyRow> for KeyView {
 }
 
 /// The keys of an account, newest first, with what they spent. Reads all usage rows of the account.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, account: AccountId, now: Timestamp) -> Result<Vec<KeyView>, StoreError> {
     let used = used(conn, account, None)?;
     let rows = keys::list(conn, account)?.into_iter();
@@ -112,9 +109,6 @@ pub fn list(conn: &Read, account: AccountId, now: Timestamp) -> Result<Vec<KeyVi
 }
 
 /// One key, with what it spent. Reads the usage rows of its account.
-///
-/// # Errors
-/// SQLite fails.
 pub fn view(conn: &Read, account: AccountId, key: KeyRow, now: Timestamp) -> Result<KeyView, StoreError> {
     let used = used(conn, account, Some(key.id))?.remove(&key.id);
     Ok(KeyView::new(key, used, now))

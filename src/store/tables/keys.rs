@@ -154,18 +154,12 @@ pub(super) fn models_text(limits: &KeyLimits) -> Option<String> {
 }
 
 /// The key with this id, revoked ones too.
-///
-/// # Errors
-/// SQLite fails.
 pub fn get(conn: &Read, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM keys k LEFT JOIN accounts a ON a.id = k.account_id WHERE k.id = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([id.to_i64()], from_row).optional()?)
 }
 
 /// The keys of an account, newest first, revoked ones too.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, account: AccountId) -> Result<Vec<KeyRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM keys k JOIN accounts a ON a.id = k.account_id WHERE k.account_id = ?1 \
@@ -177,9 +171,6 @@ pub fn list(conn: &Read, account: AccountId) -> Result<Vec<KeyRow>, StoreError> 
 }
 
 /// Revokes a key for good. Doing it twice is fine.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn revoke(conn: &Tx, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
     let missing = || StoreError::NotFound(format!("no key {id}"));
     let key = get(conn, id)?.ok_or_else(missing)?;
@@ -191,9 +182,6 @@ pub fn revoke(conn: &Tx, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRo
 }
 
 /// Stores the tag of a key beside its PHC text, unless that has changed meanwhile.
-///
-/// # Errors
-/// SQLite fails.
 pub fn set_tag(conn: &Tx, id: KeyId, phc: &str, with_tag: &str) -> Result<(), StoreError> {
     let sql = "UPDATE keys SET hash = ?3 WHERE id = ?1 AND hash = ?2";
     conn.prepare_cached(sql)?.execute(params![id.to_i64(), phc, with_tag])?;

@@ -199,9 +199,6 @@ pub struct LedgerFilter {
 }
 
 /// The entries of an account that match, newest first, at most `limit`.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, account: AccountId, filter: LedgerFilter, limit: u32) -> Result<Vec<Entry>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id, \
@@ -252,9 +249,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Entry> {
 }
 
 /// The highest id in use: new ones must lie above it, whatever the clock says.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_id(conn: &Read) -> Result<LedgerId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM ledger", [], |row| row.get(0))?;
     Ok(LedgerId::from_i64(last.unwrap_or(0)))

@@ -63,18 +63,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<PriceRow> {
 }
 
 /// The version in force for a model.
-///
-/// # Errors
-/// SQLite fails.
 pub fn in_force(conn: &Read, model: &str) -> Result<Option<PriceRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM prices p WHERE p.model = ?1 AND p.retired_at IS NULL");
     Ok(conn.prepare_cached(&sql)?.query_row([model], from_row).optional()?)
 }
 
 /// Some model is free: it works at balance 0.
-///
-/// # Errors
-/// SQLite fails.
 pub fn any_free(conn: &Read) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM prices WHERE retired_at IS NULL \
          AND input_price = 0 AND output_price = 0 AND coalesce(cache_read_price, 0) = 0)";
@@ -82,9 +76,6 @@ pub fn any_free(conn: &Read) -> Result<bool, StoreError> {
 }
 
 /// The versions in force of all models, in the order the models first appeared.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read) -> Result<Vec<PriceRow>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM prices p WHERE p.retired_at IS NULL \
@@ -107,9 +98,6 @@ pub struct NumberedPrice {
 }
 
 /// The versions of one model's price, or of all, before `before`, newest first.
-///
-/// # Errors
-/// SQLite fails.
 pub fn history(
     conn: &Read,
     model: Option<&str>,
@@ -222,9 +210,6 @@ fn retire(conn: &Tx, model: &str, now: Timestamp) -> Result<bool, StoreError> {
 }
 
 /// Takes a model off the price list: it is not served any more.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn remove(conn: &Tx, model: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
     if !retire(conn, model, now)? {
         return Err(StoreError::NotFound(format!("no price for \"{model}\"")));

@@ -56,9 +56,6 @@ pub struct Recount {
 const LARGEST: u64 = 1_000_000;
 
 /// Notes what was reported and what was counted of one part of an answer.
-///
-/// # Errors
-/// SQLite fails.
 pub fn add(
     conn: &Tx,
     provider: ProviderId,
@@ -83,9 +80,6 @@ pub fn add(
 }
 
 /// All that is known, of providers that are not removed, by model.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read) -> Result<Vec<Recount>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT r.provider_id, r.model, r.part, r.answers, r.ratio_sum, r.ratio_square_sum FROM recounts r \
@@ -108,9 +102,6 @@ pub fn list(conn: &Read) -> Result<Vec<Recount>, StoreError> {
 }
 
 /// What of a provider is known.
-///
-/// # Errors
-/// SQLite fails.
 pub fn of_provider(conn: &Read, provider: ProviderId) -> Result<Vec<Recount>, StoreError> {
     Ok(list(conn)?.into_iter().filter(|one| one.provider_id == provider).collect())
 }

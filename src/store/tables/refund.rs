@@ -119,9 +119,6 @@ pub fn refund(
 }
 
 /// When a charge was refunded.
-///
-/// # Errors
-/// SQLite fails.
 pub fn refunded_at(conn: &Read, request: RequestId) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT created_at FROM ledger WHERE request_id = ?1 AND kind = 'refund'";
     let at = conn.prepare_cached(sql)?.query_row([request.to_i64()], |row| row.get(0)).optional()?;

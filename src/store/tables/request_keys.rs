@@ -23,9 +23,6 @@ pub struct Charged {
 }
 
 /// The charge made under this key within the last day.
-///
-/// # Errors
-/// SQLite fails.
 pub fn find(
     conn: &Read,
     account: AccountId,

@@ -34,9 +34,6 @@ impl Session {
 }
 
 /// Begins a session, and forgets those that are over.
-///
-/// # Errors
-/// SQLite fails.
 pub fn begin(
     conn: &Tx,
     token: &TokenHash,
@@ -55,9 +52,6 @@ pub fn begin(
 }
 
 /// The session of this token, if it is not over.
-///
-/// # Errors
-/// SQLite fails.
 pub fn get(conn: &Read, token: &TokenHash, now: Timestamp) -> Result<Option<Session>, StoreError> {
     let row = conn
         .prepare_cached(
@@ -79,9 +73,6 @@ pub fn get(conn: &Read, token: &TokenHash, now: Timestamp) -> Result<Option<Sess
 }
 
 /// Lets a session last its full time from now. One that ended meanwhile stays ended.
-///
-/// # Errors
-/// SQLite fails.
 pub fn prolong(conn: &Tx, token: &TokenHash, now: Timestamp) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE sessions SET expires_at = ?3 WHERE id = ?1 AND expires_at > ?2")?.execute(params![
         token.as_slice(),
@@ -92,9 +83,6 @@ pub fn prolong(conn: &Tx, token: &TokenHash, now: Timestamp) -> Result<(), Store
 }
 
 /// Ends a session. Ending what is not there is no error.
-///
-/// # Errors
-/// SQLite fails.
 pub fn end(conn: &Tx, token: &TokenHash) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([token.as_slice()])?;
     Ok(())

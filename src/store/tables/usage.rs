@@ -192,9 +192,6 @@ pub struct UsageFilter {
 }
 
 /// The rows of an account that match, newest first, at most `limit`.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
     let (condition, mut values) = filter.condition(account);
     let sql = format!(
@@ -280,9 +277,6 @@ const COLUMNS: [&str; 16] = [
 ];
 
 /// The output tokens of an account's last answers of a model, at most `most`, newest first.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_outputs(conn: &Read, account: AccountId, model: &str, most: u32) -> Result<Vec<u64>, StoreError> {
     // A model that the account has not used for long is looked for no further than this.
     let mut statement = conn.prepare_cached(
@@ -294,9 +288,6 @@ pub fn last_outputs(conn: &Read, account: AccountId, model: &str, most: u32) -> 
 }
 
 /// The highest id in use: new ones must lie above it, whatever the clock says.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_id(conn: &Read) -> Result<RequestId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM usage", [], |row| row.get(0))?;
     Ok(RequestId::from_i64(last.unwrap_or(0)))

@@ -78,9 +78,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
 
 /// What an account can withdraw: its earnings, less what its other requests may still need of them, and less
 /// what it owes.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn available(conn: &Read, account: AccountId, held_by_others: MicroUsd) -> Result<MicroUsd, StoreError> {
     let balance = accounts::balance(conn, account)?;
     Ok(balance
@@ -129,9 +126,6 @@ pub fn request(
 }
 
 /// The withdrawal with this id.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn get(conn: &Read, id: WithdrawalId) -> Result<Withdrawal, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM withdrawals w JOIN accounts a ON a.id = w.account_id WHERE w.id = ?1");
     conn.prepare_cached(&sql)?
@@ -152,9 +146,6 @@ pub struct WithdrawalFilter {
 }
 
 /// The withdrawals that match, newest first.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read, filter: &WithdrawalFilter, limit: u32) -> Result<Vec<Withdrawal>, StoreError> {
     let mut sql = format!("SELECT {COLUMNS} FROM withdrawals w JOIN accounts a ON a.id = w.account_id WHERE true");
     let mut values = Vec::new();
@@ -294,18 +285,12 @@ fn give_back(
 }
 
 /// The highest id in use: new ones must lie above it, whatever the clock says.
-///
-/// # Errors
-/// SQLite fails.
 pub fn last_id(conn: &Read) -> Result<WithdrawalId, StoreError> {
     let last: Option<i64> = conn.query_row("SELECT max(id) FROM withdrawals", [], |row| row.get(0))?;
     Ok(WithdrawalId::from_i64(last.unwrap_or(0)))
 }
 
 /// How many are pending, and how much they are together.
-///
-/// # Errors
-/// SQLite fails.
 pub fn pending(conn: &Read, account: Option<AccountId>) -> Result<(u64, MicroUsd), StoreError> {
     let sql = "SELECT count(*), coalesce(sum(amount_micro_usd), 0) FROM withdrawals \
          WHERE status = 'pending' AND (?1 IS NULL OR account_id = ?1)";

@@ -99,9 +99,6 @@ pub fn change(
 }
 
 /// Gives a provider another address, key and models.
-///
-/// # Errors
-/// As [`set_models`].
 pub fn move_to(
     conn: &Tx,
     id: ProviderId,
@@ -118,9 +115,6 @@ pub fn move_to(
 }
 
 /// Enables or disables a provider; a disabled one gets no new requests.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn set_disabled(
     conn: &Tx,
     id: ProviderId,

@@ -75,9 +75,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
 }
 
 /// The enabled providers that offer a model, with what is known of them at `endpoint`.
-///
-/// # Errors
-/// SQLite fails.
 pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields \
@@ -96,9 +93,6 @@ pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Res
 }
 
 /// All providers that are not removed, by name.
-///
-/// # Errors
-/// SQLite fails.
 pub fn list(conn: &Read) -> Result<Vec<ProviderRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.removed_at IS NULL ORDER BY p.name");
     let mut statement = conn.prepare_cached(&sql)?;
@@ -107,9 +101,6 @@ pub fn list(conn: &Read) -> Result<Vec<ProviderRow>, StoreError> {
 }
 
 /// The models of a provider: public name and its own name, by public name.
-///
-/// # Errors
-/// SQLite fails.
 pub fn models(conn: &Read, id: ProviderId) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT model, upstream_model FROM provider_models WHERE provider_id = ?1 ORDER BY model")?;
@@ -129,9 +120,6 @@ pub struct ModelPlaces {
 }
 
 /// All of them, by model.
-///
-/// # Errors
-/// SQLite fails.
 pub fn places(conn: &Read) -> Result<Vec<ModelPlaces>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT m.model, p.id, p.max_concurrent FROM provider_models m JOIN providers p ON p.id = m.provider_id \
@@ -146,9 +134,6 @@ pub fn places(conn: &Read) -> Result<Vec<ModelPlaces>, StoreError> {
 }
 
 /// The provider with this id or name.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn find(conn: &Read, text: &str) -> Result<ProviderRow, StoreError> {
     if let Some(id) = ProviderId::parse(text) {
         return get(conn, id);
@@ -159,9 +144,6 @@ pub fn find(conn: &Read, text: &str) -> Result<ProviderRow, StoreError> {
 }
 
 /// The provider with this id.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn get(conn: &Read, id: ProviderId) -> Result<ProviderRow, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM providers p WHERE p.id = ?1 AND p.removed_at IS NULL");
     let found = conn.prepare_cached(&sql)?.query_row([id.to_i64()], from_row).optional()?;
@@ -265,9 +247,6 @@ pub(super) fn taken(name: &str) -> StoreError {
 }
 
 /// Removes a provider. Its usage rows and earnings stay; its key is forgotten.
-///
-/// # Errors
-/// [`StoreError::NotFound`].
 pub fn remove(conn: &Tx, id: ProviderId, actor: &str, now: Timestamp) -> Result<ProviderRow, StoreError> {
     let provider = get(conn, id)?;
     let id = provider.id.to_i64();
