@@ -26,7 +26,7 @@ pub struct DebitArgs {
     note: String,
 }
 
-/// How long the server may take: it looks a few times a second, but its disk may be slow.
+/// How long the server may take: it checks a few times a second, but its disk may be slow.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub fn debit(args: DebitArgs, store: &Store, out: Output) -> Result<(), Failed> {

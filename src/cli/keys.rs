@@ -31,28 +31,28 @@ pub enum Command {
 pub struct CreateArgs {
     /// An account's id, name or email
     account: String,
-    /// For people
+    /// A name by which people know it
     #[arg(long, default_value = "")]
     name: String,
     /// What the key may do; may be given twice [default: inference]
     #[arg(long)]
     scope: Vec<Scope>,
-    /// The most the key may be charged in a window
+    /// Spend limit: the most that the key may be charged in a window
     #[arg(long, value_name = "USD", value_parser = usd)]
     limit_usd: Option<MicroUsd>,
     /// How long a window is
     #[arg(long, value_enum, default_value = "none", requires = "limit_usd")]
     limit_reset: Reset,
-    /// Requests a minute
+    /// The most requests per minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rpm_limit: Option<u32>,
-    /// Requests at once
+    /// The most requests at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent: Option<u32>,
     /// A model the key may use; may be given often [default: all]
     #[arg(long, value_name = "MODEL")]
     allow_model: Vec<String>,
-    /// From when on the key is refused
+    /// When the key expires
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires_at: Option<Timestamp>,
 }

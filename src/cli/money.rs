@@ -23,7 +23,7 @@ pub struct CreditArgs {
     /// Why
     #[arg(long, default_value = "")]
     note: String,
-    /// Given again with the same credit, nothing is added twice
+    /// An idempotency key: repeated with the same credit, nothing is added twice
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }

@@ -39,7 +39,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct AddArgs {
     name: String,
-    /// Where it answers, up to and with /v1
+    /// Its base URL, up to and with /v1
     #[arg(long, value_name = "BASE_URL", value_parser = upstream::check_base_url)]
     url: String,
     /// Who earns: an account's id, name or email
@@ -48,13 +48,13 @@ pub struct AddArgs {
     /// A model it offers, and what it calls it if that is another name; may be given often
     #[arg(long = "model", value_name = "PUBLIC[=UPSTREAM]", required = true, value_parser = model)]
     models: Vec<(String, String)>,
-    /// What it asks for; env:VAR is read from the server's environment
+    /// The API key that it asks for; env:VAR is read from the server's environment
     #[arg(long, value_name = "KEY|env:VAR", value_parser = secret)]
     api_key: Option<Secret>,
     /// A field or a tool whose work at the provider may be asked for, such as web_search or store; may be given often
     #[arg(long = "allow", value_name = "FIELD", value_parser = allow)]
     allow: Vec<String>,
-    /// The most requests at once
+    /// The most requests that it gets at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrent: Option<u32>,
     /// Trust the certificates of a private authority for it: a PEM file, read once

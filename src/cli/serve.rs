@@ -36,10 +36,10 @@ pub struct Args {
     /// Worker threads [default: two for each core]
     #[arg(long, env = "COORDINATOR_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     workers: Option<u16>,
-    /// What the house keeps of each charge, in 1/100 of a percent
+    /// What the operator keeps of each charge, in 1/100 of a percent
     #[arg(long, env = "COORDINATOR_FEE_BPS", default_value = "0", value_name = "BPS", value_parser = fee)]
     fee_bps: FeeBps,
-    /// Count one answer in so many with our own tokenizer, to see whether what providers report is true; 0: none
+    /// Count one answer in this many with our own tokenizer, to see whether what providers report is true; 0: none
     #[arg(long, env = "COORDINATOR_RECOUNT_EVERY", default_value = "50", value_name = "N")]
     recount_every: u32,
     /// The largest request body that is read, in MiB
