@@ -211,7 +211,7 @@ where
     Reply { status, headers, json: serde_json::from_str(&text).unwrap_or_default(), text }
 }
 
-/// A chat request for an answer of so many tokens.
+/// A chat request for an answer of that many tokens.
 pub fn chat(tokens: u32) -> Value {
     serde_json::json!({
         "model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": tokens, "demo_tokens": tokens,

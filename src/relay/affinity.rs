@@ -32,7 +32,7 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conversation(u64);
 
-/// So many are remembered twice: 16 bytes each, and as much again for the table.
+/// How many are remembered, twice: 16 bytes each, and as much again for the table.
 const MOST: usize = 8_192;
 /// The system's message and the first of the user: these stay as the conversation goes on.
 const FIRST_MESSAGES: usize = 2;

@@ -23,7 +23,7 @@ pub(super) struct InResponses {
     sequence: u64,
     /// Items that are whole.
     items: String,
-    /// So many.
+    /// How many.
     count: usize,
     open: Option<Open>,
 }
