@@ -29,7 +29,7 @@ function edit(row, done) {
       field({ label: 'Base URL', name: 'base_url', kind: 'url', value: row?.base_url ?? '', required: true, placeholder: 'http://10.0.0.5:8080/v1', hint: 'Where its OpenAI-compatible API begins.' }),
       isNew && field({ label: 'Account that earns', name: 'account', required: true, hint: 'Its id, name or email.' }),
       field({ label: 'Models', name: 'models', kind: 'area', value: modelLines(row?.models), required: true, hint: 'One a line: the public name, or public name = the server’s own name.', spellcheck: 'false' }),
-      field({ label: 'Requests at once', name: 'max_concurrent', inputmode: 'numeric', value: row?.max_concurrent ?? '', hint: 'Beyond it the next provider is asked.' }),
+      field({ label: 'Requests at once', name: 'max_concurrent', inputmode: 'numeric', value: row?.max_concurrent ?? '', hint: 'Beyond it the next provider is asked; if all are full, requests wait.' }),
       field({ label: 'Hosted work it may do', name: 'allow', value: (row?.allow ?? []).join(' '), spellcheck: 'false', hint: 'What only its own bill sees, such as web_search, store or service_tier, with blanks between. The rest is left out or refused.' }),
       field({ label: 'API key', name: 'api_key', kind: 'password', autocomplete: 'new-password', hint: row?.has_api_key ? 'One is set. Empty: it stays.' : 'Sent to the server as a bearer token.' }),
     ].filter(Boolean);
