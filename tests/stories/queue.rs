@@ -343,3 +343,24 @@ fn a_conversation_stays_with_the_server_that_knows_it() {
         assert!(!spare.requests().is_empty() && !world.upstream.requests().is_empty());
     }
 }
+
+#[test]
+fn who_waits_for_a_server_that_was_gone_is_served_when_it_is_back() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut world = World::unstarted("5.00", honest(10, 5));
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("gone", &format!("http://{address}/v1"), &world.owner, &["--max-concurrent", "1"]);
+    world.server.start(&[]);
+    let silent = std::net::TcpListener::bind(address).unwrap();
+    let names = ["one", "two", "three", "four", "five", "six"];
+    let conns: Vec<Conn> = names.iter().map(|name| stand_in_line(&world, &world.payer, name)).collect();
+    // The first one's connection breaks, three find nobody, and then nobody is sent there.
+    drop(silent);
+    eventually("two to be left", || running_and_waiting(&world) == 2);
+    let back = crate::world::upstream::Upstream::start_at(address, honest(10, 5));
+    let statuses: Vec<u16> = conns.into_iter().map(|conn| conn.finish().status).collect();
+    assert_eq!(statuses, [502, 502, 502, 502, 200, 200]);
+    assert_eq!(back.requests().len(), 2);
+}

@@ -58,6 +58,8 @@ async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
         _ => {}
     }
     relay.providers.asked(id, asked, Instant::now());
+    // Nobody gives a place back there who would hand it to those who have waited.
+    relay.queue.hand_out(id);
 }
 
 /// Whether a server is there, and why not. Many do one thing at a time, and answer when that is done: who took the
