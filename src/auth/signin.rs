@@ -312,7 +312,9 @@ mod tests {
         let Ok(ada) = signin.store.write_exclusive(|conn| admins::create(conn, "ada", Some(&hash), "test", now)) else {
             panic!("no admin")
         };
+        signin.count(&who("ada", "192.0.2.1"), Instant::now());
         let Ok(verified) = signin.check("ada", right, IpAddr::from([192, 0, 2, 1])).await else { panic!("wrong") };
+        assert!(signin.lock().failures.is_empty(), "who was let in has not failed");
         let in_force = || signin.store.read_inline(|conn| verified.in_force(conn));
         assert!(in_force().is_ok_and(|admin| admin.name == "ada"));
         assert!(signin.store.write_exclusive(|conn| admins::set_password(conn, ada.id, "other", "test", now)).is_ok());

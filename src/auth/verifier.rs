@@ -199,12 +199,16 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_777_000_000_000);
 
     fn new_key(store: &Store, name: &str) -> PlainKey {
+        new_key_with(store, name, KeyLimits::default())
+    }
+
+    fn new_key_with(store: &Store, name: &str, limits: KeyLimits) -> PlainKey {
         let key = PlainKey::generate().unwrap();
         let hash = hash::hash_key(&key).unwrap();
         let made = store.write_exclusive(|conn| {
             let account = accounts::create(conn, name, None, "test", NOW)?.id;
             let owner = Owner::Account(account);
-            let (scopes, limits) = (Scopes::INFERENCE, KeyLimits::default());
+            let scopes = Scopes::INFERENCE;
             keys::create(conn, &NewKey { id: key.id(), hash, owner, name: String::new(), scopes, limits }, "test", NOW)
         });
         assert!(made.is_ok());
@@ -227,6 +231,24 @@ mod tests {
                 assert!(all.into_iter().all(|one| one.join().unwrap()), "round {round}");
             });
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_good_until_it_expires_and_what_is_remembered_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let limits = KeyLimits { expires_at: Some(NOW.plus_seconds(60)), ..KeyLimits::default() };
+        let key = new_key_with(&store, "a", limits);
+        let verifier = Verifier::new(store).unwrap();
+        assert!(verifier.verify(key.expose(), NOW.plus_seconds(59)).await.is_ok());
+        assert!(matches!(verifier.verify(key.expose(), NOW.plus_seconds(60)).await, Err(AuthError::Invalid)));
+
+        let tag = |n: u64| std::array::from_fn(|at| n.to_le_bytes().get(at).copied().unwrap_or_default());
+        let verified = Verified::default();
+        (0..=100_000).for_each(|n| verified.remember(tag(n), "old".into()));
+        assert_eq!(verified.0.lock().unwrap().len(), 1);
+        let last = tag(100_000);
+        assert_eq!((verified.holds(&last, "old"), verified.holds(&last, "new")), (Some(true), Some(false)));
     }
 
     /// Another secret for the same id, with a good checksum.

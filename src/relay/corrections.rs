@@ -261,6 +261,9 @@ mod tests {
             }
             let estimated = corrections.of_server(&offer(1), counted());
             assert!(estimated.abs_diff(expected) <= 1, "{estimated} for {expected}");
+            let offered = Offered { price: price(None), offers: vec![std::sync::Arc::new(offer(1))] };
+            let found = corrections.for_admission(&offered, PromptCount { most: tokens, ..counted() });
+            assert_eq!((found.tokens, found.most), (estimated.max(tokens), estimated.max(tokens)));
             assert_eq!(corrections.of_server(&offer(2), counted()), tokens, "another server's are its own");
         }
     }
@@ -291,6 +294,10 @@ mod tests {
             for _ in 0..3 {
                 learn(&corrections, provider % 400, 30);
             }
+        }
+        let body = || PromptReport { endpoint: Endpoint::ChatCompletions, body: BODY, prompt_tokens: 30 };
+        for second in 0..40 {
+            corrections.learn(&price(None), &offer(7_000), body(), Instant::now() + Duration::from_secs(second));
         }
         let servers = lock(&corrections.servers);
         assert!(servers.len() <= MOST_SERVERS);

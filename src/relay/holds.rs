@@ -236,6 +236,12 @@ mod tests {
         assert_eq!(holds.of_account(ACCOUNT).total, MicroUsd::new(42));
         drop((a, b));
         assert_eq!(holds.of_account(ACCOUNT), Held::default());
+        // What settled and was let go is not taken off twice.
+        let (mut a, mut b, c) = (open(&holds, 30), open(&holds, 12), open(&holds, 5));
+        a.settling();
+        drop(a);
+        assert_eq!(b.settling(), MicroUsd::new(5));
+        drop((b, c));
     }
 
     #[test]

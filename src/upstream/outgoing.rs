@@ -52,6 +52,10 @@ mod tests {
             let body = Outgoing::from(texts.iter().map(bytes).collect::<Vec<_>>());
             assert_eq!(body.size_hint().exact(), u64::try_from(whole.len()).ok());
             assert_eq!(body.is_end_stream(), whole.is_empty());
+            let mut again = Outgoing::from(texts.iter().map(bytes).collect::<Vec<_>>());
+            while let Some(Ok(frame)) = again.frame().await {
+                assert!(frame.data_ref().is_some_and(|piece| !piece.is_empty()), "an empty chunk would end the body");
+            }
             assert_eq!(body.collect().await.map(|all| all.to_bytes()), Ok(Bytes::from(whole)));
         }
     }

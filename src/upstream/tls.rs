@@ -119,6 +119,8 @@ mod tests {
         for text in ["", "hello", cut, garbage, key] {
             assert!(check_ca_pem(text).is_err(), "{text}");
         }
+        // Whatever else is wrong with it, a private key does not belong there.
+        assert!(check_ca_pem(key).is_err_and(|why| why.contains("private key")));
         assert!(check_ca_pem(&"x".repeat(LONGEST_PEM + 1)).is_err());
     }
 

@@ -157,6 +157,7 @@ mod tests {
             "http://",
             "http:///v1",
             "http://u:p@h/v1",
+            "http://u@h:8080/v1",
             "http://h/v1?x=1",
             "http://h:99999/v1",
             "http://h:/v1",

@@ -480,3 +480,17 @@ fn hosted_work_is_left_out_or_refused_unless_it_is_allowed() {
     assert!(Allow::of(&["stroe".to_owned()]).is_err());
     assert_eq!(Allow::from_text(&allow(&["store", "mcp", "store"]).text()), allow(&["mcp", "store"]));
 }
+
+#[test]
+fn only_a_completion_says_its_prompt_again_and_only_what_is_not_asked_is_added() {
+    let chat = r#"{"model":"m","messages":[{}],"echo":true,"max_tokens":9,"stream":true,"stream_options":{ "include_usage" : true }}"#;
+    match InferenceRequest::read(Endpoint::ChatCompletions, chat.as_bytes()) {
+        Ok(request) => {
+            assert!(!request.echoes, "what a chat would pay less for was generated");
+            assert_eq!(request.for_upstream("m", 9, &Allow::default(), &OutputFields::default()), chat);
+        }
+        Err(e) => panic!("{e}"),
+    }
+    let completion = br#"{"model":"m","prompt":"a","echo":true}"#;
+    assert!(InferenceRequest::read(Endpoint::Completions, completion).is_ok_and(|request| request.echoes));
+}

@@ -74,6 +74,7 @@ mod tests {
         for (text, expected) in good {
             assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
         }
+        assert!(read("https://a.example/x").is_err_and(|why| why.starts_with("it has more than")));
         let bad = [
             "",
             "app.example",

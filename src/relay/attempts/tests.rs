@@ -13,6 +13,15 @@ fn kind(status: u16, body: &str) -> Option<FaultKind> {
 }
 
 #[test]
+fn only_a_failing_server_speaks_for_itself() {
+    let says = |status| match sort(status, None, br#"{"error":"out of memory"}"#, PRIVATE, "public") {
+        AttemptFailure::Fault(fault) => fault.says.into_owned(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!((says(500), says(418)), ("it answered 500: out of memory".into(), "it answered with an error".into()));
+}
+
+#[test]
 fn whose_fault_it_is() {
     let says = |message: &str| serde_json::json!({"error": {"message": message}}).to_string();
     assert_eq!(kind(404, &says("The model `q4.gguf` does not exist.")), Some(FaultKind::UnknownModel));

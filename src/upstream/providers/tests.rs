@@ -156,6 +156,32 @@ fn who_says_that_it_is_full_is_believed_for_so_long_and_is_no_failure() {
 }
 
 #[test]
+fn the_longest_that_a_full_one_says_is_believed_and_no_more_than_half_a_minute() {
+    let providers = Arc::new(Providers::default());
+    let target = target(1, None);
+    let now = Instant::now();
+    let left = || providers.said_full(std::slice::from_ref(&target), now).map(|(_, left)| left);
+    let slots = [(); 3].map(|()| providers.take(&target).unwrap());
+    slots[0].busy(429, Some(Duration::from_secs(7)), now);
+    assert_eq!(left(), Some(Duration::from_secs(7)));
+    slots[1].busy(429, None, now);
+    assert_eq!(left(), Some(Duration::from_secs(7)), "what another was told before is not shortened");
+    slots[2].busy(429, Some(Duration::from_secs(86_400)), now);
+    assert_eq!(left(), Some(LONGEST_PAUSE));
+}
+
+#[test]
+fn half_of_the_places_and_the_last_one_are_not_to_spare() {
+    // Places, and how many of them work that nobody pays for may have.
+    for (most, spare) in [(Some(0), 0), (Some(1), 0), (Some(2), 1), (Some(3), 1), (Some(8), 4), (None, 50)] {
+        let providers = Arc::new(Providers::default());
+        let target = target(1, most);
+        let slots: Vec<Slot> = (0..50).map_while(|_| providers.take_spare(&target)).collect();
+        assert_eq!(slots.len(), spare, "of {most:?}");
+    }
+}
+
+#[test]
 fn a_server_gets_no_more_than_it_had_room_for_and_is_tried_with_more_later() {
     let providers = Arc::new(Providers::default());
     let target = target(1, None);
