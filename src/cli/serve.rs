@@ -54,7 +54,7 @@ pub struct Args {
     /// How long a request waits for a place when all servers of its model are full; 0: not at all
     #[arg(long, env = "COORDINATOR_QUEUE_TIMEOUT", default_value = "120", value_name = "SECONDS", value_parser = seconds_or_none)]
     queue_timeout: Duration,
-    /// How many requests may wait for one model, a quarter of them of one account; more are 429
+    /// How many requests may wait for one model, a quarter of them of one account, no more than are left for others
     #[arg(long, env = "COORDINATOR_QUEUE_LENGTH", default_value = "1000", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     queue_length: u16,
     /// Do not prefer the server that answered a conversation last, whose cache makes the next turn cheaper

@@ -108,13 +108,16 @@ impl Line {
         self.servers.get(&server)?.accounts.values().filter_map(|a| a.tickets.first()).min().copied()
     }
 
-    /// Counts one more.
+    /// Counts one more. Of an account that waits already no more than are free: however many accounts fill the line,
+    /// the next one finds room, and each takes half of what the one before left.
     fn count(&mut self, waiter: &Waiter) -> Result<(), Full> {
         let at = self.models.entry(Arc::clone(&waiter.model)).or_default();
         let of_account = at.of.entry(waiter.account).or_default();
         let full = match *of_account {
+            0 if at.all >= self.longest => Some(Full::Model),
+            0 => None,
             of_account if of_account >= part_of_one(self.longest) => Some(Full::Account),
-            _ if at.all >= self.longest => Some(Full::Model),
+            of_account if of_account >= self.longest.saturating_sub(at.all) => Some(Full::Account),
             _ => None,
         };
         *of_account += 1;
@@ -350,15 +353,24 @@ mod tests {
             join(&mut line, 1, 1);
         }
         assert_eq!(line.join(waiter(1, 1)), Err(Full::Account));
-        for account in [2, 2, 3, 3, 4, 4] {
+        for account in [2, 2, 3, 3, 4, 5] {
             join(&mut line, account, 1);
         }
-        assert_eq!(line.join(waiter(5, 1)), Err(Full::Model));
+        assert_eq!(line.join(waiter(6, 1)), Err(Full::Model));
         let other = Waiter { model: "other".into(), ..waiter(5, 1) };
         assert!(line.join(other).is_ok());
         assert_eq!((line.waiting("m"), line.waiting("other"), line.waiting_at(SERVER)), (8, 1, 9));
         assert!(line.serve(SERVER).is_some());
-        assert!(line.join(waiter(5, 1)).is_ok());
+        assert!(line.join(waiter(6, 1)).is_ok());
+    }
+
+    #[test]
+    fn a_few_accounts_do_not_fill_the_line() {
+        let mut line = Line::new(1_000);
+        let parts: Vec<usize> =
+            (1..=8).map(|account| (0..1_000).take_while(|_| line.join(waiter(account, 1)).is_ok()).count()).collect();
+        assert_eq!(parts, [250, 250, 250, 125, 63, 31, 16, 8]);
+        assert!(line.join(waiter(9, 1)).is_ok());
     }
 
     /// The same rules, spelled out with lists: for every server, who waits and where the accounts start.

@@ -26,7 +26,7 @@ pub use line::Full;
 pub struct QueueLimits {
     /// The longest time that a request waits for places; zero: nobody waits.
     pub timeout: Duration,
-    /// How many may wait for one model; a quarter of them of one account.
+    /// How many may wait for one model; of one account a quarter of them, and no more than are left for others.
     pub length: usize,
     /// A conversation stays with the server that answered it last, if that has a free place.
     pub affinity: bool,
