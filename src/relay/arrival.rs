@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::{Caller, RateLimitStatus, Refusal, Relay};
-use crate::domain::byte_budget::ByteBudget;
+use crate::dialect::request::InferenceRequest;
+use crate::domain::byte_budget::{ByteBudget, BytePermit};
 use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -107,6 +108,16 @@ fn take_one<K: Hash + Eq>(counts: &mut IdMap<K, u32>, key: K) {
     }
 }
 
+/// What a request takes in memory while it waits, in bytes, beside what was counted already.
+const fn waiting_size(body: usize) -> usize {
+    /// Its connection, its head, and what was made of it.
+    const BESIDE_BODY: usize = 16 << 10;
+    /// A longer body did not come at once, so its account's share has it. A shorter one may have been there before it
+    /// was asked for, and counts towards the whole budget alone.
+    const AT_ONCE: usize = 64 << 10;
+    if body <= AT_ONCE { BESIDE_BODY + body } else { BESIDE_BODY }
+}
+
 impl Relay {
     /// Counts a request in the minute of its key. Whatever becomes of it, it was one.
     ///
@@ -152,6 +163,18 @@ impl Relay {
         let most = caller.key.limits.max_concurrent;
         let pays = self.lacks(caller)?.is_none();
         self.upload(caller, pays, |waiting| most.is_none_or(|most| waiting < most))
+    }
+
+    /// What a request takes while it waits for its turn, out of its account's share: one account has as many keys as it
+    /// likes, each with a line of its own. `None`: the share is taken.
+    pub(super) fn room_to_wait(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+    ) -> Result<Option<BytePermit>, Refusal> {
+        let pays = self.lacks(caller)?.is_none();
+        let mut room = self.arrivals.bodies.share(caller.account, pays).permit();
+        Ok(room.grow(waiting_size(request.size())).is_ok().then_some(room))
     }
 
     fn upload(&self, caller: &Caller, pays: bool, most: impl FnOnce(u32) -> bool) -> Result<Upload<'_>, Refusal> {

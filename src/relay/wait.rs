@@ -63,13 +63,13 @@ impl Relay {
         let began = Instant::now();
         let until = began + self.queue.limits().timeout;
         let key = match caller.key.limits.max_concurrent {
-            Some(most) => Some(self.pass(&self.gates.keys, caller.key.id, most, until).await?),
+            Some(most) => Some(self.pass(&self.gates.keys, caller.key.id, most, (caller, request), until).await?),
             None => None,
         };
         let model = match admission.offered.price.max_running {
             Some(most) => {
                 let of = (caller.account, request.model.as_str().into());
-                Some(self.pass(&self.gates.models, of, most, until).await?)
+                Some(self.pass(&self.gates.models, of, most, (caller, request), until).await?)
             }
             None => None,
         };
@@ -97,11 +97,13 @@ impl Relay {
         gates: &Arc<Gates<K>>,
         of: K,
         most: u32,
+        (caller, request): (&Caller, &InferenceRequest<'_>),
         until: Instant,
     ) -> Result<Pass<K>, Refusal> {
         if let Some(pass) = gates.try_pass(of.clone(), most) {
             return Ok(pass);
         }
+        let _room = self.room_to_wait(caller, request)?.ok_or(Refusal::TooManyAtOnce)?;
         let longest = self.queue.limits().longest_of_one();
         // Boxed: the request's own future is moved about, and most never wait.
         let passed = Box::pin(gates.pass(of, most, longest, until)).await;
@@ -127,6 +129,7 @@ impl Relay {
         if until <= Instant::now() {
             return Err(refusal);
         }
+        let Some(_room) = self.room_to_wait(caller, request)? else { return Err(refusal) };
         let work = admission.work();
         let wait = Wait { account: caller.account, model: &request.model, work, targets, until };
         // Boxed: the request's own future is moved about, and most never wait.

@@ -225,6 +225,47 @@ fn a_key_that_may_have_one_at_once_has_the_others_wait() {
     assert_eq!(desk.names(), ["one", "other", "two", "three"]);
 }
 
+/// Each key has a line of its own, and an account has as many keys as it likes.
+#[test]
+fn what_waits_takes_of_its_accounts_part_of_the_memory() {
+    let (world, desk) = desk("8", &["--body-limit-mib", "1", "--body-budget-mib", "4"]);
+    let narrow = |account: &str| text(&world.server.ok(&["key", "create", account, "--max-concurrent", "1"]), "key");
+    let other = world.server.account("other");
+    world.server.ok(&["credit", &other.id, "5.00"]);
+    // Half of the 4 MiB for one account; one of these takes 60 KB, and 75 KB more while it waits.
+    let long = |name| {
+        json!({"user": name, "padding": "x".repeat(59_800), "model": MODEL, "max_tokens": 5,
+        "messages": [{"role": "user", "content": "hi"}]})
+    };
+    let key = narrow("payer");
+    let mut conns = vec![open(&world, &key, &long("first"))];
+    eventually("the first", || desk.names() == ["first"]);
+    for _ in 0..14 {
+        let before = one_hold(&world, &world.payer);
+        conns.push(open(&world, &key, &long("many")));
+        eventually("the hold", || one_hold(&world, &world.payer) > before);
+    }
+    let refused = |key: &str| {
+        let asked = world.server.http().send(&Request::post("/v1/chat/completions").key(key).json(&long("many")));
+        assert_eq!(asked.expect(429).error().0, "rate_limit_error");
+    };
+    refused(&key);
+    let second = narrow("payer");
+    conns.push(open(&world, &second, &long("second")));
+    eventually("the second key's first", || desk.names().len() == 2);
+    refused(&second);
+    let others = narrow("other");
+    conns.extend(["other", "others"].map(|name| {
+        let before = one_hold(&world, &other);
+        let conn = open(&world, &others, &long(name));
+        eventually("the hold", || one_hold(&world, &other) > before);
+        conn
+    }));
+    (0..conns.len()).for_each(|place| desk.serve(place));
+    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+    world.wait_released();
+}
+
 #[test]
 fn a_model_of_which_an_account_may_run_one_at_once_has_the_others_wait() {
     let (world, desk) = desk("8", &[]);
