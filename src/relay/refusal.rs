@@ -41,7 +41,7 @@ pub enum Refusal {
     #[error("other requests in flight hold the balance that this one needs: wait for them, or add credit")]
     HeldByOthers,
     /// What the key may still spend does not cover even the prompt; when its limit begins anew, if ever.
-    #[error("this key's spend limit is reached{}", resets(*.0))]
+    #[error("what is left of this key's spend limit does not cover this request{}", resets(*.0))]
     SpendLimitReached(Option<Timestamp>),
     /// More requests a minute than the key may make.
     #[error("too many requests a minute for this key: {} are allowed, and the count begins anew in {} s", .0.limit,
@@ -118,5 +118,8 @@ pub struct ServerError {
 }
 
 fn resets(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "; it does not begin anew by itself".to_owned(), |at| format!("; it begins anew at {at}"))
+    at.map_or_else(
+        || "; the limit does not begin anew by itself".to_owned(),
+        |at| format!("; the limit begins anew at {at}"),
+    )
 }
