@@ -99,6 +99,11 @@ impl Holds {
         self.lock().accounts.values().fold(MicroUsd::ZERO, |sum, held| plus(sum, held.total))
     }
 
+    /// How many holds there are, of all accounts.
+    pub fn count(&self) -> u32 {
+        self.lock().accounts.values().fold(0, |sum, held| sum.saturating_add(held.requests))
+    }
+
     /// What a key has on hold.
     pub fn of_key(&self, key: KeyId) -> Held {
         get(&self.lock().keys, key)

@@ -76,7 +76,7 @@ pub use arrival::Upload;
 pub use call::{Caller, InferenceCall};
 pub use errands::capacity::Capacity;
 pub use errands::count::CountedTokens;
-pub use errands::probe::{PROBE_TIMEOUTS, probe};
+pub use errands::probe::{PROBE_TIMEOUTS, QUICK_PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
 pub use minute::{MinuteCounter, RateLimitStatus};

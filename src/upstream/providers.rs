@@ -225,6 +225,17 @@ impl Providers {
         }
     }
 
+    /// A probe reached nobody there: it is asked at once whether it is there, and is down if it is not.
+    pub fn doubt(&self, provider: ProviderId, why: &str, now: Instant) {
+        let mut states = self.lock();
+        let state = states.entry(provider).or_default();
+        state.last_failure = Some(why.to_owned());
+        if state.ask.is_none() {
+            state.ask = Some(Ask { at: now, tries: 0, under_way: false });
+            self.something_due.notify_one();
+        }
+    }
+
     /// Forgets what was held against a provider: it gets no requests any more.
     pub fn forget_signs(&self, provider: ProviderId) {
         if let Some(state) = self.lock().get_mut(&provider) {

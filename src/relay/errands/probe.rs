@@ -30,6 +30,11 @@ pub const PROBE_TIMEOUTS: Timeouts = Timeouts {
     event: Duration::from_secs(30),
 };
 
+/// Whoever adds a provider should not have to wait for one that hangs.
+const SHORT: Duration = Duration::from_secs(10);
+/// For the probe of a provider that was just added.
+pub const QUICK_PROBE_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT, idle: SHORT, event: SHORT };
+
 /// Why an endpoint gave nothing that can be metered.
 struct Unserved {
     why: String,
@@ -95,7 +100,8 @@ pub async fn probe(
 }
 
 impl Relay {
-    /// Tries what a provider answers to, and stores it.
+    /// Tries what a provider answers to, and stores it. One that was down and answers is up again; one that does not
+    /// is asked once more, and is down if that is in vain.
     ///
     /// # Errors
     /// The provider is gone, or the store fails. A provider that does not answer is no error.
@@ -107,6 +113,11 @@ impl Relay {
         let found = probe(client, &row, &models, self.resolve_key).await;
         let stored = found.clone();
         self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
+        let now = Instant::now();
+        match &found.error {
+            Some(why) if !found.reached => self.providers.doubt(provider, why, now),
+            _ => self.note_asked(&row, Ok(()), now),
+        }
         Ok(found)
     }
 }

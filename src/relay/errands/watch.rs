@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::domain::ids::ProviderId;
 use crate::relay::Relay;
 use crate::relay::send::target_of;
+use crate::store::providers::ProviderRow;
 use crate::store::{StoreError, providers};
 use crate::upstream::{Client, Failure, Timeouts};
 
@@ -51,15 +52,22 @@ async fn ask(relay: Arc<Relay>, client: Client, id: ProviderId) {
     };
     let target = target_of(&row, "", relay.resolve_key);
     let asked = learned(client.is_there(&target).await);
-    let was_down = relay.providers.health(id, Instant::now()).down;
-    match (&asked, was_down) {
-        (Ok(()), true) => tracing::info!(provider = row.name, "a provider is back"),
-        (Err(why), false) => tracing::warn!(provider = row.name, why, "a provider is down"),
-        _ => {}
+    relay.note_asked(&row, asked, Instant::now());
+}
+
+impl Relay {
+    /// A provider was asked: it is there, or why not. What changes is told in the log.
+    pub(super) fn note_asked(&self, row: &ProviderRow, asked: Result<(), String>, now: Instant) {
+        let was_down = self.providers.health(row.id, now).down;
+        match (&asked, was_down) {
+            (Ok(()), true) => tracing::info!(provider = row.name, "a provider is back"),
+            (Err(why), false) => tracing::warn!(provider = row.name, why, "a provider is down"),
+            _ => {}
+        }
+        self.providers.asked(row.id, asked, now);
+        // Nobody gives a place back there who would hand it to those who have waited.
+        self.queue.hand_out(row.id);
     }
-    relay.providers.asked(id, asked, Instant::now());
-    // Nobody gives a place back there who would hand it to those who have waited.
-    relay.queue.hand_out(id);
 }
 
 /// Whether a server is there, and why not. Many do one thing at a time, and answer when that is done: who took the

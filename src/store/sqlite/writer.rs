@@ -5,7 +5,7 @@
 //! only after the commit: what a caller hears of is in the database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
@@ -32,6 +32,8 @@ const BATCH: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Writer {
     jobs: Sender<Job>,
+    /// Jobs whose outcome is not known yet.
+    pending: Arc<AtomicUsize>,
     disk_full: Arc<AtomicBool>,
 }
 
@@ -48,12 +50,15 @@ impl Writer {
         let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
         ballast.fill();
         let checkpointer = Checkpointer::start(store, conn.engine())?;
-        let mut thread = WriterThread { conn, queue, ballast, checkpointer, reader: store.reader() };
+        let pending = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&pending);
+        let mut thread =
+            WriterThread { conn, queue, pending: counted, ballast, checkpointer, reader: store.reader() };
         let handle = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || thread.run())
             .map_err(|e| StoreError::Io(format!("writer thread: {e}")))?;
-        Ok((Self { jobs, disk_full }, handle))
+        Ok((Self { jobs, pending, disk_full }, handle))
     }
 
     /// Queues `write` and waits until its commit is durable.
@@ -93,9 +98,16 @@ impl Writer {
     }
 
     fn send(&self, job: Job) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
         if let Err(mpsc::SendError(job)) = self.jobs.send(job) {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
             job.answer(Some(StoreError::Closed));
         }
+    }
+
+    /// How many jobs wait for their commit.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
     }
 
     /// New work should be refused: the last commit met a full disk, and the ballast is not back yet.
@@ -107,6 +119,7 @@ impl Writer {
 struct WriterThread {
     conn: Tx,
     queue: Receiver<Job>,
+    pending: Arc<AtomicUsize>,
     ballast: Ballast,
     checkpointer: Checkpointer,
     reader: Arc<AdmissionReader>,
@@ -120,6 +133,7 @@ impl WriterThread {
             let mut batch = vec![first];
             batch.extend(self.queue.try_iter().take(BATCH - 1));
             let failed = self.commit(&mut batch).err();
+            self.pending.fetch_sub(batch.len(), Ordering::Relaxed);
             for job in batch {
                 job.answer(failed.as_ref().map(|e| match e {
                     StoreError::Full => StoreError::Full,
