@@ -1,13 +1,15 @@
 //! The command line: arguments, subcommands, wiring, exit codes. The only reader of the environment.
 //!
-//! Every command but `serve` opens the database file itself, does one thing in one transaction and
-//! ends; it works the same whether a server runs on that file or not.
+//! Nearly every command but `serve` opens the database file itself, does one thing in one transaction and
+//! ends; it works the same whether a server runs on that file or not. What only a running server knows or can reach,
+//! commands ask of it (`local`).
 
 mod accounts;
 mod admins;
 mod debit;
 mod demo;
 mod keys;
+mod local;
 mod json_line;
 mod logging;
 mod money;
@@ -16,6 +18,7 @@ mod prices;
 mod probe;
 mod providers;
 mod serve;
+mod status;
 mod withdrawals;
 
 use std::path::PathBuf;
@@ -46,6 +49,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Box<serve::Args>),
+    /// What goes on in the running server: requests, holds, queue, providers; exits 1 if none runs
+    Status,
     /// Admins: who may add credit
     #[command(subcommand)]
     Admin(admins::Command),
@@ -120,9 +125,13 @@ fn run(cli: Cli) -> Result<(), Failed> {
     let out = Output { json: cli.json };
     let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
     let dir = cli.data_dir.unwrap_or_else(|| PathBuf::from(if demo { "demo-data" } else { "data" }));
+    if matches!(cli.command, Command::Status) {
+        return status::run(&dir, out);
+    }
     let store = Store::open(&dir)?;
     match cli.command {
         Command::Serve(args) => serve::run(*args, store, out),
+        Command::Status => status::run(&dir, out),
         Command::Admin(command) => admins::run(command, &store, out),
         Command::Account(command) => accounts::run(command, &store, out),
         Command::Key(command) => keys::run(command, &store, out),

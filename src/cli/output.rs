@@ -44,7 +44,7 @@ impl Output {
 }
 
 /// Columns as wide as their widest cell, two blanks apart.
-fn columns<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
+pub fn columns<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut lines = vec![heading.map(str::to_owned)];
     lines.extend(rows);
     let mut widths = [0; N];

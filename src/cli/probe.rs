@@ -1,69 +1,42 @@
 //! `coordinator provider probe`: what a provider answers to, and what it reports.
+//!
+//! Where a server runs, it is the one that probes: it reaches what only it can reach, with the keys of its own
+//! environment, and what it finds counts for the requests that come.
 
-use std::time::Duration;
+use ::http::Method;
 
-use serde::Serialize;
-
+use super::local::ask;
 use super::output::Output;
 use super::serve::resolve_key;
 use super::{ACTOR, Failed};
 use crate::http;
-use crate::relay::{self, PROBE_TIMEOUTS};
-use crate::store::endpoints::{self, EndpointRow, ProbeRow};
-use crate::store::{Store, providers};
-use crate::upstream::{Client, Timeouts};
+use crate::http::local::{ProbeOutcome, ProbeReport};
+use crate::relay::{self, PROBE_TIMEOUTS, QUICK_PROBE_TIMEOUTS};
+use crate::store::{Store, endpoints, providers};
+use crate::upstream::Client;
 
-/// A line of the table. `serves` is null where that is not known.
-#[derive(Serialize)]
-struct View {
-    model: String,
-    endpoint: String,
-    stream: bool,
-    serves: Option<bool>,
-    reports_usage: bool,
-    reports_cached: bool,
-    total_ms: u64,
-    error: Option<String>,
-}
-
-impl From<EndpointRow> for View {
-    fn from(row: EndpointRow) -> Self {
-        Self {
-            model: row.model,
-            endpoint: row.endpoint,
-            stream: row.stream,
-            serves: row.serves,
-            reports_usage: row.reports_usage,
-            reports_cached: row.reports_cached,
-            total_ms: row.total_ms,
-            error: row.error,
-        }
-    }
-}
-
-/// Whoever adds a provider should not have to wait for one that hangs.
-const SHORT: Duration = Duration::from_secs(10);
-/// For the probe of a provider that was just added.
-pub const ADD_TIMEOUTS: Timeouts = Timeouts { connect: SHORT, first_byte: SHORT, idle: SHORT, event: SHORT };
-
-/// Probes a provider and stores what was found.
-pub fn probe(name: &str, timeouts: Timeouts, store: &Store) -> Result<ProbeRow, Failed> {
+/// Probes a provider and stores what was found. `quick`: whoever asks should not have to wait for one that hangs.
+pub fn probe(name: &str, quick: bool, store: &Store) -> Result<ProbeReport, Failed> {
     let (row, models) = store.read_inline(|conn| {
         let row = providers::find(conn, name)?;
         let models = providers::models(conn, row.id)?;
         Ok((row, models))
     })?;
-    let found = http::block_on(async { relay::probe(&Client::new(timeouts), &row, &models, resolve_key).await });
+    match ask(store.dir(), Method::POST, &format!("/providers/{}/probe?quick={quick}", row.id))? {
+        Some(ProbeOutcome::Done(found)) => return Ok(found),
+        Some(ProbeOutcome::Failed(why)) => return Err(Failed::Other(why)),
+        None => {}
+    }
+    let client = Client::new(if quick { QUICK_PROBE_TIMEOUTS } else { PROBE_TIMEOUTS });
+    let found = http::block_on(relay::probe(&client, &row, &models, resolve_key));
     store.write_exclusive(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;
-    Ok(found)
+    Ok(found.into())
 }
 
 pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
-    let found = probe(name, PROBE_TIMEOUTS, store)?;
-    let rows: Vec<View> = found.endpoints.into_iter().map(View::from).collect();
-    let serves_any = rows.iter().any(|row| row.serves == Some(true));
+    let found = probe(name, false, store)?;
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    out.table(&rows, ["MODEL", "ENDPOINT", "STREAM", "SERVES", "USAGE", "CACHED", "MS", "ERROR"], |row| {
+    out.table(&found.endpoints, ["MODEL", "ENDPOINT", "STREAM", "SERVES", "USAGE", "CACHED", "MS", "ERROR"], |row| {
         [
             row.model.clone(),
             row.endpoint.clone(),
@@ -75,6 +48,7 @@ pub fn run(name: &str, store: &Store, out: Output) -> Result<(), Failed> {
             row.error.clone().unwrap_or_default(),
         ]
     })?;
+    let serves_any = found.serves_any();
     match found.error {
         Some(why) if !found.reached => Err(Failed::Other(format!("provider {name} does not answer: {why}"))),
         _ if serves_any => Ok(()),

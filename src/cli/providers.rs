@@ -4,17 +4,21 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use ::http::Method;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::local::ask;
 use super::output::{Output, or_dash};
+use super::status::seconds;
 use super::{ACTOR, Failed};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::model_name::{self, is_model_name};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
-use crate::store::endpoints::{self, ProbeRow};
+use crate::http::local::{ProbeReport, ProviderLoad};
+use crate::store::endpoints;
 use crate::store::providers::{self, NewProvider, ProviderRow};
 use crate::store::recounts::{self, Recount};
 use crate::store::{Read, Store, StoreError, accounts};
@@ -24,9 +28,9 @@ use crate::upstream;
 pub enum Command {
     /// Add a provider
     Add(AddArgs),
-    /// All providers
+    /// All providers, and how they do if a server runs: requests in flight, those that wait, up or down
     List,
-    /// Try what a provider answers to, and what it reports
+    /// Try what a provider answers to, and what it reports; the running server does it, if there is one
     Probe { name: String },
     /// Send requests to a provider again
     Enable { name: String },
@@ -104,6 +108,18 @@ struct View {
     /// What it reports beside what is counted.
     recounts: Vec<Recount>,
     created_at: Timestamp,
+    /// How it does; nothing where no server runs.
+    #[serde(flatten)]
+    live: Option<Live>,
+}
+
+/// What the running server knows of a provider.
+#[derive(Serialize)]
+struct Live {
+    state: String,
+    in_flight: u32,
+    waiting: u32,
+    longest_wait_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +132,10 @@ fn view(conn: &Read, row: ProviderRow) -> Result<View, StoreError> {
     let models = providers::models(conn, row.id)?;
     let probe = endpoints::last_probe(conn, row.id)?;
     Ok(View {
-        probe: probe.as_ref().map(found),
+        probe: probe.as_ref().map(|probe| {
+            let serves_any = probe.endpoints.iter().any(|row| row.serves == Some(true));
+            found(probe.reached, serves_any)
+        }),
         probe_error: probe.and_then(|probe| probe.error),
         id: row.id,
         name: row.name,
@@ -131,12 +150,13 @@ fn view(conn: &Read, row: ProviderRow) -> Result<View, StoreError> {
         flagged: row.flagged,
         recounts: recounts::of_provider(conn, row.id)?,
         created_at: row.created_at,
+        live: None,
     })
 }
 
 /// What a probe found, in a word or two.
-fn found(probe: &ProbeRow) -> &'static str {
-    match (probe.reached, probe.endpoints.iter().any(|row| row.serves == Some(true))) {
+const fn found(reached: bool, serves_any: bool) -> &'static str {
+    match (reached, serves_any) {
         (false, _) => "does not answer",
         (true, false) => "serves nothing",
         (true, true) => "serves",
@@ -177,14 +197,10 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 let row = providers::create(conn, &new, ACTOR, now)?;
                 view(conn, row)
             })?;
-            let probed = if args.no_probe {
-                None
-            } else {
-                Some(super::probe::probe(&added.name, super::probe::ADD_TIMEOUTS, store)?)
-            };
+            let probed = if args.no_probe { None } else { Some(super::probe::probe(&added.name, true, store)?) };
             out.print(&added, |view| added_text(view, probed.as_ref()))?;
             match probed {
-                Some(probed) if found(&probed) == "serves nothing" => {
+                Some(probed) if probed.reached && !probed.serves_any() => {
                     let why = probed.error.unwrap_or_else(|| "no endpoint gave an answer".to_owned());
                     Err(Failed::Other(format!("provider {} was added, but it serves nothing: {why}", added.name)))
                 }
@@ -204,7 +220,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     }
 }
 
-fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
+fn added_text(view: &View, probed: Option<&ProbeReport>) -> String {
     let added = format!("added provider {} ({})", view.name, view.id);
     let Some(probed) = probed else { return added };
     let mut serves: Vec<&str> =
@@ -228,27 +244,70 @@ fn added_text(view: &View, probed: Option<&ProbeRow>) -> String {
 fn list(store: &Store, out: Output) -> Result<(), Failed> {
     let views: Result<Vec<View>, StoreError> =
         store.read_inline(|conn| Ok(providers::list(conn)?.into_iter().map(|row| view(conn, row)).collect()))?;
-    out.table(
-        &views?,
-        ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "REPORTED / COUNTED", "MODELS"],
-        |view| {
-            let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
-            [
-                view.id.to_string(),
-                view.name.clone(),
-                view.url.clone(),
-                if view.enabled { "enabled" } else { "disabled" }.to_owned(),
-                or_dash(view.probe),
-                or_dash(view.max_concurrent),
-                view.flagged.to_string(),
-                or_dash((!view.recounts.is_empty()).then(|| {
-                    let of = |one: &Recount| format!("{} {} {}", one.model, one.part, one.text());
-                    view.recounts.iter().map(of).collect::<Vec<_>>().join(", ")
-                })),
-                models.join(" "),
-            ]
-        },
-    )
+    let mut views = views?;
+    let loads: Result<Option<Vec<ProviderLoad>>, Failed> = ask(store.dir(), Method::GET, "/providers");
+    for load in loads.as_ref().ok().into_iter().flatten().flatten() {
+        if let Some(view) = views.iter_mut().find(|view| view.id == load.id) {
+            view.live = Some(Live {
+                state: load.state.clone(),
+                in_flight: load.in_flight,
+                waiting: load.waiting,
+                longest_wait_ms: load.longest_wait_ms,
+            });
+        }
+    }
+    match &loads {
+        Ok(Some(_)) => out.table(&views, LIVE_HEADING, live_cells)?,
+        // What the database knows is worth having also where a server does not answer.
+        Ok(None) | Err(_) => out.table(&views, HEADING, cells)?,
+    }
+    loads.map(drop)
+}
+
+const HEADING: [&str; 9] =
+    ["ID", "NAME", "URL", "STATE", "PROBE", "AT ONCE", "FLAGGED", "REPORTED / COUNTED", "MODELS"];
+const LIVE_HEADING: [&str; 12] = [
+    "ID",
+    "NAME",
+    "URL",
+    "STATE",
+    "PROBE",
+    "AT ONCE",
+    "IN FLIGHT",
+    "WAITING",
+    "LONGEST",
+    "FLAGGED",
+    "REPORTED / COUNTED",
+    "MODELS",
+];
+
+fn cells(view: &View) -> [String; 9] {
+    let models: Vec<&str> = view.models.iter().map(|m| m.model.as_str()).collect();
+    [
+        view.id.to_string(),
+        view.name.clone(),
+        view.url.clone(),
+        if view.enabled { "enabled" } else { "disabled" }.to_owned(),
+        or_dash(view.probe),
+        or_dash(view.max_concurrent),
+        view.flagged.to_string(),
+        or_dash((!view.recounts.is_empty()).then(|| {
+            let of = |one: &Recount| format!("{} {} {}", one.model, one.part, one.text());
+            view.recounts.iter().map(of).collect::<Vec<_>>().join(", ")
+        })),
+        models.join(" "),
+    ]
+}
+
+fn live_cells(view: &View) -> [String; 12] {
+    let [id, name, url, enabled, probe, at_once, flagged, recounts, models] = cells(view);
+    // One that was added a moment ago has none yet.
+    let live = view.live.as_ref();
+    let state = live.map_or(enabled, |live| live.state.clone());
+    let in_flight = or_dash(live.map(|live| live.in_flight));
+    let waiting = or_dash(live.map(|live| live.waiting));
+    let longest = or_dash(live.and_then(|live| live.longest_wait_ms).map(seconds));
+    [id, name, url, state, probe, at_once, in_flight, waiting, longest, flagged, recounts, models]
 }
 
 fn set_disabled(store: &Store, name: &str, disabled: bool, out: Output) -> Result<(), Failed> {

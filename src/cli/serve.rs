@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -17,6 +17,7 @@ use crate::domain::ids;
 use crate::domain::secret::Secret;
 use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
+use crate::http::local::{LocalServer, LocalState};
 use crate::http::{self, AppState, Settings};
 use crate::relay::{self, ASK_TIMEOUTS, QueueLimits, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
@@ -133,6 +134,7 @@ pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {
 }
 
 async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
+    let started = Instant::now();
     let listener =
         TcpListener::bind(args.listen).map_err(|e| Failed::Other(format!("cannot listen on {}: {e}", args.listen)))?;
     let address = listener.local_addr()?;
@@ -143,7 +145,9 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     relay.recount_every(args.recount_every);
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
     let setup = first_admin_link(&store, &state.admins, address)?;
+    let local = LocalState { app: state.clone(), listening: address, started };
     let server = http::start(state, listener)?;
+    let local = LocalServer::start(store.dir(), local);
     announce(address, demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
@@ -152,6 +156,9 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     watch.abort();
     stopped?;
     relay.flush().await?;
+    if let Some(local) = local {
+        local.stop().await;
+    }
     drop(relay);
     if let Some(demo) = demo {
         demo.stop().await;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, CommandFactory};
 
 use super::Cli;
+use crate::http::local::Status;
 
 fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README")
@@ -71,5 +72,33 @@ fn the_readme_names_no_command_and_no_flag_that_is_not_there() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_readmes_table_of_status_names_every_field() {
+    let readme = readme();
+    let table = readme.split("| field of `status` |").nth(1).expect("the table").split("\n\n").next().expect("rows");
+    let named: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+    let status = Status::for_tests();
+    let mut fields = vec![];
+    let mut open = vec![serde_json::to_value(&status).expect("JSON")];
+    while let Some(value) = open.pop() {
+        match value {
+            serde_json::Value::Object(map) => {
+                fields.extend(map.keys().cloned());
+                open.extend(map.into_iter().map(|(_, value)| value));
+            }
+            serde_json::Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+    assert!(fields.len() > 20, "{fields:?}");
+    for field in &fields {
+        assert!(named.contains(&field.as_str()), "{field} is not in the README's table");
+    }
+    let others = ["up", "down", "disabled", "unknown", "GET /v1/models/capacity", "status"];
+    for name in named {
+        assert!(fields.iter().any(|field| field == name) || others.contains(&name), "there is no {name}");
     }
 }

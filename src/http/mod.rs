@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod inference;
+pub mod local;
 mod openapi;
 mod pages;
 mod public;

@@ -39,4 +39,5 @@ mod usage_page;
 mod commands;
 mod bad_commands;
 mod lifecycle;
+mod running_server;
 mod logs;

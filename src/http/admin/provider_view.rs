@@ -100,20 +100,7 @@ impl ProviderView {
     /// What the store knows, before the earnings of long ago are added.
     pub fn read(conn: &Read, row: ProviderRow, health: ProviderStatus, earned: MicroUsd) -> Result<Self, StoreError> {
         let probe = endpoints::last_probe(conn, row.id)?.map(ProbeView::from);
-        let answered = health.served + health.failed > 0;
-        let state = match &probe {
-            _ if row.disabled_at.is_some() => "disabled",
-            _ if health.down => "down",
-            _ if answered => "up",
-            Some(probe) => {
-                if probe.ok {
-                    "up"
-                } else {
-                    "down"
-                }
-            }
-            None => "unknown",
-        };
+        let state = state(&row, &health, probe.as_ref().map(|probe| probe.ok));
         let models = providers::models(conn, row.id)?.into_iter();
         Ok(Self {
             id: row.id,
@@ -143,6 +130,19 @@ impl ProviderView {
             name: row.name,
             base_url: row.url,
         })
+    }
+}
+
+/// `up`, `down`, `disabled`, `unknown`: from how it does, or else from whether its last probe was fine.
+pub fn state(row: &ProviderRow, health: &ProviderStatus, probe_is_fine: Option<bool>) -> &'static str {
+    let answered = health.served + health.failed > 0;
+    match probe_is_fine {
+        _ if row.disabled_at.is_some() => "disabled",
+        _ if health.down => "down",
+        _ if answered => "up",
+        Some(true) => "up",
+        Some(false) => "down",
+        None => "unknown",
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
+use crate::relay::Capacity;
 use crate::store::providers::{self, ModelPlaces};
 
 /// The answer.
@@ -19,18 +20,18 @@ pub struct ModelCapacities {
 }
 
 /// How busy the servers of a model are.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ModelCapacity {
     /// The model's public name.
-    id: String,
+    pub id: String,
     /// How many requests its servers take at once, of all their models; null if one of them has no limit.
-    places: Option<u32>,
+    pub places: Option<u32>,
     /// How many run at these servers now.
-    running: u32,
+    pub running: u32,
     /// How many requests for it wait for a place.
-    waiting: u32,
+    pub waiting: u32,
     /// The median of the last times until the first byte, in milliseconds; null before the first.
-    first_byte_ms: Option<u64>,
+    pub first_byte_ms: Option<u64>,
 }
 
 /// Who serves what, as it was read last: anybody may ask, as often as they like.
@@ -51,12 +52,18 @@ pub async fn get(state: Data<AppState>, known: Data<KnownPlaces>) -> Result<Json
             places
         }
     };
-    let data = state.relay.capacity(&places).into_iter().map(|of| ModelCapacity {
-        id: of.model,
-        places: of.places,
-        running: of.running,
-        waiting: of.waiting,
-        first_byte_ms: of.first_byte_ms,
-    });
+    let data = state.relay.capacity(&places).into_iter().map(ModelCapacity::from);
     Ok(Json(ModelCapacities { data: data.collect() }))
+}
+
+impl From<Capacity> for ModelCapacity {
+    fn from(of: Capacity) -> Self {
+        Self {
+            id: of.model,
+            places: of.places,
+            running: of.running,
+            waiting: of.waiting,
+            first_byte_ms: of.first_byte_ms,
+        }
+    }
 }

@@ -52,8 +52,7 @@ impl Writer {
         let checkpointer = Checkpointer::start(store, conn.engine())?;
         let pending = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&pending);
-        let mut thread =
-            WriterThread { conn, queue, pending: counted, ballast, checkpointer, reader: store.reader() };
+        let mut thread = WriterThread { conn, queue, pending: counted, ballast, checkpointer, reader: store.reader() };
         let handle = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || thread.run())
