@@ -73,9 +73,10 @@ impl Relay {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
         let Turn { mut placed, passes, until, mut waited, conversation } = turn;
-        let mut without_room = Vec::new();
+        let (mut without_room, mut stood) = (Vec::new(), None);
         let refusal = loop {
-            let Placed { place, target, mut others } = placed;
+            let Placed { place, target, mut others, ticket } = placed;
+            stood = ticket.or(stood);
             let sent = Instant::now();
             let (model, output) = (target.upstream_model.as_str(), admission.bounds.completion_tokens);
             let body = request.pieces_for_upstream(&call.body, model, output, &target.allow, &target.takes);
@@ -99,12 +100,14 @@ impl Relay {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
                     if let Some(takes) = other_field(request, &target, &failed) {
-                        placed = Placed { place, target: Target { takes, ..target }, others };
+                        placed = Placed { place, target: Target { takes, ..target }, others, ticket };
                         continue;
                     }
                     let left = until.saturating_duration_since(Instant::now());
                     if failed.busy().is_some_and(|wait| is_worth_waiting(wait, left)) {
-                        self.queue.refund(target.provider, caller.account, admission.work());
+                        if ticket.is_some() {
+                            self.queue.refund(target.provider, caller.account, admission.work());
+                        }
                         tried.waits(failed);
                         without_room.push(target);
                     } else {
@@ -127,7 +130,7 @@ impl Relay {
                         break None;
                     }
                     let began = Instant::now();
-                    match self.wait_in_line(caller, request, admission, targets, until).await {
+                    match self.wait_in_line(caller, request, admission, targets, (until, stood)).await {
                         Ok(placed) => {
                             waited += began.elapsed();
                             placed

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::admit::Admission;
 use super::affinity::Conversation;
-use super::queue::{Full, Gates, NoPlace, Pass, Place, Placed, Shut, Wait};
+use super::queue::{Full, Gates, NoPlace, Pass, Place, Placed, Shut, Ticket, Wait};
 use super::{Caller, Refusal, Relay};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::ids::AccountId;
@@ -86,7 +86,7 @@ impl Relay {
         match placed {
             Ok(placed) => Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation }),
             Err(targets) => {
-                let placed = self.wait_in_line(caller, request, admission, targets, until).await?;
+                let placed = self.wait_in_line(caller, request, admission, targets, (until, None)).await?;
                 Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation })
             }
         }
@@ -113,14 +113,15 @@ impl Relay {
         })
     }
 
-    /// Waits for a place at one of these servers.
+    /// Waits for a place at one of these servers, in its old place in line if it stood there before. One that is not
+    /// offered any more when its turn comes gets nothing.
     pub(super) async fn wait_in_line(
         self: &Arc<Self>,
         caller: &Caller,
         request: &InferenceRequest<'_>,
         admission: &Admission,
-        targets: Vec<Target>,
-        until: Instant,
+        mut targets: Vec<Target>,
+        (until, mut again): (Instant, Option<Ticket>),
     ) -> Result<Placed, Refusal> {
         let refusal = match self.providers.said_full(&targets, Instant::now()) {
             Some((status, wait)) => Refusal::ProviderBusy { status, says: None, wait: Some(wait) },
@@ -130,13 +131,28 @@ impl Relay {
             return Err(refusal);
         }
         let Some(_room) = self.room_to_wait(caller, request)? else { return Err(refusal) };
-        let work = admission.work();
-        let wait = Wait { account: caller.account, model: &request.model, work, targets, until };
-        // Boxed: the request's own future is moved about, and most never wait.
-        Box::pin(self.queue.wait(wait)).await.map_err(|no_place| match no_place {
-            NoPlace::Closed => Refusal::Draining,
-            NoPlace::TimedOut | NoPlace::Full(Full::Model | Full::Account) => refusal,
-        })
+        loop {
+            let (account, model, work) = (caller.account, request.model.as_str(), admission.work());
+            let wait = Wait { account, model, work, targets, until, again };
+            // Boxed: the request's own future is moved about, and most never wait.
+            let placed = match Box::pin(self.queue.wait(wait)).await {
+                Ok(placed) => placed,
+                Err(NoPlace::Closed) => return Err(Refusal::Draining),
+                Err(NoPlace::TimedOut | NoPlace::Full(Full::Model | Full::Account)) => return Err(refusal),
+            };
+            let offered = self.store.cached(|cache| cache.offered(model, request.endpoint, request.stream))?;
+            let is_offered = |target: &Target| {
+                offered.iter().flat_map(|offered| &offered.offers).any(|offer| offer.provider.id == target.provider)
+            };
+            if is_offered(&placed.target) {
+                return Ok(placed);
+            }
+            (targets, again) = (placed.others, placed.ticket);
+            targets.retain(is_offered);
+            if targets.is_empty() {
+                return Err(self.not_served(request)?);
+            }
+        }
     }
 
     /// When there may be a place: those who wait, each for as long as recent requests took, over the places.

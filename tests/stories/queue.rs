@@ -405,3 +405,42 @@ fn who_waits_for_a_server_that_was_gone_is_served_when_it_is_back() {
     assert_eq!(statuses, [502, 502, 502, 502, 200, 200]);
     assert_eq!(back.requests().len(), 2);
 }
+
+#[test]
+fn a_provider_that_was_disabled_gets_nobody_of_those_who_wait_for_it() {
+    let (world, desk) = desk("1", &[]);
+    let first = stand_in_line(&world, &world.payer, "first");
+    let waiting: Vec<Conn> = (0..2).map(|_| stand_in_line(&world, &world.payer, "waiting")).collect();
+    world.server.ok(&["provider", "disable", "narrow"]);
+    desk.serve(0);
+    first.finish().expect(200);
+    for conn in waiting {
+        assert_eq!(conn.finish().expect(404).error().1, "model_not_found");
+    }
+    assert_eq!(desk.names(), ["first"]);
+    world.wait_released();
+}
+
+#[test]
+fn who_was_sent_away_keeps_its_place_in_line() {
+    let desk = Desk::default();
+    let (own, full) = (desk.clone(), Arc::new(Mutex::new(false)));
+    let is_full = Arc::clone(&full);
+    let mut world = World::unstarted("5.00", move |seen| {
+        let mut is_full = is_full.lock().unwrap();
+        if *is_full && text(&seen.json(), "user") == "second" {
+            *is_full = false;
+            return Answer::text(429, "application/json", "{}", "retry-after: 1\r\n");
+        }
+        own.answer(seen)
+    });
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("narrow", &world.upstream.url(), &world.owner, &["--max-concurrent", "1"]);
+    world.server.start(&[]);
+    *full.lock().unwrap() = true;
+    let conns: Vec<Conn> =
+        ["first", "second", "third"].iter().map(|name| stand_in_line(&world, &world.payer, name)).collect();
+    (0..3).for_each(|place| desk.serve(place));
+    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
+    assert_eq!(desk.names(), ["first", "second", "third"]);
+}

@@ -150,11 +150,25 @@ impl Line {
         self.count(&waiter)?;
         let ticket = Ticket(self.next);
         self.next += 1;
+        self.place(ticket, waiter);
+        Ok(ticket)
+    }
+
+    /// Puts one back that was served in vain: where it was in its account's, however many wait by now.
+    pub fn rejoin(&mut self, ticket: Ticket, waiter: Waiter) {
+        if !self.waiters.contains_key(&ticket) {
+            let at = self.models.entry(Arc::clone(&waiter.model)).or_default();
+            at.all += 1;
+            *at.of.entry(waiter.account).or_default() += 1;
+            self.place(ticket, waiter);
+        }
+    }
+
+    fn place(&mut self, ticket: Ticket, waiter: Waiter) {
         for server in &waiter.servers {
             self.servers.entry(*server).or_default().join(waiter.account, ticket);
         }
         self.waiters.insert(ticket, waiter);
-        Ok(ticket)
     }
 
     /// It does not wait any more: whoever sent it left, or it has waited too long.
@@ -201,7 +215,11 @@ impl AtServer {
             let start = away.remove(&id).unwrap_or_default().max(clock);
             Account { start, tickets: BTreeSet::new() }
         });
-        if account.tickets.is_empty() {
+        let first = account.tickets.first().copied();
+        if first.is_none_or(|first| ticket < first) {
+            if let Some(first) = first {
+                self.order.remove(&(account.start, first, id));
+            }
             self.order.insert((account.start, ticket, id));
         }
         account.tickets.insert(ticket);
@@ -344,6 +362,24 @@ mod tests {
         assert_eq!(served(&mut line, 1), [1]);
         line.refund(SERVER, AccountId::from_i64(1), 10);
         assert_eq!(served(&mut line, 4), [1, 2, 2]);
+    }
+
+    #[test]
+    fn who_was_served_in_vain_is_where_it_was() {
+        let mut line = Line::new(4);
+        let ticket = join(&mut line, 1, 10);
+        let (served, waiter) = line.serve(SERVER).unwrap();
+        assert_eq!(served, ticket);
+        // Its account's part of the line is taken meanwhile.
+        let later = join(&mut line, 1, 10);
+        assert!(line.join(waiter.clone()).is_err());
+        line.rejoin(ticket, waiter.clone());
+        assert_eq!((line.first(SERVER), line.waiting("m")), (Some(ticket), 2));
+        line.rejoin(ticket, waiter);
+        assert_eq!(line.waiting("m"), 2, "once");
+        assert_eq!(line.serve(SERVER).map(|(t, _)| t), Some(ticket));
+        assert_eq!(line.serve(SERVER).map(|(t, _)| t), Some(later));
+        assert!(line.is_empty() && line.waiting("m") == 0);
     }
 
     #[test]

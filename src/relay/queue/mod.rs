@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::upstream::{Providers, Sign, Slot, Target};
-use line::{Line, Ticket, Waiter};
+use line::{Line, Waiter};
 
 pub use gates::{Gates, Pass, RunningGates, Shut};
-pub use line::Full;
+pub use line::{Full, Ticket};
 
 /// How long and how many may wait.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,8 @@ pub struct Wait<'a> {
     pub targets: Vec<Target>,
     /// Until when it waits.
     pub until: Instant,
+    /// It waited before, and was served in vain.
+    pub again: Option<Ticket>,
 }
 
 /// Those who wait, and the places that they wait for.
@@ -106,6 +108,8 @@ pub struct Placed {
     pub target: Target,
     /// Where else it could have been served.
     pub others: Vec<Target>,
+    /// It stood in line for it: its account was charged for the place.
+    pub ticket: Option<Ticket>,
 }
 
 /// A place at a server. When it is dropped, whose turn it is has it.
@@ -183,7 +187,7 @@ impl Queue {
         let others = targets.split_off(at + 1);
         let Some(target) = targets.pop() else { return Err(others) };
         targets.extend(others);
-        Ok(Placed { place: self.place(slot), target, others: targets })
+        Ok(Placed { place: self.place(slot), target, others: targets, ticket: None })
     }
 
     fn place(self: &Arc<Self>, slot: Slot) -> Place {
@@ -225,7 +229,13 @@ impl Queue {
             work: wait.work,
             servers: wait.targets.iter().map(|target| target.provider).collect(),
         };
-        let ticket = waiters.line.join(waiter).map_err(NoPlace::Full)?;
+        let ticket = match wait.again {
+            Some(ticket) => {
+                waiters.line.rejoin(ticket, waiter);
+                ticket
+            }
+            None => waiters.line.join(waiter).map_err(NoPlace::Full)?,
+        };
         waiters.waiting.insert(ticket, Waiting { targets: wait.targets, since: Instant::now(), tell });
         self.count(&waiters);
         drop(waiters);
@@ -259,7 +269,7 @@ impl Queue {
         drop(waiters);
         let at = targets.iter().position(|target| target.provider == server)?;
         let target = targets.remove(at);
-        Some((tell, Placed { place: self.place(slot), target, others: targets }))
+        Some((tell, Placed { place: self.place(slot), target, others: targets, ticket: Some(ticket) }))
     }
 
     /// A server that said when it has room again is checked then.

@@ -31,7 +31,7 @@ fn queue(length: usize) -> Arc<Queue> {
 
 fn wait(account: i64, work: u64, targets: &[Target]) -> Wait<'static> {
     let until = Instant::now() + Duration::from_secs(60);
-    Wait { account: AccountId::from_i64(account), model: "m", work, targets: targets.to_vec(), until }
+    Wait { account: AccountId::from_i64(account), model: "m", work, targets: targets.to_vec(), until, again: None }
 }
 
 fn in_flight(queue: &Queue, server: i64) -> u32 {
