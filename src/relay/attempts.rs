@@ -8,8 +8,9 @@ use super::Refusal;
 use super::queue::Place;
 use super::reason::{self, LONGEST_LOGGED, shortened, without_key};
 use super::refusal::ServerError;
+use super::wait::is_worth_waiting;
 use crate::domain::ids::{AccountId, ProviderId, RequestId};
-use crate::upstream::{Failure, On, Sign};
+use crate::upstream::{Failure, On, Sign, Target};
 
 /// Why one server did not answer.
 #[derive(Debug)]
@@ -83,9 +84,39 @@ pub struct Attempts {
     asked: usize,
     seen: Vec<(ProviderId, FaultKind)>,
     refusal: Option<Refusal>,
+    /// Those that have no room now, and may be waited for.
+    pub without_room: Vec<Target>,
 }
 
 impl Attempts {
+    /// Notes how one failed, and keeps it where it may be asked once more: after the others if a kept connection was
+    /// closed, when it has room if that may be before `until`. Of the latter it returns `true`.
+    ///
+    /// # Errors
+    /// That is the end: no other server is to be asked.
+    pub fn keep(
+        &mut self,
+        target: Target,
+        failed: AttemptFailure,
+        until: Instant,
+        others: &mut Vec<Target>,
+    ) -> Result<bool, Refusal> {
+        let left = until.saturating_duration_since(Instant::now());
+        if failed.busy().is_some_and(|wait| is_worth_waiting(wait, left)) {
+            self.waits(failed);
+            self.without_room.push(target);
+            return Ok(true);
+        }
+        let is_stale = failed.is_stale();
+        if let Some(refusal) = self.note(target.provider, failed) {
+            return Err(refusal);
+        }
+        if is_stale {
+            others.push(target);
+        }
+        Ok(false)
+    }
+
     /// Notes how one failed. A refusal if that is the end: no other server is to be asked.
     pub fn note(&mut self, by: ProviderId, failed: AttemptFailure) -> Option<Refusal> {
         match failed {

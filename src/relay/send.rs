@@ -11,7 +11,7 @@ use super::opened;
 use super::queue::Placed;
 use super::reason;
 use super::sorting;
-use super::wait::{Seat, Turn, is_worth_waiting};
+use super::wait::{Seat, Turn};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::InferenceRequest;
 use crate::dialect::request::output_fields::OutputFields;
@@ -73,7 +73,7 @@ impl Relay {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let share = || self.answers.share(caller.account, true);
         let Turn { mut placed, passes, until, mut waited, conversation } = turn;
-        let (mut without_room, mut stood) = (Vec::new(), None);
+        let mut stood = None;
         let refusal = loop {
             let Placed { place, target, mut others, ticket } = placed;
             stood = ticket.or(stood);
@@ -103,43 +103,18 @@ impl Relay {
                         placed = Placed { place, target: Target { takes, ..target }, others, ticket };
                         continue;
                     }
-                    let left = until.saturating_duration_since(Instant::now());
-                    if failed.busy().is_some_and(|wait| is_worth_waiting(wait, left)) {
-                        if ticket.is_some() {
-                            self.queue.refund(target.provider, caller.account, admission.work());
-                        }
-                        tried.waits(failed);
-                        without_room.push(target);
-                    } else {
-                        let is_stale = failed.is_stale();
-                        if let Some(refusal) = tried.note(target.provider, failed) {
-                            return Err(refusal);
-                        }
-                        if is_stale {
-                            others.push(target);
-                        }
+                    let provider = target.provider;
+                    if tried.keep(target, failed, until, &mut others)? && ticket.is_some() {
+                        self.queue.refund(provider, caller.account, admission.work());
                     }
                 }
             }
             drop(place);
-            placed = match self.queue.free_place(others) {
-                Ok(placed) => placed,
-                Err(mut targets) => {
-                    targets.append(&mut without_room);
-                    if targets.is_empty() {
-                        break None;
-                    }
-                    let began = Instant::now();
-                    match self.wait_in_line(caller, request, admission, targets, (until, stood)).await {
-                        Ok(placed) => {
-                            waited += began.elapsed();
-                            placed
-                        }
-                        Err(Refusal::Draining) => return Err(Refusal::Draining),
-                        Err(refusal) => break Some(refusal),
-                    }
-                }
-            };
+            match self.next_place(caller, request, admission, others, &mut tried.without_room, (until, stood)).await {
+                Ok((next, took)) => (placed, waited) = (next, waited + took),
+                Err(Some(Refusal::Draining)) => return Err(Refusal::Draining),
+                Err(refusal) => break refusal,
+            }
         };
         match tried.end(&request.model, refusal) {
             Refusal::ProvidersFull(_) if lacks_endpoint => Err(self.not_served(request)?),

@@ -53,6 +53,32 @@ pub const fn is_worth_waiting(wait: Option<Duration>, left: Duration) -> bool {
 }
 
 impl Relay {
+    /// A free place at one of `others`; or one that is waited for, there or `without_room`, and for how long it was.
+    ///
+    /// # Errors
+    /// Why there is none; `None` if nobody is left to be asked.
+    pub(super) async fn next_place(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+        admission: &Admission,
+        others: Vec<Target>,
+        without_room: &mut Vec<Target>,
+        (until, stood): (Instant, Option<Ticket>),
+    ) -> Result<(Placed, Duration), Option<Refusal>> {
+        let mut targets = match self.queue.free_place(others) {
+            Ok(placed) => return Ok((placed, Duration::ZERO)),
+            Err(targets) => targets,
+        };
+        targets.append(without_room);
+        if targets.is_empty() {
+            return Err(None);
+        }
+        let began = Instant::now();
+        let placed = self.wait_in_line(caller, request, admission, targets, (until, stood)).await?;
+        Ok((placed, began.elapsed()))
+    }
+
     /// Waits until it is the request's turn. One that finds a free place where nobody waits does not wait.
     pub(super) async fn wait(
         self: &Arc<Self>,
