@@ -1,4 +1,4 @@
-//! `coordinator serve`: wires the rooms together and runs until it is told to stop.
+//! `coordinator serve`: wires the rooms together and runs until a signal stops it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

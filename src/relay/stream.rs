@@ -1,4 +1,4 @@
-//! Bytes to the client while the meter looks on; the last bytes wait for the commit.
+//! Bytes to the client while the meter reads along; the last bytes wait for the commit.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The rows that admissions look at, remembered for as long as the database stays as it is.
+//! The rows that admissions read, remembered for as long as the database stays as it is.
 //!
 //! An admission looks at a key, a price with its providers, and a balance. Under load many requests come
 //! between two commits and find the same. Before each use it is asked whether anybody, this process or

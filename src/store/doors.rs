@@ -1,4 +1,4 @@
-//! The doors of the store: who reads where, who writes alone, and the lock of the server.
+//! Opening the store: who reads where, who writes alone, and the lock of the server.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! Which addresses a provider may have, in all the clothes that an address wears.
+//! Which addresses a provider may have, in every form in which an address can be written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

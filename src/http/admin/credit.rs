@@ -1,4 +1,4 @@
-//! What admins do: adding credit, and taking it back.
+//! Credit: added by an admin, and taken back.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};

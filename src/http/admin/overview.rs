@@ -1,4 +1,4 @@
-//! The admin's first page: what stands where.
+//! The admin's first page: the traffic and money of each day, how providers do, and what needs attention.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

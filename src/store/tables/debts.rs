@@ -1,4 +1,4 @@
-//! Debts: earnings that were refunded when they had been spent or paid out already. The house paid the payer
+//! Debts: earnings that were refunded when they had been spent or paid out already. The operator paid the payer
 //! back; whatever the account earns next pays the operator back.
 
 use super::accounts;

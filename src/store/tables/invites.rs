@@ -1,4 +1,4 @@
-//! Invite codes: credit for whoever has one, once an account.
+//! Invite codes: credit for whoever has one, once per account.
 
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
