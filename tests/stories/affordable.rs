@@ -24,7 +24,8 @@ fn refused_for_want_of_money(reply: &Reply) {
 fn a_request_stops_at_what_the_balance_affords() {
     // $0.000100 of credit; the upstream says all it may.
     for streamed in [false, true] {
-        let world = World::with("0.0001", &[], honest(12, 1_000_000));
+        // The head says what was counted, and counting is slow where much else runs: no sign of life before it.
+        let world = World::with("0.0001", &["--sign-of-life", "300"], honest(12, 1_000_000));
         let first = world.chat(&long(streamed)).expect(200);
         assert_eq!(first.header("x-max-tokens-limited"), Some("balance"));
         let bound = world.upstream.last().json()["max_tokens"].as_i64().expect("a bound upstream");
@@ -231,7 +232,8 @@ fn two_hundred_at_once_on_a_balance_for_ten() {
     let ceiling = (bytes + 100) * 10;
     let credit = format!("0.{:06}", ceiling * 10);
     world.server.ok(&["credit", &world.payer.id, &credit]);
-    world.server.start(&[]);
+    // A refusal keeps its status only before a sign of life.
+    world.server.start(&["--sign-of-life", "300"]);
 
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
