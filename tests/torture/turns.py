@@ -24,6 +24,8 @@ class Fair:
     first_come: bool = False
     running: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
     waiting: list[tuple[str, int, int]] = field(default_factory=list)
+    # When each began to wait, in the order of the line: who is sent away goes back to where it stood.
+    tickets: dict[str, int] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
     clock: int = 0
 
@@ -39,7 +41,9 @@ class Fair:
         """Who does not wait yet starts where the server stands, or where it stood if that is ahead."""
         if all(other != account for _, other, _ in self.waiting):
             self.starts[account] = max(self.clock, self.starts.get(account, 0))
+        self.tickets.setdefault(name, len(self.tickets))
         self.waiting.append((name, account, work))
+        self.waiting.sort(key=lambda one: self.tickets[one[0]])
 
     def leave(self, name: str) -> list[str]:
         """It is gone, from the line or from the server."""

@@ -23,7 +23,8 @@ MAX_TOKENS, EVENTS, PROMPT = 64, 12, 7
 HONEST = PROMPT * INPUT_MICRO + EVENTS * OUTPUT_MICRO
 # What an answer may be: `good` 200 and whole, `failed` 502/503/504, `broken` a stream that ends in an error.
 GOOD, FAILED, BROKEN = "good", "failed", "broken"
-SILENT_SECONDS = ("--first-byte-timeout", "6", "--idle-timeout", "6")
+# Nobody waits for a server that says that it is full: it would say so again and again.
+SILENT_SECONDS = ("--first-byte-timeout", "6", "--idle-timeout", "6", "--queue-timeout", "0")
 
 
 @dataclass
