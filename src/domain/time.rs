@@ -2,6 +2,7 @@
 //! [`Timestamp::now`]; on this floor nothing calls it: the time is an argument.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
@@ -11,6 +12,11 @@ use time::{Date, OffsetDateTime, UtcOffset};
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
+
+/// A span in whole milliseconds, as it is shown and logged.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Milliseconds in a day.
 const DAY: i64 = 86_400_000;

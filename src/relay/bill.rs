@@ -18,7 +18,7 @@ use super::{Caller, InferenceCall, Relay};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::charge::Charge;
 use crate::domain::money::MicroUsd;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::store::providers::Offer;
 use crate::store::usage::Settled;
@@ -265,8 +265,4 @@ impl Line {
             "request"
         );
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Admin;
 use crate::domain::money::MicroUsd;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
@@ -157,7 +157,7 @@ fn out_of_line(rows: &[providers::ProviderRow], all: &[Recount]) -> Vec<String> 
 fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersView {
     let now = Instant::now();
     let (waiting, longest) = relay.waiting();
-    let longest_wait_ms = longest.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let longest_wait_ms = longest.map(millis);
     let mut view = ProvidersView { waiting, longest_wait_ms, ..ProvidersView::default() };
     for row in rows {
         if row.disabled_at.is_some() {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::money::MicroUsd;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};
 use crate::store::recounts::{self, Recount};
@@ -111,7 +111,7 @@ impl ProviderView {
             in_flight: health.in_flight,
             max_concurrent: row.max_concurrent,
             waiting: health.waiting,
-            longest_wait_ms: health.longest_wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            longest_wait_ms: health.longest_wait.map(millis),
             has_api_key: row.api_key.is_some(),
             allow: row.allow.names().to_vec(),
             has_ca: row.ca_pem.is_some(),
@@ -119,7 +119,7 @@ impl ProviderView {
             recent: Recent {
                 requests: health.served + health.failed,
                 failed: health.failed,
-                latency_ms: health.first_byte.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                latency_ms: health.first_byte.map(millis),
             },
             earned_micro_usd: earned,
             last_error: health.last_failure,

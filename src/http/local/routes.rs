@@ -11,8 +11,9 @@ use actix_web::web::{self, Bytes, Data, Json, Path, Query, ServiceConfig};
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::views::{ProbeOutcome, ProbeReport, ProviderLoad, Status, millis};
+use super::views::{ProbeOutcome, ProbeReport, ProviderLoad, Status};
 use crate::domain::ids::ProviderId;
+use crate::domain::time::millis;
 use crate::http::public::capacity::ModelCapacity;
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;

@@ -1,12 +1,12 @@
 //! What the socket's routes answer, as the command line reads and prints it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ProviderId;
 use crate::domain::money::MicroUsd;
+use crate::domain::time::millis;
 use crate::http::admin::provider_view::state;
 use crate::http::public::capacity::ModelCapacity;
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
@@ -170,9 +170,4 @@ impl From<EndpointRow> for ProbedEndpoint {
             error: row.error,
         }
     }
-}
-
-/// In whole milliseconds.
-pub fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! One id and one log line for every request.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use crate::dialect::Envelope;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::http::shared::error::{LONGEST_NAME, envelope_of, shortened};
 
 /// The id of the request at hand, and when it came.
@@ -78,17 +78,21 @@ pub fn end<B>(response: &mut ServiceResponse<B>, arrived: Arrived) {
 }
 
 fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
-    let request = response.request();
-    let extensions = request.extensions();
-    let known = extensions.get::<Known>();
-    let status = response.status().as_u16();
-    let total_ms = millis(arrived.at.elapsed());
-    let (method, path) = told(request);
+    let (request, status) = (response.request(), response.status().as_u16());
     // Probes of a load balancer would drown everything else.
-    if matches!(&*path, "/health" | "/readyz") && status == 200 {
+    if matches!(request.path(), "/health" | "/readyz") && status == 200 {
+        let ((method, path), total_ms) = (told(request), millis(arrived.at.elapsed()));
         tracing::debug!(request_id = %arrived.id, method = &*method, path = &*path, status, total_ms, "request");
         return;
     }
+    write(request, arrived, status, None);
+}
+
+/// The line of a request that no model's answer tells of.
+fn write(request: &HttpRequest, arrived: Arrived, status: u16, outcome: Option<&str>) {
+    let extensions = request.extensions();
+    let known = extensions.get::<Known>();
+    let (method, path) = told(request);
     tracing::info!(
         request_id = %arrived.id,
         method = &*method,
@@ -97,7 +101,8 @@ fn line<B>(response: &ServiceResponse<B>, arrived: Arrived) {
         account = known.map(|k| tracing::field::display(k.0)),
         key_id = known.map(|k| tracing::field::display(k.1)),
         model = extensions.get::<Model>().map(|m| m.0.as_str()),
-        total_ms,
+        outcome,
+        total_ms = millis(arrived.at.elapsed()),
         "request"
     );
 }
@@ -132,22 +137,7 @@ impl GoneGuard {
     }
 
     fn line(&self, status: u16, outcome: Option<&str>) {
-        let arrived = arrived(&self.request);
-        let extensions = self.request.extensions();
-        let (method, path) = told(&self.request);
-        let known = extensions.get::<Known>();
-        tracing::info!(
-            request_id = %arrived.id,
-            method = &*method,
-            path = &*path,
-            status,
-            account = known.map(|k| tracing::field::display(k.0)),
-            key_id = known.map(|k| tracing::field::display(k.1)),
-            model = extensions.get::<Model>().map(|m| m.0.as_str()),
-            outcome,
-            total_ms = millis(arrived.at.elapsed()),
-            "request"
-        );
+        write(&self.request, arrived(&self.request), status, outcome);
     }
 }
 
@@ -164,8 +154,4 @@ impl Drop for GoneGuard {
             self.line(499, Some("client_gone"));
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ use crate::dialect::request::output_fields::OutputFields;
 use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::ProviderId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::Reported;
 use crate::meter::StreamState;
 use crate::relay::attempts::{AttemptFailure, FaultKind};
@@ -74,7 +74,7 @@ pub async fn probe(
                     result = one(client, &target, endpoint, stream).await;
                 }
             }
-            let total_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let total_ms = millis(began.elapsed());
             if let Err(Unserved { why, gone: true, .. }) = result {
                 probe.reached = false;
                 probe.error = Some(why);
