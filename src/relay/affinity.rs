@@ -99,21 +99,9 @@ fn is_answer(message: Value<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::request::hosted::Allow;
-    use crate::dialect::request::output_fields::OutputFields;
 
     fn target(id: i64) -> Target {
-        Target {
-            provider: ProviderId::from_i64(id),
-            name: String::new(),
-            url: String::new(),
-            api_key: None,
-            upstream_model: String::new(),
-            max_concurrent: None,
-            ca_pem: None,
-            allow: Allow::default(),
-            takes: OutputFields::default(),
-        }
+        Target::nowhere(id, None)
     }
 
     #[test]

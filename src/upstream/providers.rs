@@ -12,18 +12,7 @@ pub use state::{Providers, Sign};
 
 use super::target::Target;
 use crate::domain::ids::ProviderId;
-use state::{Ask, State, pause};
-
-/// Whom to ask first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Open,
-    /// It failed a moment ago.
-    Cooling,
-    /// All its places are taken, or it says so.
-    Full,
-    Down,
-}
+use state::{Ask, Rank, State, pause};
 
 /// How a provider does, for people.
 #[derive(Debug, Clone, Default)]
@@ -66,17 +55,11 @@ impl Providers {
             };
             let (in_flight, served) = (state.in_flight, state.served);
             let share = target.max_concurrent.map_or(0, |most| in_flight.saturating_mul(1_000) / most.max(1));
-            let rank = if state.down {
+            let rank = state.rank(&target, now);
+            if rank == Rank::Down {
                 let left = state.asked_in(now);
                 wait = Some(wait.map_or(left, |w| w.min(left)));
-                Rank::Down
-            } else if state.is_full(&target, now) {
-                Rank::Full
-            } else if state.cooling_for(now).is_some() {
-                Rank::Cooling
-            } else {
-                Rank::Open
-            };
+            }
             ranked.push(((rank, share, in_flight, served), target));
         }
         if ranked.iter().all(|((rank, ..), _)| *rank == Rank::Down) {
@@ -88,9 +71,7 @@ impl Providers {
 
     /// A provider has a free place, and did not fail a moment ago.
     pub fn is_free(&self, target: &Target, now: Instant) -> bool {
-        let states = self.lock();
-        let is_free = |s: &State| !s.down && !s.is_full(target, now) && s.cooling_for(now).is_none();
-        states.get(&target.provider).is_none_or(is_free)
+        self.lock().get(&target.provider).is_none_or(|state| state.rank(target, now) == Rank::Open)
     }
 
     /// Takes a place at a provider, unless it is full or down by now.
@@ -121,8 +102,7 @@ impl Providers {
         let mut said: Option<(u16, Duration)> = None;
         for target in targets {
             let state = states.get(&target.provider)?;
-            let left =
-                state.full_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())?;
+            let left = state.full_for(now)?;
             said = Some((state.full_status, said.map_or(left, |(_, first)| first.min(left))));
         }
         said
@@ -130,8 +110,7 @@ impl Providers {
 
     /// How many requests a provider takes at once, as far as that is known: from its settings, or from what it refused.
     pub fn places(&self, provider: ProviderId, max_concurrent: Option<u32>) -> Option<u32> {
-        let shown = self.lock().get(&provider).and_then(|state| state.had_room_for);
-        max_concurrent.into_iter().chain(shown).min()
+        self.lock().get(&provider).map_or(max_concurrent, |state| state.most(max_concurrent))
     }
 
     /// The last times until a provider's first byte, in milliseconds.
@@ -147,8 +126,7 @@ impl Providers {
         let (mut places, mut service, mut known) = (0_u32, Duration::ZERO, 0_u32);
         for target in targets {
             let state = states.get(&target.provider);
-            let room = state.and_then(|state| state.had_room_for);
-            let most = target.max_concurrent.into_iter().chain(room).min();
+            let most = state.map_or(target.max_concurrent, |state| state.most(target.max_concurrent));
             places = places.saturating_add(most.unwrap_or(1));
             let full = state.and_then(|s| s.full_until).map(|until| until.saturating_duration_since(now));
             if let Some(took) = state.and_then(|s| s.service).max(full) {

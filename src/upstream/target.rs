@@ -29,3 +29,21 @@ pub struct Target {
     /// Where it takes the output bound, as far as that is known.
     pub takes: OutputFields,
 }
+
+#[cfg(test)]
+impl Target {
+    /// A target that is nowhere, for tests of whom to ask.
+    pub fn nowhere(provider: i64, max_concurrent: Option<u32>) -> Self {
+        Self {
+            provider: ProviderId::from_i64(provider),
+            name: provider.to_string(),
+            url: String::new(),
+            api_key: None,
+            upstream_model: String::new(),
+            max_concurrent,
+            ca_pem: None,
+            allow: Allow::default(),
+            takes: OutputFields::default(),
+        }
+    }
+}

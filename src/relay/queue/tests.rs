@@ -5,23 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{NoPlace, Placed, Queue, QueueLimits, Wait};
-use crate::dialect::request::hosted::Allow;
-use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::upstream::Target;
 
 fn target(id: i64, places: u32) -> Target {
-    Target {
-        provider: ProviderId::from_i64(id),
-        name: id.to_string(),
-        url: String::new(),
-        api_key: None,
-        upstream_model: String::new(),
-        max_concurrent: Some(places),
-        ca_pem: None,
-        allow: Allow::default(),
-        takes: OutputFields::default(),
-    }
+    Target::nowhere(id, Some(places))
 }
 
 fn queue(length: usize) -> Arc<Queue> {

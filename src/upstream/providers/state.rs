@@ -53,6 +53,17 @@ pub(super) struct State {
     pub first_byte: Option<Duration>,
 }
 
+/// Whom to ask first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Open,
+    /// It failed a moment ago.
+    Cooling,
+    /// All its places are taken, or it says so.
+    Full,
+    Down,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub at: Instant,
@@ -86,9 +97,28 @@ impl State {
         self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
+    /// How long it is still believed that it is full.
+    pub fn full_for(&self, now: Instant) -> Option<Duration> {
+        self.full_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// The most requests at once: as it was set, or as many as it had room for if these are fewer.
+    pub fn most(&self, max_concurrent: Option<u32>) -> Option<u32> {
+        max_concurrent.into_iter().chain(self.had_room_for).min()
+    }
+
     pub fn is_full(&self, target: &Target, now: Instant) -> bool {
-        let most = target.max_concurrent.into_iter().chain(self.had_room_for).min();
-        most.is_some_and(|most| self.in_flight >= most) || self.full_until.is_some_and(|until| until > now)
+        self.most(target.max_concurrent).is_some_and(|most| self.in_flight >= most) || self.full_for(now).is_some()
+    }
+
+    /// When it is to be asked, beside others.
+    pub fn rank(&self, target: &Target, now: Instant) -> Rank {
+        match self {
+            _ if self.down => Rank::Down,
+            _ if self.is_full(target, now) => Rank::Full,
+            _ if self.cooling_for(now).is_some() => Rank::Cooling,
+            _ => Rank::Open,
+        }
     }
 
     pub fn asked_in(&self, now: Instant) -> Duration {

@@ -2,21 +2,9 @@
 
 use super::state::LONGEST_PAUSE;
 use super::*;
-use crate::dialect::request::hosted::Allow;
-use crate::dialect::request::output_fields::OutputFields;
 
 fn target(id: i64, max_concurrent: Option<u32>) -> Target {
-    Target {
-        provider: ProviderId::from_i64(id),
-        name: id.to_string(),
-        url: String::new(),
-        api_key: None,
-        upstream_model: String::new(),
-        max_concurrent,
-        ca_pem: None,
-        allow: Allow::default(),
-        takes: OutputFields::default(),
-    }
+    Target::nowhere(id, max_concurrent)
 }
 
 #[derive(Debug, PartialEq)]
