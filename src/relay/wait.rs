@@ -108,14 +108,11 @@ impl Relay {
         if let Some(conversation) = conversation {
             self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, began));
         }
-        let placed = self.queue.free_place(targets);
-        match placed {
-            Ok(placed) => Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation }),
-            Err(targets) => {
-                let placed = self.wait_in_line(caller, request, admission, targets, (until, None)).await?;
-                Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation })
-            }
-        }
+        let placed = match self.queue.free_place(targets) {
+            Ok(placed) => placed,
+            Err(targets) => self.wait_in_line(caller, request, admission, targets, (until, None)).await?,
+        };
+        Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation })
     }
 
     async fn pass<K: Hash + Eq + Clone>(

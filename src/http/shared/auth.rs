@@ -191,7 +191,7 @@ mod tests {
         let rooms = Rooms {
             bodies: ByteBudget::new(1 << 20),
             answers: ByteBudget::new(1 << 20),
-            queue: QueueLimits::default(),
+            queue: QueueLimits { timeout: Duration::ZERO, length: 1, affinity: false },
         };
         let (writer, _) = Writer::start(store)?;
         let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));

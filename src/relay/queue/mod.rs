@@ -8,6 +8,7 @@ mod gates;
 mod line;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::domain::ids::{AccountId, ProviderId};
-use crate::upstream::{Providers, Sign, Slot, Target};
+use crate::upstream::{Providers, Slot, Target};
 use line::{Line, Waiter};
 
 pub use gates::{Gates, Pass, RunningGates, Shut};
@@ -36,12 +37,6 @@ impl QueueLimits {
     /// How many of one account may wait for one thing.
     pub const fn longest_of_one(&self) -> usize {
         line::part_of_one(self.length)
-    }
-}
-
-impl Default for QueueLimits {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), length: 1_000, affinity: true }
     }
 }
 
@@ -115,41 +110,32 @@ pub struct Placed {
 /// A place at a server. When it is dropped, whose turn it is has it.
 #[derive(Debug)]
 pub struct Place {
-    slot: Option<Slot>,
-    provider: ProviderId,
+    /// Given back first: fields are dropped in order.
+    slot: Slot,
+    _next: Next,
+}
+
+/// Hands out the places of a server when it is dropped.
+#[derive(Debug)]
+struct Next {
+    server: ProviderId,
     queue: Arc<Queue>,
 }
 
-impl Place {
-    /// See [`Slot::answered`].
-    pub fn answered(&self, first_byte: Duration) {
-        if let Some(slot) = &self.slot {
-            slot.answered(first_byte);
-        }
-    }
+impl Deref for Place {
+    type Target = Slot;
 
-    /// See [`Slot::failed`].
-    pub fn failed(&self, why: &str, sign: Sign, print: u64, now: Instant) {
-        if let Some(slot) = &self.slot {
-            slot.failed(why, sign, print, now);
-        }
-    }
-
-    /// See [`Slot::busy`].
-    pub fn busy(&self, status: u16, wait: Option<Duration>, now: Instant) {
-        if let Some(slot) = &self.slot {
-            slot.busy(status, wait, now);
-        }
+    fn deref(&self) -> &Slot {
+        &self.slot
     }
 }
 
-impl Drop for Place {
+impl Drop for Next {
     fn drop(&mut self) {
-        drop(self.slot.take());
         // Whoever begins to wait says so before it looks for a free place: one of the two sees the other.
         fence(Ordering::SeqCst);
         if self.queue.waiting.load(Ordering::Relaxed) > 0 {
-            self.queue.hand_out(self.provider);
+            self.queue.hand_out(self.server);
         }
     }
 }
@@ -191,7 +177,8 @@ impl Queue {
     }
 
     fn place(self: &Arc<Self>, slot: Slot) -> Place {
-        Place { provider: slot.provider(), slot: Some(slot), queue: Arc::clone(self) }
+        let _next = Next { server: slot.provider(), queue: Arc::clone(self) };
+        Place { slot, _next }
     }
 
     /// Waits for a place in the order of the line.
