@@ -1,4 +1,4 @@
-//! The coordinator: one deep story, *hold → send → meter → settle → answer*.
+//! The coordinator: one deep story, *hold → wait → send → meter → settle → answer*.
 //!
 //! The layout shows the story as floors. A file uses only what stands below it, and rooms on one
 //! floor do not know each other.
@@ -25,12 +25,15 @@
 //!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
 //! - **Nothing remembered is older than the last commit.** Commands write the same file while the server
 //!   runs, so what admissions remember of keys, balances, prices and providers ([`store::AdmissionCache`]) is used
-//!   only after looking whether anybody, this process or another, has committed since.
+//!   only after looking whether anybody has committed since. Of its own commits the server knows what they changed;
+//!   after anybody else's it forgets all. Only for a price, never for money, does a look less than a millisecond ago do.
 //! - **An estimate never lowers a report.** What bounds a charge is what cannot be exceeded (the bytes, a bound for
 //!   each medium, the output bound) or what was held. What no server could read in two ways is all that is sent:
 //!   [`dialect::request::fields`], [`dialect::request::lookalike`] and [`dialect::request::hosted`] refuse the rest.
 //! - **One request is not the server.** Each server is asked once, three in all; only refused connections, and
 //!   hang-ups on different requests that our own question confirms, make one down.
+//! - **A busy server keeps nobody out.** Whoever waits for a place does so with its money held, and places go to
+//!   accounts in turn, by the work that they ask for (`relay::queue`).
 //! - **Nothing is waited for, or kept, from who may not ask.** Key, balance and limits are checked before the body,
 //!   and the bytes in flight have one budget ([`domain::byte_budget`]).
 //! - **An unknown commit ends the process.** Nobody gets a yes or a no that might be wrong.
