@@ -17,6 +17,7 @@ mod output;
 mod prices;
 mod probe;
 mod providers;
+mod reach;
 mod serve;
 mod status;
 mod withdrawals;

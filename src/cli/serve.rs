@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Output;
-use super::{Failed, demo, logging};
+use super::{Failed, demo, logging, reach};
 use crate::auth::{AdminAccess, Token};
 use crate::demo::Imitate;
 use crate::domain::byte_budget::ByteBudget;
@@ -28,6 +28,8 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, env = "COORDINATOR_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    #[command(flatten)]
+    reach: reach::Args,
     /// Bring an account, a key and a built-in provider: everything needed to try it
     #[arg(long, env = "COORDINATOR_DEMO")]
     pub demo: bool,
@@ -144,11 +146,11 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let relay = Arc::new(Relay::new(store.clone(), writer.clone(), args.fee_bps, rooms(&args)?, resolve_key));
     relay.recount_every(args.recount_every);
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
-    let setup = first_admin_link(&store, &state.admins, address)?;
+    let setup = first_admin_link(&store, &state.admins, &args.reach.base(&openable(address)))?;
     let local = LocalState { app: state.clone(), listening: address, started };
     let server = http::start(state, listener)?;
     let local = LocalServer::start(store.dir(), local);
-    announce(address, demo.as_ref(), setup.as_deref(), out)?;
+    announce(address, &args.reach.base(&address.to_string()), demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
     let stopped = run_until_stopped(server, &relay).await;
@@ -212,6 +214,7 @@ fn settings(args: &Args) -> Settings {
         drain: args.drain_timeout,
         workers: args.workers.map_or_else(workers, usize::from),
         cors_origins: args.cors_origins.clone(),
+        outside: args.reach.outside(),
         timeouts: Timeouts {
             connect: args.connect_timeout,
             first_byte: args.first_byte_timeout,
@@ -222,20 +225,28 @@ fn settings(args: &Args) -> Settings {
 }
 
 /// The link that sets up the first admin, once; none if there is an admin.
-fn first_admin_link(store: &Store, admins: &AdminAccess, address: SocketAddr) -> Result<Option<String>, Failed> {
+fn first_admin_link(store: &Store, admins: &AdminAccess, base: &str) -> Result<Option<String>, Failed> {
     if store.read_inline(admins::any)? {
         return Ok(None);
     }
     let token = Token::generate().map_err(|e| Failed::Other(e.to_string()))?;
     admins.setup.allow(&token);
-    // A browser cannot open "every address".
-    let host =
-        if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() };
-    Ok(Some(format!("http://{host}/admin#setup={}", token.expose())))
+    Ok(Some(format!("{base}/admin#setup={}", token.expose())))
 }
 
-fn announce(address: SocketAddr, demo: Option<&demo::Demo>, setup: Option<&str>, out: Output) -> Result<(), Failed> {
-    let base_url = format!("http://{address}/v1");
+/// A browser cannot open "every address".
+fn openable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
+}
+
+fn announce(
+    address: SocketAddr,
+    base: &str,
+    demo: Option<&demo::Demo>,
+    setup: Option<&str>,
+    out: Output,
+) -> Result<(), Failed> {
+    let base_url = format!("{base}/v1");
     if out.json {
         let mut line = serde_json::Map::from_iter([("listening".to_owned(), json!(address.to_string()))]);
         if let Some(demo) = demo {

@@ -33,6 +33,7 @@ use inference::{count_tokens, models, quote, run};
 use openapi::wire;
 use public::{capacity, reads, stats};
 pub use shared::origin::read as read_origin;
+pub use shared::outside::{Network, Outside, PublicUrl};
 use shared::route::{self, Access, Route, Served, at, delete, get, patch, post, proved, put};
 use shared::unknown;
 pub use state::{AppState, Settings};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AdminAccess, Verifier};
+use crate::http::shared::outside::Outside;
 use crate::relay::Relay;
 use crate::store::{Store, StoreError, Writer};
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub workers: usize,
     /// Origins whose pages may call the API; none for all.
     pub cors_origins: Vec<String>,
+    /// How the server is seen from outside.
+    pub outside: Outside,
     /// How long a provider may take.
     pub timeouts: crate::upstream::Timeouts,
 }

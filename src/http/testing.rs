@@ -24,6 +24,7 @@ use crate::http::AppState;
 use crate::http::Settings;
 use crate::http::routes;
 use crate::http::server::{self, Shared};
+use crate::http::shared::outside::Outside;
 use crate::relay::{QueueLimits, Relay, Rooms};
 use crate::store::keys::{self, NewKey, Owner};
 use crate::store::providers::{self, NewProvider};
@@ -85,6 +86,7 @@ impl Bench {
             drain: second,
             workers: 1,
             cors_origins: Vec::new(),
+            outside: Outside::default(),
             timeouts: Timeouts { connect: second * 5, first_byte: second * 60, idle: second * 60, event: second * 60 },
         };
         let bench =

@@ -72,7 +72,7 @@ async function signOut() {
     if (error.status !== 401) return say(error.message);
   }
   leave.abort();
-  history.replaceState(null, '', '/admin');
+  history.replaceState(null, '', 'admin');
   location.reload();
 }
 
@@ -92,7 +92,7 @@ function enter(admin) {
 async function start() {
   const token = /^#setup=(.+)$/.exec(location.hash)?.[1];
   // The link works once; its secret does not stay in the address bar or the history.
-  if (token) history.replaceState(null, '', '/admin');
+  if (token) history.replaceState(null, '', 'admin');
   try {
     const session = await get('/v1/admin/session', { plain: true });
     if (session.admin && !token) return await enter(session.admin);

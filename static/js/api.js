@@ -1,5 +1,8 @@
 // The way to the server: one function that sends, one error type, and the two list shapes.
 
+/** Where the pages are: a proxy may serve them below a path. Every page lies directly in it. */
+export const root = new URL('.', document.baseURI);
+
 /** What the server said no with, or `status: 0` when it is not known whether it heard at all. */
 export class ApiError extends Error {
   constructor(status, body, retryAfter) {
@@ -30,7 +33,7 @@ async function send(method, path, { body, idempotencyKey, accept, signal, timeou
   const signals = [signal, timeout && AbortSignal.timeout(timeout)].filter(Boolean);
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(new URL(path.replace(/^\//, ''), root), {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -66,7 +69,7 @@ export async function call(method, path, options) {
 
 export const get = (path, options) => call('GET', path, options);
 
-/** One page of a list: {rows, next, total}. `next` is the path of the page after it, or null. */
+/** One page of a list: {rows, next, total}. `next` is the path of the page after it, or null: the same one, further on. */
 export async function list(path, options) {
   const response = await request('GET', path, options);
   const body = await response.json();
@@ -75,7 +78,7 @@ export async function list(path, options) {
   const total = response.headers.get('x-total-count');
   return {
     rows: Array.isArray(body) ? body : (body.prices ?? body.data ?? []),
-    next: next && next.origin === location.origin ? next.pathname + next.search : null,
+    next: next && path.split('?')[0] + next.search,
     total: total === null ? null : Number(total),
   };
 }

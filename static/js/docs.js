@@ -80,7 +80,7 @@ function open() {
 
 addEventListener('hashchange', open);
 try {
-  const response = await fetch('/openapi.json');
+  const response = await fetch('openapi.json');
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   render(await response.json());
   open();

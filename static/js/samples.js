@@ -1,6 +1,8 @@
 // Lines to paste, with this server's own address filled in.
 
-export const base = () => `${location.origin}/v1`;
+import { root } from './api.js';
+
+export const base = () => `${root.href}v1`;
 const hello = 'Say hello in one sentence.';
 const first = 'mlx-community/gemma-4-26b-a4b-it-8bit';
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;

@@ -4,4 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 tests/browser/setup.sh
 [ -n "${COORDINATOR_BIN:-}" ] || cargo build
-exec node tests/browser/run.mjs
+failed=0
+node tests/browser/proxied.mjs || failed=1
+node tests/browser/run.mjs || failed=1
+exit $failed

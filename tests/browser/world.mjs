@@ -16,9 +16,9 @@ export const axeSource = createRequire(import.meta.url).resolve('axe-core/axe.mi
 const binary = process.env.COORDINATOR_BIN ?? join(root, 'target/debug/coordinator');
 
 /** A server with the built-in demo provider on a new data directory; resolves once it listens. */
-export async function startServer() {
+export async function startServer(args = []) {
   const dir = mkdtempSync(join(tmpdir(), 'coordinator-browser-'));
-  const child = spawn(binary, ['serve', '--demo', '--json', '--listen', '127.0.0.1:0', '--data-dir', join(dir, 'data')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, ['serve', '--demo', '--json', '--listen', '127.0.0.1:0', '--data-dir', join(dir, 'data'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (text) => { log += text; });
   const ready = await new Promise((resolve, reject) => {
@@ -44,11 +44,11 @@ export async function startServer() {
 }
 
 /** Headless Chromium that talks to nobody else. */
-export function startBrowser() {
+export function startBrowser(args = []) {
   mkdirSync(shots, { recursive: true });
   return chromium.launch({
     executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
 }
 

@@ -35,6 +35,7 @@ mod errors;
 mod floods;
 mod upgrades;
 mod surface;
+mod proxies;
 mod usage_page;
 mod commands;
 mod bad_commands;

@@ -1,7 +1,5 @@
 //! The admin page's session: the one-time setup, signing in and out, and who is signed in.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, SET_COOKIE};
 use actix_web::web::{Data, Payload};
@@ -16,6 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::body;
 use crate::http::shared::browser::{self, From};
 use crate::http::shared::error::ApiError;
+use crate::http::shared::seen::{self, Seen};
 use crate::http::state::AppState;
 use crate::store::sessions::{self, LIFETIME, Session};
 use crate::store::{StoreError, Tx, admins};
@@ -61,7 +60,7 @@ pub async fn sign_in(request: HttpRequest, payload: Payload, state: Data<AppStat
     if password.expose().len() > LONGEST_PASSWORD {
         return Err(ApiError::invalid(Some("password"), "this password is too long"));
     }
-    let verified = state.admins.sign_in.check(&name, password, address(&request)).await?;
+    let verified = state.admins.sign_in.check(&name, password, seen::client(&request)).await?;
     let token = new_token()?;
     match begin(&state, &request, &token, move |conn, _| verified.in_force(conn)).await {
         Ok(session) => Ok(begun(&request, StatusCode::OK, &session, &token)),
@@ -77,10 +76,12 @@ pub async fn sign_in(request: HttpRequest, payload: Payload, state: Data<AppStat
 /// 403 from another origin; the store cannot be written.
 pub async fn sign_out(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     refuse_strangers(&request)?;
-    if let Some(token) = browser::session_token(request.headers()).map(Token::hash_of) {
+    if let Some(token) = browser::session_token(request.headers(), &Seen::of(&request)).map(Token::hash_of) {
         state.writer.write(move |conn| sessions::end(conn, &token)).await?;
     }
-    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, browser::no_cookie(request.headers()))).finish())
+    Ok(HttpResponse::NoContent()
+        .insert_header((SET_COOKIE, browser::no_cookie(request.headers(), &Seen::of(&request))))
+        .finish())
 }
 
 /// `POST /v1/admin/setup`: the first admin, by the one-time link that `serve` printed.
@@ -123,7 +124,7 @@ pub async fn hash_new_password(password: Secret) -> Result<String, ApiError> {
 
 /// The session of the request's cookie.
 fn current(state: &AppState, request: &HttpRequest) -> Result<Option<Session>, StoreError> {
-    match browser::session_token(request.headers()) {
+    match browser::session_token(request.headers(), &Seen::of(request)) {
         Some(token) => auth::session(&state.store, &state.writer, token),
         None => Ok(None),
     }
@@ -137,8 +138,8 @@ async fn begin(
     token: &Token,
     mut who: impl FnMut(&Tx, Timestamp) -> Result<admins::AdminRow, StoreError> + Send + 'static,
 ) -> Result<Session, StoreError> {
-    let (hash, now, address) = (token.hash(), Timestamp::now(), address(request).to_string());
-    let before = browser::session_token(request.headers()).map(Token::hash_of);
+    let (hash, now, address) = (token.hash(), Timestamp::now(), seen::client(request).to_string());
+    let before = browser::session_token(request.headers(), &Seen::of(request)).map(Token::hash_of);
     let session = state.writer.write(move |conn| {
         let admin = who(conn, now)?;
         if let Some(before) = &before {
@@ -158,7 +159,7 @@ fn new_token() -> Result<Token, ApiError> {
 
 /// The answer that begins a session, with its cookie.
 fn begun(request: &HttpRequest, status: StatusCode, session: &Session, token: &Token) -> HttpResponse {
-    let cookie = browser::cookie(request.headers(), token, LIFETIME);
+    let cookie = browser::cookie(request.headers(), &Seen::of(request), token, LIFETIME);
     view(status, Some(session), false, Some(cookie))
 }
 
@@ -178,45 +179,9 @@ fn view(status: StatusCode, session: Option<&Session>, setup_required: bool, coo
 /// Signing in needs no cookie, so the cookie's own protection does not reach it: a page of another origin
 /// could sign a browser in as somebody else.
 fn refuse_strangers(request: &HttpRequest) -> Result<(), ApiError> {
-    match browser::sent_from(request.headers()) {
-        From::Elsewhere => Err(ApiError::cross_site()),
+    let seen = Seen::of(request);
+    match browser::sent_from(request.headers(), &seen) {
+        From::Elsewhere => Err(ApiError::cross_site(request.headers(), &seen)),
         From::Here | From::Unknown => Ok(()),
-    }
-}
-
-/// The client. Behind a proxy on this machine it is whom the proxy names last: what comes before that, the
-/// client may have made up.
-fn address(request: &HttpRequest) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let forwarded = || {
-        let names = request.headers().get_all("x-forwarded-for").last()?.to_str().ok()?;
-        names.rsplit(',').next()?.trim().parse().ok()
-    };
-    if peer.is_loopback() { forwarded().unwrap_or(peer) } else { peer }
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    #[test]
-    fn the_address_is_the_peer_or_whom_the_local_proxy_names_last() {
-        let rows = [
-            ("10.0.0.9:5", None, "10.0.0.9"),
-            ("10.0.0.9:5", Some("1.2.3.4"), "10.0.0.9"),
-            ("127.0.0.1:5", None, "127.0.0.1"),
-            ("127.0.0.1:5", Some("6.6.6.6, 1.2.3.4"), "1.2.3.4"),
-            ("127.0.0.1:5", Some("nonsense"), "127.0.0.1"),
-        ];
-        for (peer, forwarded, expected) in rows {
-            let Ok(peer) = peer.parse() else { panic!("{peer}") };
-            let mut request = TestRequest::default().peer_addr(peer);
-            if let Some(value) = forwarded {
-                request = request.insert_header(("x-forwarded-for", value));
-            }
-            assert_eq!(address(&request.to_http_request()).to_string(), expected, "{peer} {forwarded:?}");
-        }
     }
 }

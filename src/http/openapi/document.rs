@@ -20,7 +20,7 @@ pub fn document(routes: &[Route]) -> Value {
             "description": "Prepaid access to inference servers. Money is whole micro-USD (1 USD = 1,000,000), \
                             prices are micro-USD per 1,000,000 tokens, times are RFC 3339 in UTC.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "./"}],
         "tags": TAGS.map(|(name, says)| json!({"name": name, "description": says})),
         "paths": paths(routes),
         "components": {

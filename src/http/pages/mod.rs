@@ -1,7 +1,8 @@
 //! The admin page, the account page and their files, embedded in the binary.
 //!
-//! A page names its files under the hash of all of them (`/static/1f2e…/app.css`): a browser keeps them
-//! for ever, and after an upgrade asks for the new ones. Files are compressed once, at the first request.
+//! A page names its files under the hash of all of them (`static/1f2e…/app.css`): a browser keeps them
+//! for ever, and after an upgrade asks for the new ones. All addresses are relative: a proxy may serve the
+//! whole below a path. Files are compressed once, at the first request.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -178,7 +179,7 @@ impl Served {
         let kind = kind(source.path);
         let plain = match std::str::from_utf8(source.bytes) {
             Ok(text) if kind == HTML => {
-                Bytes::from(text.replace("\"/static/", &format!("\"/static/{version}/")).into_bytes())
+                Bytes::from(text.replace("\"static/", &format!("\"static/{version}/")).into_bytes())
             }
             _ => Bytes::from_static(source.bytes),
         };
@@ -245,16 +246,16 @@ mod tests {
     fn pages_name_only_files_that_are_there_and_hold_nothing_inline() {
         for file in site().files.iter().filter(|file| file.kind == HTML) {
             let Ok(text) = std::str::from_utf8(&file.plain) else { panic!("not text") };
-            let prefix = format!("\"/static/{}/", site().version);
+            let prefix = format!("\"static/{}/", site().version);
             for name in text.split(&prefix).skip(1).filter_map(|rest| rest.split('"').next()) {
                 assert!(site().find(name).is_some(), "{}: {name}", file.path);
             }
-            for inline in [" style=", "<style", " onclick=", " onload=", "javascript:", "https://", "http://"] {
+            for inline in ["=\"/", " style=", "<style", " onclick=", " onload=", "javascript:", "https://", "http://"] {
                 assert!(!text.contains(inline), "{}: {inline}", file.path);
             }
             assert!(
                 text.matches("<script").count()
-                    == text.matches(" src=\"/static/").count() - text.matches("<img").count()
+                    == text.matches(" src=\"static/").count() - text.matches("<img").count()
             );
         }
     }

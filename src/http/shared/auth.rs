@@ -13,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::browser::{self, From};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::log;
+use crate::http::shared::seen::Seen;
 use crate::http::state::AppState;
 use crate::relay::Caller;
 use crate::store::keys::{KeyRow, Owner};
@@ -59,7 +60,7 @@ pub async fn caller(state: &AppState, request: &HttpRequest, need: Need) -> Resu
 /// another origin.
 pub async fn admin(state: &AppState, request: &HttpRequest) -> Result<Admin, ApiError> {
     if !has_key(request.headers())
-        && let Some(token) = browser::session_token(request.headers())
+        && let Some(token) = browser::session_token(request.headers(), &Seen::of(request))
     {
         return signed_in(state, request, token);
     }
@@ -73,11 +74,12 @@ pub async fn admin(state: &AppState, request: &HttpRequest) -> Result<Admin, Api
 /// The admin whose session the request carries, if a page of ours sent it.
 fn signed_in(state: &AppState, request: &HttpRequest, token: &str) -> Result<Admin, ApiError> {
     let session = auth::session(&state.store, &state.writer, token)?.ok_or_else(ApiError::session_expired)?;
-    let from = browser::sent_from(request.headers());
+    let seen = Seen::of(request);
+    let from = browser::sent_from(request.headers(), &seen);
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // A page's own writes always say where they come from.
     if from == From::Elsewhere || (from == From::Unknown && !is_read) {
-        return Err(ApiError::cross_site());
+        return Err(ApiError::cross_site(request.headers(), &seen));
     }
     Ok(Admin::of_session(&session))
 }
@@ -137,6 +139,7 @@ mod tests {
     use crate::domain::byte_budget::ByteBudget;
     use crate::domain::settle::FeeBps;
     use crate::http::Settings;
+    use crate::http::shared::outside::Outside;
     use crate::relay::{QueueLimits, Relay, Rooms};
     use crate::store::{Store, StoreError, Writer, admins, sessions};
     use crate::upstream::Timeouts;
@@ -204,6 +207,7 @@ mod tests {
             drain: second,
             workers: 1,
             cors_origins: Vec::new(),
+            outside: Outside::default(),
             timeouts: Timeouts { connect: second, first_byte: second, idle: second, event: second },
         };
         AppState::new(Arc::new(relay), store.clone(), writer, settings)
@@ -226,7 +230,7 @@ mod tests {
                 request = request.insert_header(*header);
             }
             let request = request.insert_header(("cookie", format!("coordinator={cookie}"))).to_http_request();
-            let token = browser::session_token(request.headers()).unwrap_or_default();
+            let token = browser::session_token(request.headers(), &Seen::of(&request)).unwrap_or_default();
             signed_in(&state, &request, token).map_or_else(|e| e.status().as_u16(), |_| 200)
         };
         const OWN: (&str, &str) = ("origin", "http://127.0.0.1:8080");

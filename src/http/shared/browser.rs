@@ -1,15 +1,17 @@
 //! What a browser tells about where a request comes from, and the cookie it carries.
 
-use std::net::Ipv4Addr;
-
-use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
+use actix_web::http::header::{COOKIE, HeaderMap, HeaderName, ORIGIN};
 
 use crate::auth::Token;
+use crate::http::shared::seen::{Seen, is_loopback, is_sayable};
 
 /// The cookie over https. The prefix makes browsers insist on `Secure`, `Path=/` and no `Domain`, so no
 /// other host, and nobody on the line, can set it.
 const NAME: &str = "__Host-coordinator";
-/// The cookie over plain http to this very machine, where browsers refuse the prefix.
+/// The cookie over https below a path: the host is shared with programs that must not be sent it, and the other
+/// prefix would insist on that.
+const NAME_BELOW_A_PATH: &str = "__Secure-coordinator";
+/// The cookie over plain http to this very machine, where browsers refuse the prefixes.
 const NAME_ON_LOOPBACK: &str = "coordinator";
 
 /// Where a request was sent from.
@@ -23,69 +25,81 @@ pub enum From {
     Unknown,
 }
 
-/// Where the request was sent from: what `Sec-Fetch-Site` and `Origin` say, and the worse of the two.
-pub fn sent_from(headers: &HeaderMap) -> From {
+/// Where the request was sent from. What a browser itself calls the same origin is: no page can say that in its
+/// name, and it holds behind a proxy that passes on no name. Else `Sec-Fetch-Site` and `Origin`, the worse of the two.
+pub fn sent_from(headers: &HeaderMap, seen: &Seen<'_>) -> From {
     let site = text(headers, HeaderName::from_static("sec-fetch-site"));
     let origin = text(headers, ORIGIN);
-    let site_is_here = site.map(|site| site == "same-origin" || site == "none");
-    let origin_is_here = origin.map(|origin| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host.is_some() && host == text(headers, HOST)
-    });
-    match (site_is_here, origin_is_here) {
+    match (site, origin.map(|origin| seen.is_at(origin))) {
         (None, None) => From::Unknown,
-        (Some(false), _) | (_, Some(false)) => From::Elsewhere,
-        _ => From::Here,
+        (Some("same-origin"), _) | (Some("none") | None, Some(true)) | (Some("none"), None) => From::Here,
+        _ => From::Elsewhere,
     }
 }
 
 /// The session's token that the cookie holds. A header with two of the name is none: one of them was put
 /// there by somebody else.
-pub fn session_token(headers: &HeaderMap) -> Option<&str> {
-    let name = cookie_name(headers);
-    let mut found = headers
-        .get_all(COOKIE)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(key, _)| *key == name)
-        .map(|(_, value)| value);
-    let first = found.next();
-    first.filter(|_| found.next().is_none())
+pub fn session_token<'a>(headers: &'a HeaderMap, seen: &Seen<'_>) -> Option<&'a str> {
+    let named = |name: &str| {
+        let mut found = headers
+            .get_all(COOKIE)
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value);
+        let first = found.next();
+        first.filter(|_| found.next().is_none())
+    };
+    // Behind a proxy that passes on no name, only the browser knows that it speaks https.
+    let plain = || if seen.is_local || seen.is_plain_loopback() { named(NAME_ON_LOOPBACK) } else { None };
+    named(prefixed(seen)).or_else(plain)
 }
 
 /// The `Set-Cookie` that begins a session.
-pub fn cookie(headers: &HeaderMap, token: &Token, seconds: i64) -> String {
-    format!("{}={}; Max-Age={seconds}{}", cookie_name(headers), token.expose(), attributes(headers))
+pub fn cookie(headers: &HeaderMap, seen: &Seen<'_>, token: &Token, seconds: i64) -> String {
+    let plain = is_plain(headers, seen);
+    let name = if plain { NAME_ON_LOOPBACK } else { prefixed(seen) };
+    format!("{name}={}; Max-Age={seconds}{}", token.expose(), attributes(seen, plain))
 }
 
 /// The `Set-Cookie` that ends it.
-pub fn no_cookie(headers: &HeaderMap) -> String {
-    format!("{}=; Max-Age=0{}", cookie_name(headers), attributes(headers))
+pub fn no_cookie(headers: &HeaderMap, seen: &Seen<'_>) -> String {
+    let plain = is_plain(headers, seen);
+    let name = if plain { NAME_ON_LOOPBACK } else { prefixed(seen) };
+    format!("{name}=; Max-Age=0{}", attributes(seen, plain))
 }
 
-fn cookie_name(headers: &HeaderMap) -> &'static str {
-    if is_plain_loopback(headers) { NAME_ON_LOOPBACK } else { NAME }
+const fn prefixed(seen: &Seen<'_>) -> &'static str {
+    if seen.path.is_empty() { NAME } else { NAME_BELOW_A_PATH }
 }
 
-fn attributes(headers: &HeaderMap) -> &'static str {
-    if is_plain_loopback(headers) {
-        "; Path=/; HttpOnly; SameSite=Strict"
-    } else {
-        "; Path=/; Secure; HttpOnly; SameSite=Strict"
-    }
+fn attributes(seen: &Seen<'_>, plain: bool) -> String {
+    format!("; Path={}/{}; HttpOnly; SameSite=Strict", seen.path, if plain { "" } else { "; Secure" })
 }
 
 /// The browser speaks plain http to this very machine. What it believes to speak to is what counts: it
-/// decides by that whether it keeps a `Secure` cookie. Behind a proxy, the proxy says `https`.
-fn is_plain_loopback(headers: &HeaderMap) -> bool {
-    let host = text(headers, HOST).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let loopback = matches!(name, "localhost" | "[::1]") || name.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback());
-    loopback && text(headers, HeaderName::from_static("x-forwarded-proto")) != Some("https")
+/// decides by that whether it keeps a `Secure` cookie. Its page's origin says so best.
+fn is_plain(headers: &HeaderMap, seen: &Seen<'_>) -> bool {
+    match text(headers, ORIGIN).filter(|_| sent_from(headers, seen) == From::Here) {
+        Some(origin) => origin.strip_prefix("http://").is_some_and(is_loopback),
+        None => seen.is_plain_loopback(),
+    }
+}
+
+/// Why a page may not use a session: the names that were seen, and the line that mends it where it may be wrong.
+pub fn stranger(headers: &HeaderMap, seen: &Seen<'_>) -> String {
+    let mut says = "pages of other origins may not use a session".to_owned();
+    let is_sayable = |origin: &&str| origin.split_once("://").is_some_and(|(_, host)| is_sayable(host));
+    let Some(origin) = text(headers, ORIGIN).filter(is_sayable) else { return says };
+    says += &format!(": the page is of {origin}, this server is {}", seen.origin());
+    if text(headers, HeaderName::from_static("sec-fetch-site")).is_none_or(|site| site == "none") {
+        says += &format!(
+            ". If that is this server behind a proxy, start it with --public-url {origin}, or let the proxy pass on \
+             the name (nginx: proxy_set_header Host $http_host;)"
+        );
+    }
+    says
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -98,6 +112,10 @@ mod tests {
 
     use super::*;
 
+    fn seen(headers: &HeaderMap) -> Seen<'_> {
+        Seen::new(None, None, false, headers)
+    }
+
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
     }
@@ -105,7 +123,7 @@ mod tests {
     #[test]
     fn only_this_origin_is_here() {
         let host = ("host", "127.0.0.1:8080");
-        let rows: [(&[(&str, &str)], From); 9] = [
+        let rows: [(&[(&str, &str)], From); 11] = [
             (&[host], From::Unknown),
             (&[host, ("sec-fetch-site", "same-origin")], From::Here),
             (&[host, ("sec-fetch-site", "same-site")], From::Elsewhere),
@@ -113,7 +131,10 @@ mod tests {
             (&[host, ("origin", "http://127.0.0.1:8080")], From::Here),
             (&[host, ("origin", "http://127.0.0.1:8081")], From::Elsewhere),
             (&[host, ("origin", "null")], From::Elsewhere),
-            (&[host, ("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")], From::Elsewhere),
+            // Behind a proxy that passes on no name.
+            (&[host, ("sec-fetch-site", "same-origin"), ("origin", "https://ai.example")], From::Here),
+            (&[host, ("sec-fetch-site", "none"), ("origin", "https://evil.example")], From::Elsewhere),
+            (&[host, ("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:8080")], From::Elsewhere),
             (&[("origin", "http://127.0.0.1:8080")], From::Elsewhere),
         ];
         for (pairs, expected) in rows {
@@ -124,7 +145,7 @@ mod tests {
                     (k, v)
                 })
                 .collect();
-            assert_eq!(sent_from(&map), expected, "{pairs:?}");
+            assert_eq!(sent_from(&map, &seen(&map)), expected, "{pairs:?}");
         }
     }
 
@@ -135,18 +156,20 @@ mod tests {
             (headers(&[("host", "127.0.0.1:8080")]), false),
             (headers(&[("host", "localhost")]), false),
             (headers(&[("host", "[::1]:8080")]), false),
-            (headers(&[("host", "127.0.0.1:8080"), ("x-forwarded-proto", "https")]), true),
+            (headers(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")]), false),
+            (headers(&[("host", "127.0.0.1:8080"), ("origin", "https://a"), ("sec-fetch-site", "same-origin")]), true),
+            (headers(&[("host", "127.0.0.1:8080"), ("origin", "https://evil.example")]), false),
             (headers(&[("host", "inference.example")]), true),
             (headers(&[("host", "10.0.0.1:8080")]), true),
             (headers(&[("host", "127.evil.example")]), true),
             (headers(&[]), true),
         ];
         for (map, secure) in rows {
-            let set = cookie(&map, &token, 60);
+            let set = cookie(&map, &seen(&map), &token, 60);
             assert_eq!(set.starts_with("__Host-coordinator="), secure, "{set}");
             assert_eq!(set.contains("; Secure"), secure, "{set}");
             assert!(set.contains("; HttpOnly; SameSite=Strict") && set.contains("; Path=/"), "{set}");
-            assert!(no_cookie(&map).contains("=; Max-Age=0; Path=/"));
+            assert!(no_cookie(&map, &seen(&map)).contains("=; Max-Age=0; Path=/"));
         }
     }
 
@@ -156,12 +179,26 @@ mod tests {
             ("coordinator=abc", Some("abc")),
             ("a=b; coordinator=abc; c=d", Some("abc")),
             ("coordinator=abc; coordinator=def", None),
-            ("__Host-coordinator=abc", None),
+            ("coordinator=abc; __Host-coordinator=def", Some("def")),
+            ("__Secure-coordinator=abc", None),
             ("xcoordinator=abc", None),
             ("", None),
         ];
         for (value, expected) in rows {
-            assert_eq!(session_token(&headers(&[("host", "localhost"), ("cookie", value)])), expected, "{value}");
+            let map = headers(&[("host", "localhost"), ("cookie", value)]);
+            assert_eq!(session_token(&map, &seen(&map)), expected, "{value}");
         }
+        let map = headers(&[("host", "ai.example"), ("cookie", "coordinator=abc")]);
+        assert_eq!(session_token(&map, &seen(&map)), None, "one that anybody on the line could have set");
+    }
+
+    #[test]
+    fn below_a_path_the_cookie_is_for_that_path() {
+        let Ok(token) = Token::generate() else { panic!("no entropy") };
+        let map = headers(&[("host", "127.0.0.1:8080"), ("cookie", "__Host-coordinator=a; __Secure-coordinator=b")]);
+        let seen = Seen { path: "/ai", is_https: true, ..seen(&map) };
+        let set = cookie(&map, &seen, &token, 60);
+        assert!(set.starts_with("__Secure-coordinator=") && set.contains("; Path=/ai/; Secure; HttpOnly"), "{set}");
+        assert_eq!(session_token(&map, &seen), Some("b"));
     }
 }

@@ -7,22 +7,23 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
 use crate::http::shared::auth;
-use crate::http::shared::browser;
-use crate::http::shared::error::ApiError;
+use crate::http::shared::browser::{self, From};
+use crate::http::shared::error::{ApiError, shortened};
+use crate::http::shared::seen::Seen;
 
 /// What is done with the `Origin` of a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Verdict {
     /// It has none, or this server's own: nothing is said of it.
     Silent,
     /// Its page may read the answer.
     Allowed(HeaderValue),
     /// It is not served.
-    Refused(&'static str),
+    Refused(ApiError),
 }
 
 /// The longest `Origin` that is said back, and the longest list of headers.
@@ -46,24 +47,24 @@ const VARIES: HeaderValue = HeaderValue::from_static(
 );
 
 /// Judges the `Origin` of a request. `origins` are those that the operator named; without any, all are good.
-pub fn judge(origins: &[String], headers: &HeaderMap) -> Verdict {
+pub fn judge(origins: &[String], headers: &HeaderMap, seen: &Seen<'_>) -> Verdict {
     let Some(origin) = headers.get(ORIGIN) else { return Verdict::Silent };
-    if is_own(headers, origin) {
+    if is_own(headers, origin, seen) {
         return Verdict::Silent;
     }
     if !origins.is_empty() && !is_named(origins, origin) {
-        return Verdict::Refused("pages of this origin are not served: see serve --cors-origin");
+        let said = String::from_utf8_lossy(origin.as_bytes());
+        let said = shortened(&said, LONGEST_ORIGIN);
+        return Verdict::Refused(ApiError::forbidden(format!(
+            "pages of this origin are not served: see serve --cors-origin (it is {said}, this server {})",
+            seen.origin()
+        )));
     }
     // A browser sends its cookie unasked. It must not count for a page that is not ours.
-    if browser::session_token(headers).is_some() && !auth::has_key(headers) {
-        return Verdict::Refused("pages of other origins may not use a session");
+    if browser::session_token(headers, seen).is_some() && !auth::has_key(headers) {
+        return Verdict::Refused(ApiError::cross_site(headers, seen));
     }
     if origin.len() > LONGEST_ORIGIN { Verdict::Silent } else { Verdict::Allowed(origin.clone()) }
-}
-
-/// What a refused page gets; it cannot read it, its developer can.
-pub fn refusal(why: &'static str) -> ApiError {
-    ApiError::forbidden(why)
 }
 
 /// The answer to a preflight, if the request is one: what was asked for is granted.
@@ -108,11 +109,9 @@ fn is_named(origins: &[String], origin: &HeaderValue) -> bool {
     })
 }
 
-/// The page came from this server: `Origin` is a scheme and the `Host` it was asked under.
-fn is_own(headers: &HeaderMap, origin: &HeaderValue) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let from = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    matches!((host, from), (Some(host), Some(("http" | "https", from))) if host.eq_ignore_ascii_case(from))
+/// The page came from this server: the browser says so, or the name it was asked under.
+fn is_own(headers: &HeaderMap, origin: &HeaderValue, seen: &Seen<'_>) -> bool {
+    browser::sent_from(headers, seen) == From::Here || origin.to_str().is_ok_and(|origin| seen.is_at(origin))
 }
 
 /// One token, or a list of them with commas between, that can be said back.
@@ -158,12 +157,14 @@ mod tests {
             (&named, &[host, ("origin", "https://app.example"), cookie], false, true),
         ];
         for (origins, pairs, allowed, refused) in rows {
-            let verdict = judge(origins, &headers(pairs));
+            let map = headers(pairs);
+            let verdict = judge(origins, &map, &Seen::new(None, None, false, &map));
             let found = (matches!(verdict, Verdict::Allowed(_)), matches!(verdict, Verdict::Refused(_)));
             assert_eq!(found, (allowed, refused), "{origins:?} {pairs:?}");
         }
         let all = ["*".to_owned()];
-        assert!(matches!(judge(&all, &headers(&[host, ("origin", "null")])), Verdict::Allowed(_)));
+        let map = headers(&[host, ("origin", "null")]);
+        assert!(matches!(judge(&all, &map, &Seen::new(None, None, false, &map)), Verdict::Allowed(_)));
     }
 
     #[test]

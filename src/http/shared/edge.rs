@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderValue, UPGRADE};
-use actix_web::http::{ConnectionType, Method};
+use actix_web::http::header::{HeaderValue, ORIGIN, UPGRADE};
+use actix_web::http::uri::PathAndQuery;
+use actix_web::http::{ConnectionType, Method, Uri};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage, HttpResponse};
@@ -15,6 +16,8 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use crate::http::shared::cors::{self, Verdict};
 use crate::http::shared::error::{ApiError, envelope_of};
 use crate::http::shared::log::{self, WasHead};
+use crate::http::shared::outside::Outside;
+use crate::http::shared::seen::Seen;
 use crate::http::shared::unread::Kept;
 use crate::http::state::AppState;
 
@@ -32,7 +35,7 @@ impl Unusual {
         let is_head = request.method() == Method::HEAD;
         let wants_upgrade = request.head().upgrade();
         let (chunked, verdict) = (Kept::of(request), verdict(request));
-        let is_usual = !is_head && !wants_upgrade && chunked.is_none() && verdict == Verdict::Silent;
+        let is_usual = !is_head && !wants_upgrade && chunked.is_none() && matches!(verdict, Verdict::Silent);
         (!is_usual).then_some(Self { is_head, wants_upgrade, chunked, verdict })
     }
 }
@@ -46,6 +49,7 @@ pub async fn middleware(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    leave_out_public_path(&mut request);
     let arrived = log::begin(&request);
     let mut response = match Unusual::of(&mut request) {
         None => next.call(request).await?.map_into_left_body(),
@@ -67,8 +71,8 @@ async fn serve<B: MessageBody + 'static>(
     let origin = match verdict {
         Verdict::Silent => None,
         Verdict::Allowed(origin) => Some(origin),
-        Verdict::Refused(why) => {
-            let response = answer(&request, &cors::refusal(why));
+        Verdict::Refused(refusal) => {
+            let response = answer(&request, &refusal);
             return Ok(request.into_response(response).map_into_right_body());
         }
     };
@@ -101,8 +105,22 @@ async fn serve<B: MessageBody + 'static>(
 }
 
 fn verdict(request: &ServiceRequest) -> Verdict {
-    let state = request.app_data::<Data<AppState>>();
-    state.map_or(Verdict::Silent, |state| cors::judge(&state.settings.cors_origins, request.headers()))
+    let headers = request.headers();
+    match request.app_data::<Data<AppState>>().filter(|_| headers.contains_key(ORIGIN)) {
+        Some(state) => cors::judge(&state.settings.cors_origins, headers, &Seen::of(request.request())),
+        None => Verdict::Silent,
+    }
+}
+
+/// A proxy may leave on the path below which everything is: the routes know nothing of it.
+fn leave_out_public_path(request: &mut ServiceRequest) {
+    let outside = request.app_data::<Data<AppState>>().map(|state| &state.settings.outside);
+    let Some(path) = outside.map(Outside::path).filter(|path| !path.is_empty()) else { return };
+    let asked = request.uri().path_and_query().map_or("", PathAndQuery::as_str);
+    let rest = asked.strip_prefix(path).filter(|rest| rest.starts_with('/'));
+    let Some(Ok(uri)) = rest.map(str::parse::<Uri>) else { return };
+    request.match_info_mut().get_mut().update(&uri);
+    request.head_mut().uri = uri;
 }
 
 fn answer(request: &ServiceRequest, e: &ApiError) -> HttpResponse {

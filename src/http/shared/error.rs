@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde_json::{Value, json};
 
@@ -14,6 +14,8 @@ use crate::dialect::Envelope;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
+use crate::http::shared::browser;
+use crate::http::shared::seen::Seen;
 use crate::relay::{RateLimitStatus, Reason, ServerError};
 
 /// An error as a client sees it.
@@ -126,8 +128,8 @@ impl ApiError {
     }
 
     /// 403: a page of another origin asked, with the browser's cookie.
-    pub fn cross_site() -> Self {
-        Self::forbidden("pages of other origins may not use a session").code("cross_site")
+    pub fn cross_site(headers: &HeaderMap, seen: &Seen<'_>) -> Self {
+        Self::forbidden(browser::stranger(headers, seen)).code("cross_site")
     }
 
     /// 403: the right key, but not for this.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
+use crate::http::shared::seen::Seen;
 
 /// Rows of one read of an export: the whole of it never lies in memory.
 pub const CSV_ROWS: u32 = 1_000;
@@ -25,7 +26,8 @@ pub fn json<T: Serialize>(
     if rows.len() > limit {
         rows.truncate(limit);
         if let Some(last) = rows.last() {
-            response.insert_header((LINK, query.next_page(request.path(), &id(last))));
+            response
+                .insert_header((LINK, query.next_page(&[Seen::of(request).path, request.path()].concat(), &id(last))));
         }
     }
     response.json(rows)

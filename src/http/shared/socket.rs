@@ -17,6 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Made once: making a searcher costs more than most searches.
 static OFFER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"2-"));
 
+/// Noted of a connection that is encrypted up to this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted;
+
 /// A socket whose offers of HTTP/2 are not heard.
 #[derive(Debug)]
 pub struct Http1Socket(pub TcpStream);

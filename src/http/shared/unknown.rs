@@ -1,20 +1,19 @@
 //! Requests that no route takes: what is said of an unknown path and of a wrong method.
 
 use actix_web::http::Method;
-use actix_web::http::header::{ALLOW, HOST, HeaderMap, HeaderValue};
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::dialect::Envelope;
 use crate::http::shared::error::{ApiError, envelope_of};
 use crate::http::shared::log;
+use crate::http::shared::seen::Seen;
 
 /// The most of a method and of a path that is said back, in bytes.
 const LONGEST_METHOD: usize = 20;
 const LONGEST_PATH: usize = 200;
 /// A longer path is not searched for what it may mean.
 const LONGEST_SEARCHED: usize = 2_000;
-/// The longest `Host` that is said back: that of a name in DNS, and a port.
-const LONGEST_HOST: usize = 260;
 
 /// The paths that SDKs append to a base URL, behind `/v1`; those that end like another one come first.
 const MODEL_PATHS: [&str; 8] = [
@@ -46,7 +45,7 @@ pub fn unknown_path(request: &HttpRequest, paths: impl Iterator<Item = &'static 
         format!("{} {} is not implemented", cut(request.method().as_str(), LONGEST_METHOD), cut(path, LONGEST_PATH));
     let meant = meant(path, paths);
     let (text, envelope) = match &meant {
-        Some(meant) => (format!("{asked}; {}", meant.advice(&origin(request.headers()))), envelope_of(&meant.path)),
+        Some(meant) => (format!("{asked}; {}", meant.advice(&Seen::of(request).base())), envelope_of(&meant.path)),
         None => (asked, envelope_of(path)),
     };
     ApiError::not_found(text).response(envelope, Some(log::arrived(request).id))
@@ -148,18 +147,6 @@ fn fits(pattern: &str, segments: &[&str]) -> bool {
         && rest.next().is_none()
 }
 
-/// Where the client believes to have sent its request.
-fn origin(headers: &HeaderMap) -> String {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let is_name = |host: &&str| {
-        (1..=LONGEST_HOST).contains(&host.len())
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
-    };
-    let Some(host) = text(HOST.as_str()).filter(is_name) else { return "http://HOST".to_owned() };
-    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
-    format!("{scheme}://{host}")
-}
-
 /// The beginning of a text that a client sent.
 fn cut(text: &str, most: usize) -> String {
     let printable: String = text.chars().filter(|c| !c.is_control()).collect();
@@ -222,19 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_back_is_bounded_and_is_a_hosts_name() {
-        let header = |host: &str| {
-            let mut headers = HeaderMap::new();
-            if let Ok(value) = HeaderValue::from_str(host) {
-                headers.insert(HOST, value);
-            }
-            origin(&headers)
-        };
-        assert_eq!(header("llm.example:8443"), "http://llm.example:8443");
-        assert_eq!(header("[::1]:8080"), "http://[::1]:8080");
-        for bad in ["", "a b", "a/b", "<script>", "user@host", &"a".repeat(LONGEST_HOST + 1)] {
-            assert_eq!(header(bad), "http://HOST", "{bad}");
-        }
+    fn what_is_said_back_is_bounded() {
         let said = cut(&"é".repeat(500), LONGEST_PATH);
         assert!(said.ends_with("é… (1000 bytes)") && said.len() <= LONGEST_PATH + "… (1000 bytes)".len(), "{said}");
         assert_eq!(cut("/a\u{1b}[1m", LONGEST_PATH), "/a[1m");
