@@ -48,10 +48,30 @@ pub fn most_tokens(text: &str, counted: u64) -> u64 {
     counted.saturating_add(parts.div_ceil(ONE))
 }
 
+/// How many tokens more a text has where each of its digits is one. The tokenizer here has a token for each number of
+/// up to three digits, and joins no more.
+pub fn joined_digits(text: &str) -> u64 {
+    let runs = text.as_bytes().split(|byte| !byte.is_ascii_digit());
+    let joined: usize = runs.map(|run| run.len() - run.len().div_ceil(3)).sum();
+    u64::try_from(joined).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::meter::tokens::count;
+
+    #[test]
+    fn each_digit_is_a_token_where_none_are_joined() {
+        for text in ["", "7", "12", "123", "1234", "0123456789", "12 345 6", "1.25 of 4096"] {
+            let each = u64::try_from(text.bytes().filter(u8::is_ascii_digit).count()).unwrap_or_default();
+            let others = count(&text.replace(|c: char| c.is_ascii_digit(), ""));
+            // Where a blank stands alone between two numbers it is a token of its own in both.
+            assert!((count(text) + joined_digits(text)).abs_diff(each + others) <= 2, "{text}");
+        }
+        let long = "0123456789".repeat(100);
+        assert_eq!(count(&long) + joined_digits(&long), 1_000);
+    }
 
     /// Texts, and the most tokens that one of the six tokenizers made of them.
     #[test]

@@ -1,5 +1,6 @@
 //! The output text of an answer, kept for an estimate.
 
+use super::dense;
 use super::tokens;
 use super::walk;
 use super::words::Words;
@@ -20,6 +21,8 @@ const LONG: usize = 64 << 10;
 pub struct OutputText {
     text: Vec<u8>,
     folded: u64,
+    /// What was folded has so many tokens more where each digit is one.
+    joined_digits: u64,
     words: Words,
     last: Standing,
 }
@@ -164,14 +167,17 @@ impl OutputText {
         self.folded > 0 || !self.text.is_empty()
     }
 
-    /// The tokenizer's count.
+    /// The tokenizer's count. It joins digits; a server that does not is seen by the many pieces that it sent them in.
     pub fn count(&mut self) -> u64 {
         self.fold();
-        self.folded
+        let apart = self.folded.saturating_add(self.joined_digits);
+        self.folded.max(apart.min(self.words.pieces()))
     }
 
     fn fold(&mut self) {
-        self.folded = self.folded.saturating_add(tokens::count(&String::from_utf8_lossy(&self.text)));
+        let text = String::from_utf8_lossy(&self.text);
+        self.folded = self.folded.saturating_add(tokens::count(&text));
+        self.joined_digits = self.joined_digits.saturating_add(dense::joined_digits(&text));
         self.text.clear();
     }
 
@@ -305,6 +311,20 @@ mod tests {
             assert!(output.text.capacity() < 2 * LONG, "{}", output.text.capacity());
             let (tokens, times) = (output.count(), times as u64);
             assert!((times..times + times / 100 + 1).contains(&tokens), "{tokens}");
+        }
+    }
+
+    #[test]
+    fn digits_that_came_one_by_one_are_a_token_each() {
+        // a piece, how often → tokens
+        for (piece, times, expected) in [("7", 600, 600), ("777", 200, 200), ("7 word", 200, 400), ("7777777", 3, 7)] {
+            let mut output = OutputText::default();
+            let data = format!(r#"{{"choices":[{{"delta":{{"content":"{piece}"}}}}]}}"#);
+            (0..times).for_each(|_| {
+                output.take_event(Chat, b"", data.as_bytes());
+            });
+            let tokens = output.count();
+            assert!(tokens.abs_diff(expected) <= expected / 8, "{tokens} of {times} × {piece}");
         }
     }
 

@@ -32,6 +32,9 @@ pub struct PromptCount {
     pub tokens: u64,
     /// The most that the tokenizers in use make of it, and the processors of its media.
     pub most: u64,
+    /// What [`Self::tokens`] has less than a tokenizer for which each digit is a token: Qwen's, Gemma's and Mistral's.
+    /// Ours makes one of three.
+    pub joined_digits: u64,
     /// The bytes of its text.
     pub text_bytes: u64,
     /// It has pictures, sounds, films or files.
@@ -153,6 +156,7 @@ impl Counter {
         let counted = count(&self.text);
         self.tokens(counted);
         self.most(dense::most_tokens(&self.text, counted));
+        self.count.joined_digits = self.count.joined_digits.saturating_add(dense::joined_digits(&self.text));
         let bytes = u64::try_from(self.text.len()).unwrap_or(u64::MAX);
         self.count.text_bytes = self.count.text_bytes.saturating_add(bytes);
         self.text.clear();

@@ -24,6 +24,11 @@ impl Words {
             || self.pieces > tokens.saturating_mul(MOST_PIECES).saturating_add(FREE_PIECES)
     }
 
+    /// The strings that they came in.
+    pub const fn pieces(self) -> u64 {
+        self.pieces
+    }
+
     /// Adds this many bytes, in this many strings, if they are words.
     pub fn add(&mut self, bytes: usize, pieces: u64, standing: Standing) {
         if standing == Standing::Words {

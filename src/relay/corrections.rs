@@ -3,6 +3,10 @@
 //! In memory, by server and model, so that a server which lies changes the estimates of its own answers alone, and
 //! those at most to a half or twice: less than it could report outright. A caller who would teach a server's
 //! estimates to be low must use prompts of the size and density of the one to be had for less, and pay for them.
+//!
+//! What is corrected is our count with a token for each digit, as most of the models that people run themselves have
+//! it: for who leaves before anything is reported would have numbers for a third. Servers that join digits are
+//! followed once they reported a prompt of as many.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,13 +165,13 @@ impl Pair {
             a.saturating_mul(times.1) <= b.saturating_mul(times.0)
                 && b.saturating_mul(times.1) <= a.saturating_mul(times.0)
         };
-        let density = |count: PromptCount| count.text_bytes.saturating_mul(16) / count.tokens.max(1);
-        within(self.counted.tokens, count.tokens, (4, 1)) && within(density(self.counted), density(count), (3, 2))
+        let density = |count: PromptCount| count.text_bytes.saturating_mul(16) / base(count).max(1);
+        within(base(self.counted), base(count), (4, 1)) && within(density(self.counted), density(count), (3, 2))
     }
 
     fn ratio(&self) -> u64 {
         let [least, most] = RATIOS;
-        (self.reported.saturating_mul(ONE) / self.counted.tokens.max(1)).clamp(least, most)
+        (self.reported.saturating_mul(ONE) / base(self.counted).max(1)).clamp(least, most)
     }
 }
 
@@ -177,11 +181,16 @@ fn corrected(pairs: &[Pair], count: PromptCount) -> u64 {
     ratios.sort_unstable();
     match ratios.get(ratios.len() / 2) {
         Some(ratio) if !count.has_media => {
-            let tokens = u128::from(count.tokens) * u128::from(*ratio);
+            let tokens = u128::from(base(count)) * u128::from(*ratio);
             u64::try_from(tokens.div_ceil(u128::from(ONE))).unwrap_or(u64::MAX)
         }
-        _ => count.tokens,
+        _ => base(count),
     }
+}
+
+/// What a server is taken to make of a prompt that it said nothing of.
+const fn base(count: PromptCount) -> u64 {
+    count.tokens.saturating_add(count.joined_digits)
 }
 
 #[cfg(test)]
@@ -285,6 +294,23 @@ mod tests {
             assert_eq!(corrections.of_server(&offer(2), other), other.tokens, "{other:?}");
         }
         assert_eq!(corrections.of_server(&offer(2), counted()), tokens * 2);
+    }
+
+    #[test]
+    fn digits_are_a_token_each_until_the_server_says_otherwise() {
+        let body = format!(r#"{{"model":"m","prompt":"{}"}}"#, "0123456789".repeat(60));
+        let count = counting::prompt_tokens(Endpoint::Completions, body.as_bytes(), u64::MAX);
+        assert_eq!((count.tokens, count.joined_digits), (200, 400));
+        let corrections = Corrections::default();
+        // What it made of prose says nothing of numbers.
+        (0..3).for_each(|_| learn(&corrections, 1, counted().tokens));
+        assert_eq!(corrections.of_server(&offer(1), count), 600);
+        for (provider, reported, expected) in [(2, 600, 600), (3, 300, 300)] {
+            let report =
+                || PromptReport { endpoint: Endpoint::Completions, body: body.as_bytes(), prompt_tokens: reported };
+            (0..3).for_each(|_| corrections.learn(&price(None), &offer(provider), report(), Instant::now()));
+            assert_eq!(corrections.of_server(&offer(provider), count), expected);
+        }
     }
 
     #[test]

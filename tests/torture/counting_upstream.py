@@ -9,15 +9,16 @@ responses on loopback. The first part of a path is the habit of the server that 
     /tgi/v1      `max_new_tokens`, also inside `parameters`
     /kobold/v1   `max_length`
     /aio/v1      decodes the body by the charset that the request's content type names (aiohttp)
-    /digits/v1   as strict, with a tokenizer that joins no digits
+    /qwen/v1     as strict, with a tokenizer that joins no digits
+    /digits/v1   the same, and no lines and tabs
     /bytes/v1    as strict, with a tokenizer that knows no letters outside of ASCII
 
 The object `torture` in the body names the request (`nonce`), how much it would say (`events`), and how long it is
 silent after its first word (`pause`, in seconds). It renders every
 string of the body, as a chat template may: a token is up to six letters or three digits, with a blank before them,
-one other sign, or a run of blanks, and each message costs four more; a picture costs `PICTURE`. Two habits have other
-tokenizers: with `digits` each digit is a token, and each line and tab (Llama 2), with `bytes` each byte outside of
-ASCII is one. `GET /_torture/counts` tells what each request came to: prompt and completion tokens, the model that was
+one other sign, or a run of blanks, and each message costs four more; a picture costs `PICTURE`. Three habits have other
+tokenizers: with `qwen` each digit is a token, with `digits` each line and tab too (Llama 2), with `bytes` each byte
+outside of ASCII is one. `GET /_torture/counts` tells what each request came to: prompt and completion tokens, the model that was
 understood, and whether it was answered to the end.
 
 With `--secret-bound` the habit obeys `torture.bound` before all else: a field that nobody else knows.
@@ -37,6 +38,7 @@ PICTURE = 765
 DEFAULT_OUTPUT = 2_000
 MOST_OUTPUT = 6_000
 MESSAGE = 4
+QWEN = re.compile(r"\s?[^\W\d_]{1,6}|\d|_|[^\w\s]|\s+")
 DIGITS = re.compile(r"\s?[^\W\d_]{1,6}|\d|_|[^\w\s]|[^\S\n\t]+|\s")
 TOKEN = re.compile(r"\s?[^\W\d_]{1,6}|\s?\d{1,3}|_|[^\w\s]|\s+")
 BOUNDS = {
@@ -46,6 +48,7 @@ BOUNDS = {
     "tgi": ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens"),
     "kobold": ("max_length", "max_tokens", "max_completion_tokens", "max_output_tokens"),
     "aio": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "qwen": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "digits": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "bytes": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
 }
@@ -59,7 +62,7 @@ def tokens(text: str, habit: str) -> int:
         ascii_text = "".join(letter for letter in text if letter.isascii())
         others = len(text.encode("utf-8", "replace")) - len(ascii_text)
         return others + sum(1 for _ in TOKEN.finditer(ascii_text))
-    return sum(1 for _ in (DIGITS if habit == "digits" else TOKEN).finditer(text))
+    return sum(1 for _ in {"digits": DIGITS, "qwen": QWEN}.get(habit, TOKEN).finditer(text))
 
 
 def folded(value: Any) -> Any:

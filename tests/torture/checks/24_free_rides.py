@@ -25,7 +25,7 @@ from server import HERE, Upstream, World, micro
 TITLE = "free rides: generated tricks against an exact counter"
 QUICK = True
 PLANTS = {"secret-bound": "the server takes its output bound from a field that the coordinator does not know"}
-HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio", "digits", "bytes")
+HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio", "qwen", "digits", "bytes")
 DENSE = ("digits", "bytes")
 # Micro-dollars a token: what is cheap and what is dear.
 CHEAP, DEAR = (1, 2), (20, 40)
@@ -230,9 +230,11 @@ def twice(attack: Try, rng: random.Random) -> None:
 
 
 def left(attack: Try, rng: random.Random) -> None:
-    """Leaves: at once, in the middle, or at the last word."""
+    """Leaves: at once, in the middle, or at the last word; some of those who do have sent numbers."""
     attack.body["stream"] = True
     attack.leave = HangUp(after_bytes=rng.choice((400, 1_500, 6_000, 20_000)), reset=rng.random() < 0.5)
+    if attack.habit == "qwen":
+        prompt_field(attack, "0123456789" * rng.choice((50, 1_000)))
 
 
 def crowd(attack: Try, rng: random.Random) -> None:
