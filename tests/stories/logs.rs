@@ -79,6 +79,27 @@ fn a_refused_request_has_its_line_too() {
 }
 
 #[test]
+fn a_line_is_bounded_whatever_was_sent() {
+    let world = World::new(honest(10, 5));
+    let long = "x".repeat(30_000);
+    let path = format!("/{long}?{long}");
+    let method = format!("GET{}", "X".repeat(2_000));
+    let body = json!({"model": long, "messages": [{"role": "user", "content": "hi"}]});
+    let replies = [
+        world.server.http().send(&Request::get(&path)),
+        world.server.http().raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()),
+        world.chat(&body),
+    ];
+    for reply in replies {
+        let id = reply.header("x-request-id").expect("every answer has an id");
+        for line in lines_of(&world, id) {
+            let length = Value::Object(line).to_string().len();
+            assert!(length < 2_000, "a line of {length} bytes");
+        }
+    }
+}
+
+#[test]
 fn prompts_and_secrets_are_nowhere() {
     let answer = |seen: &crate::world::upstream::Seen| {
         if seen.text().contains("break") {

@@ -66,6 +66,19 @@ impl Drop for CountOnItsWay<'_> {
     }
 }
 
+impl CountLimits {
+    fn begin(&self, key: KeyId, now: Instant) -> Result<CountOnItsWay<'_>, Refusal> {
+        self.rates.count(key, A_MINUTE, now).map_err(Refusal::TooManyRequests)?;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_once = running.entry(key).or_default();
+        if *at_once >= AT_ONCE {
+            return Err(Refusal::TooManyAtOnce);
+        }
+        *at_once += 1;
+        Ok(CountOnItsWay { counts: self, key })
+    }
+}
+
 /// Who counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedTokens {
@@ -81,15 +94,7 @@ impl Relay {
     /// # Errors
     /// It counts too often, or too much at once.
     pub fn begin_count(&self, caller: &Caller) -> Result<CountOnItsWay<'_>, Refusal> {
-        let (counts, key) = (&self.counts, caller.key.id);
-        counts.rates.count(key, A_MINUTE, Instant::now()).map_err(Refusal::TooManyRequests)?;
-        let mut running = counts.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = running.entry(key).or_default();
-        if *now >= AT_ONCE {
-            return Err(Refusal::TooManyAtOnce);
-        }
-        *now += 1;
-        Ok(CountOnItsWay { counts, key })
+        self.counts.begin(caller.key.id, Instant::now())
     }
 
     /// The input tokens of a request to `/v1/messages`. Nothing is held, charged or written down.
@@ -135,4 +140,27 @@ async fn ask(client: &Client, target: &Target, call: &InferenceCall) -> Option<u
     }
     let body = answer.body.whole(LONGEST_ANSWER, &|| ByteBudget::new(LONGEST_ANSWER)).await.ok()?;
     serde_json::from_slice(&body).ok().map(|counted: Counted| counted.input_tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_four_counts_at_once_and_three_hundred_a_minute() {
+        let (limits, now) = (CountLimits::default(), Instant::now());
+        let (ada, bob) = (KeyId::from_i64(2), KeyId::from_i64(3));
+        let mut on_their_way: Vec<_> = (0..4).map(|_| limits.begin(ada, now)).collect();
+        assert!(on_their_way.iter().all(Result::is_ok));
+        assert!(matches!(limits.begin(ada, now), Err(Refusal::TooManyAtOnce)));
+        assert!(limits.begin(bob, now).is_ok(), "another key has its own");
+        on_their_way.pop();
+        assert!(limits.begin(ada, now).is_ok(), "one that is over makes room");
+        drop(on_their_way);
+        assert!(limits.running.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "what is over is forgotten");
+        let counted = (0..1_000).filter(|_| limits.begin(ada, now).is_ok()).count();
+        assert_eq!(counted, 300 - 6, "the refused one counted too");
+        assert!(matches!(limits.begin(ada, now), Err(Refusal::TooManyRequests(_))));
+        assert!(limits.begin(ada, now + Duration::from_secs(61)).is_ok());
+    }
 }
