@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::accounts::{Account, COLUMNS, check_email, check_free, check_name, from_row, get, set_suspended};
+use super::account_row::{Account, COLUMNS, from_row, get};
+use super::accounts::{check_email, check_free, check_name, set_suspended};
 use super::events;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;

@@ -1,8 +1,11 @@
 //! Accounts: who owns money.
 
-use rusqlite::{OptionalExtension, Row, params};
-use serde::Serialize;
+use rusqlite::{OptionalExtension, params};
 
+pub use super::account_lookup::find;
+use super::account_lookup::find_by_name_or_email;
+pub use super::account_row::{Account, get};
+use super::account_row::{COLUMNS, from_row};
 use super::events;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
@@ -12,42 +15,6 @@ use crate::store::{Read, StoreError, Tx};
 
 /// The account that gets the fee, and bears what a refund cannot take back.
 pub const HOUSE: AccountId = AccountId::from_i64(1);
-
-/// An account as it stands.
-#[derive(Debug, Clone, Serialize)]
-pub struct Account {
-    /// `acct_…`
-    pub id: AccountId,
-    /// Unique.
-    pub name: String,
-    /// Unique where there is one.
-    pub email: Option<String>,
-    /// Its money.
-    #[serde(skip)]
-    pub balance: Balance,
-    /// What it owes of earnings that were refunded when they had left it.
-    #[serde(rename = "debt_micro_usd")]
-    pub debt: MicroUsd,
-    /// Since when its keys are refused.
-    pub suspended_at: Option<Timestamp>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at, \
-     debt_micro_usd";
-
-pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
-    Ok(Account {
-        id: AccountId::from_i64(row.get(0)?),
-        name: row.get(1)?,
-        email: row.get(2)?,
-        balance: Balance { total: MicroUsd::new(row.get(3)?), withdrawable: MicroUsd::new(row.get(4)?) },
-        suspended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
-        created_at: Timestamp::from_millis(row.get(6)?),
-        debt: MicroUsd::new(row.get(7)?),
-    })
-}
 
 /// Makes an account with nothing in it.
 ///
@@ -123,27 +90,6 @@ pub(super) fn check_email(email: &str) -> Result<(), StoreError> {
         && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
         && !email.chars().any(|c| c.is_whitespace() || c.is_control());
     if fine { Ok(()) } else { Err(invalid("email", &format!("\"{email}\" is not an email address"))) }
-}
-
-/// The account with this id.
-pub fn get(conn: &Read, id: AccountId) -> Result<Account, StoreError> {
-    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE id = ?1"))?
-        .query_row([id.to_i64()], from_row)
-        .optional()?
-        .ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
-}
-
-/// The account that an id, a name or an email means.
-pub fn find(conn: &Read, text: &str) -> Result<Account, StoreError> {
-    if let Some(id) = AccountId::parse(text) {
-        return get(conn, id);
-    }
-    find_by_name_or_email(conn, text)?.ok_or_else(|| StoreError::NotFound(format!("no account \"{text}\"")))
-}
-
-pub(super) fn find_by_name_or_email(conn: &Read, text: &str) -> Result<Option<Account>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE name = ?1 OR email = ?1");
-    Ok(conn.prepare_cached(&sql)?.query_row([text], from_row).optional()?)
 }
 
 /// The money of an account.

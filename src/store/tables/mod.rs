@@ -1,6 +1,8 @@
 //! The tables: one file per family, with what may be read of it and written to it.
 
 pub mod accounts;
+mod account_lookup;
+mod account_row;
 pub mod account_search;
 pub mod admins;
 pub mod sessions;
