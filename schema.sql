@@ -18,6 +18,9 @@ CREATE TABLE accounts (
   debt_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (debt_micro_usd >= 0),
   fee_carry INTEGER NOT NULL DEFAULT 0 CHECK (fee_carry BETWEEN 0 AND 9999)
 ) STRICT;
+-- An address is looked for whatever its case and composition: by the first in ASCII, and by reading through the second.
+CREATE INDEX accounts_email ON accounts (email COLLATE NOCASE);
+CREATE INDEX accounts_email_wide ON accounts (email) WHERE email GLOB '*[^ -~]*';
 
 -- Who may add credit. Without a password an admin has only keys.
 CREATE TABLE admins (

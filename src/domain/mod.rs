@@ -13,6 +13,8 @@ pub mod keys;
 pub mod key_limits;
 pub mod withdrawal;
 pub mod note;
+pub mod email;
+pub mod near_miss;
 pub mod model_name;
 pub mod provider;
 pub mod invite_code;

@@ -17,8 +17,8 @@ const PER_USD: i64 = 1_000_000;
 /// Why a text is not an amount of USD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadAmount {
-    /// Not `digits` or `digits.digits`: a sign, an exponent, a blank or a letter is in it.
-    #[error("an amount is digits with an optional point, like 10 or 10.00")]
+    /// Not `digits` or `digits.digits`: a sign, an exponent, a comma, a blank or a letter is in it.
+    #[error("an amount is digits, with a dot (no comma) before its decimals: like 10 or 0.125")]
     Shape,
     /// More than six decimals: finer than a micro-USD.
     #[error("an amount has at most six decimals")]
@@ -159,6 +159,8 @@ mod tests {
             ("1e3", BadAmount::Shape),
             (" 1", BadAmount::Shape),
             ("1,000", BadAmount::Shape),
+            ("0,125", BadAmount::Shape),
+            ("$1", BadAmount::Shape),
             ("1.2.3", BadAmount::Shape),
             ("١", BadAmount::Shape),
             ("NaN", BadAmount::Shape),

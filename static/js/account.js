@@ -4,11 +4,11 @@ import { call, configure, get, idempotencyKey, query } from './api.js';
 import { fill, h } from './dom.js';
 import { csvButton } from './export.js';
 import { createKey, keyTable } from './keys.js';
-import { decimal, micro, parseUsd, usd } from './money.js';
+import { decimal, micro, usd } from './money.js';
 import { poll } from './poll.js';
 import { base, samples } from './samples.js';
 import { table } from './table.js';
-import { FieldError, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
+import { FieldError, amount, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
 import { ledgerTable, usageChart, usageTable } from './usage.js';
 
 // The key stays in this tab: session storage ends with it, and nothing else ever holds it.
@@ -71,11 +71,10 @@ function withdraw(balance, done) {
       ],
       submit: 'Ask for it', cancel: close,
       async save({ amount_usd, note }) {
-        const amount = parseUsd(amount_usd);
-        if (!amount) throw new FieldError('amount_usd', 'An amount above zero such as 12.50.');
-        await call('POST', '/v1/payments/withdrawals', { body: { amount_usd: decimal(amount), note: note || null }, idempotencyKey: sent });
+        const sum = amount('amount_usd', amount_usd);
+        await call('POST', '/v1/payments/withdrawals', { body: { amount_usd: decimal(sum), note: note || null }, idempotencyKey: sent });
         close();
-        say(`${usd(amount)} will be paid by an admin.`);
+        say(`${usd(sum)} will be paid by an admin.`);
         done();
       },
     }),

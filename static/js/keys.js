@@ -2,10 +2,11 @@
 
 import { call, get } from './api.js';
 import { h } from './dom.js';
+import { number } from './format.js';
 import { decimal, parseUsd } from './money.js';
 import { curl } from './samples.js';
 import { table } from './table.js';
-import { FieldError, badge, button, confirm, copyButton, dialog, field, form, money, none, say, snippet, when } from './ui.js';
+import { FieldError, amount, badge, button, confirm, copyButton, dialog, field, figures, money, none, say, snippet, twoSteps, when } from './ui.js';
 
 const limits = { none: 'in all', daily: 'a day', weekly: 'a week', monthly: 'a month' };
 
@@ -41,8 +42,7 @@ export function keyFields({ name = '' } = {}) {
     field({ label: 'Expires', name: 'expires_at', kind: 'date' }),
   ];
   const body = (values) => {
-    const cap = values.limit_usd ? parseUsd(values.limit_usd) : null;
-    if (values.limit_usd && cap === null) throw new FieldError('limit_usd', 'An amount such as 25 or 25.00.');
+    const cap = values.limit_usd ? amount('limit_usd', values.limit_usd, { zero: true }) : null;
     return {
       name: values.name,
       scopes: values.manage ? ['inference', 'manage'] : ['inference'],
@@ -55,19 +55,24 @@ export function keyFields({ name = '' } = {}) {
   return { fields, body };
 }
 
-/** The dialog that makes a key at `path`. */
+/** The dialog that makes a key at `path`; limits are looked at twice. */
 export function createKey(path, done) {
-  dialog('New key', (close) => {
-    const { fields, body } = keyFields();
-    return form({
-      fields, submit: 'Create key', cancel: close,
-      async save(values) {
-        const key = await call('POST', path, { body: body(values) });
-        close();
-        done();
-        showKey(key);
-      },
-    });
+  const { fields, body } = keyFields();
+  twoSteps('New key', {
+    fields, submit: 'Create key', read: body,
+    review(key) {
+      if (key.limit_usd === null && key.rpm_limit === null) return null;
+      return { submit: 'Create key', lines: [h('p', {}, 'Key ', h('strong', {}, key.name)), figures([
+        ['It may spend', key.limit_usd === null ? 'any amount' : [money(parseUsd(key.limit_usd)), ` ${limits[key.limit_reset]}`]],
+        key.rpm_limit !== null && ['Requests', `${number(key.rpm_limit)} a minute`],
+      ], 'sum')] };
+    },
+    send: (key, idempotencyKey) => call('POST', path, { body: key, idempotencyKey }),
+    unknown: 'It is not known whether the key was made: look at the list before you press again.',
+    done(key) {
+      done();
+      showKey(key);
+    },
   });
 }
 

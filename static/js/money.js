@@ -29,10 +29,19 @@ export function usdParts(value) {
   return { head: `${sign}$${dollars}.${cents}`, rest, small: dollars === '0' };
 }
 
-/** Reads what a person typed (10, 10.5, $1,000.00, 0.000001). Returns micro-USD, or null if it is no amount. */
+/** More than the ledger holds. */
+const MOST = 9_223_372_036_854_775_807n;
+
+/** What is wrong with a text that is no amount, in the server's words; null if it is one. */
+export function wrongUsd(text) {
+  if (!/^\d+(\.\d+)?$/.test(text)) return 'An amount is digits, with a dot (no comma) before its decimals: like 10 or 0.125.';
+  if (/\.\d{7}/.test(text)) return 'An amount has at most six decimals.';
+  return parseUsd(text) > MOST ? 'The amount is too large.' : null;
+}
+
+/** Reads an amount as the command line does: digits, a dot, at most six decimals, nothing else. null if it is none. */
 export function parseUsd(text) {
-  const plain = text.trim().replace(/^\$/, '').replace(/,(?=\d{3}(\D|$))/g, '');
-  const match = /^(\d{1,12})(?:\.(\d{1,6}))?$/.exec(plain);
+  const match = /^(\d+)(?:\.(\d{1,6}))?$/.exec(text);
   return match ? BigInt(match[1]) * MICRO + BigInt((match[2] ?? '').padEnd(6, '0')) : null;
 }
 

@@ -1,8 +1,9 @@
 // The parts the views are made of: money, forms, dialogs, copy buttons, states of loading.
 
+import { idempotencyKey } from './api.js';
 import { fill, h, uid } from './dom.js';
 import { fullTime, time } from './format.js';
-import { micro, usdParts } from './money.js';
+import { micro, parseUsd, usdParts, wrongUsd } from './money.js';
 
 /** Tells a screen reader, and shows for a moment, what just happened. */
 export function say(text) {
@@ -136,7 +137,7 @@ export class FieldError extends Error {
  * A form. `save(values)` does the work; while it runs a second press does nothing. When it fails nothing typed is
  * lost: the message stands at the field the server named, else above the buttons.
  */
-export function form({ fields, submit, save, cancel, kind = 'primary', extra = [] }) {
+export function form({ fields, submit, save, cancel, cancelText = 'Cancel', kind = 'primary', extra = [] }) {
   const wrong = h('div.wrong.whole', { role: 'alert' });
   const press = h('button', { type: 'submit', class: kind }, submit);
   let busy = false;
@@ -164,7 +165,7 @@ export function form({ fields, submit, save, cancel, kind = 'primary', extra = [
         press.classList.remove('busy');
       }
     },
-  }, fields.map((one) => one.node), extra, wrong, h('div.actions', {}, cancel && button('Cancel', cancel, 'quiet'), press));
+  }, fields.map((one) => one.node), extra, wrong, h('div.actions', {}, cancel && button(cancelText, cancel, 'quiet'), press));
   return node;
 }
 
@@ -186,6 +187,55 @@ export function dialog(title, make, { wide = false, onclose } = {}) {
   const first = body.querySelector('input:not([type=hidden]), textarea, select') ?? node.querySelector('h2');
   first.focus();
   return node;
+}
+
+/** The amount typed into the field `name`, in micro-USD. Above zero unless `zero` is allowed. */
+export function amount(name, text, { zero = false } = {}) {
+  const wrong = wrongUsd(text);
+  if (wrong) throw new FieldError(name, wrong);
+  const value = parseUsd(text);
+  if (value === 0n && !zero) throw new FieldError(name, 'The amount must be more than zero.');
+  return value;
+}
+
+/**
+ * A dialog of two steps: what is typed, then what it comes to, which a second press does. `read(values)` makes of what
+ * was typed what is meant; `review(meant)` gives {submit, lines}, or null if there is nothing to look at twice;
+ * `send(meant, key)` does it. One idempotency key: a second press or a try after a lost answer is the same request.
+ * Only a plain refusal gives the next attempt a new key.
+ */
+export function twoSteps(title, { fields, extra, style, wide, submit = 'Continue', read, review, send, unknown, done }) {
+  let key = idempotencyKey();
+  return dialog(title, (close, replace) => {
+    let unsure = false;
+    const act = async (meant) => {
+      let result;
+      try {
+        result = await send(meant, key);
+      } catch (error) {
+        unsure ||= error.unknown;
+        if (unsure) error.message += ` ${unknown}`;
+        else key = idempotencyKey();
+        throw error;
+      }
+      close();
+      done(result, meant);
+    };
+    const ask = form({
+      fields, extra, submit, cancel: close,
+      async save(values) {
+        const meant = read(values);
+        const shown = review(meant);
+        if (!shown) return act(meant);
+        const back = () => { replace(title, ask); fields[0].input.focus(); };
+        const yes = form({ fields: [], submit: shown.submit, cancel: () => (unsure ? close() : back()), cancelText: 'Back', save: () => act(meant) });
+        replace('Is this right?', ...shown.lines, yes);
+        yes.querySelector('[type=submit]').focus();
+      },
+    });
+    if (style) ask.classList.add(style);
+    return ask;
+  }, { wide });
 }
 
 /** Asks before doing. `act()` runs on yes; its failure is said in the dialog. */

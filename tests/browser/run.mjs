@@ -185,9 +185,11 @@ test('search as you type finds the account', async () => {
 test('add credit: the balance after is shown, a double click adds it once', async () => {
   await view(`accounts/${account}`);
   await press('Add credit');
-  await dialog().getByLabel('Amount in USD').fill('ten');
-  await press('Continue', dialog());
-  await dialog().getByText(/An amount above zero/).waitFor();
+  for (const [typed, why] of [['ten', /a dot \(no comma\)/], ['0,125', /a dot \(no comma\)/], ['1,000', /a dot \(no comma\)/], ['$5', /a dot/], ['0.0000001', /six decimals/], ['99999999999999', /too large/], ['0', /more than zero/]]) {
+    await dialog().getByLabel('Amount in USD').fill(typed);
+    await press('Continue', dialog());
+    await dialog().getByRole('alert').filter({ hasText: why }).waitFor();
+  }
   await dialog().getByLabel('Amount in USD').fill('10.5');
   await dialog().getByLabel('Note').fill('Invoice 114');
   await press('Continue', dialog());
@@ -274,6 +276,12 @@ test('a key is made with a cap, and revoked', async () => {
   await dialog().getByLabel('Spend cap').fill('2.5');
   await dialog().getByLabel('The cap starts anew').selectOption('monthly');
   await press('Create key', dialog());
+  // A limit is looked at before it applies; on the way back nothing typed is lost.
+  assert.match(await dialog().locator('.figures').textContent(), /It may spend\$2\.50 a month/);
+  await press('Back', dialog());
+  assert.equal(await dialog().getByLabel('Spend cap').inputValue(), '2.5');
+  await press('Create key', dialog());
+  await press('Create key', dialog());
   const made = (await dialog().getByRole('status', { name: 'The key' }).textContent()).trim();
   await press('I have copied it', dialog());
   await page.getByRole('cell', { name: /\$0\.00 of \$2\.50 a month/ }).waitFor();
@@ -297,12 +305,59 @@ test('a price is changed: the effect is shown first, the old version stays in th
   await dialog().getByLabel('Output, per 1M tokens').fill('0.25');
   // ceil((1000 × 65,000 + 500 × 250,000) / 1,000,000) = 190 micro-USD, before it 165.
   await dialog().getByText('costs $0.00019 instead of $0.000165 (+15.1 %)').waitFor();
+  await press('Continue', dialog());
+  const changed = dialog().getByRole('table', { name: 'What changes' }).getByRole('row');
+  assert.equal(await changed.count(), 2, 'one value, and no other');
+  assert.match(await changed.nth(1).textContent(), /Output\$0\.20\$0\.25\+25\.0 %/);
+  assert.equal((await (await fetch(`${server.url}/v1/pricing`)).json()).prices.find((one) => one.model === model).output_price, 200_000, 'not yet');
   await press('Save as a new version', dialog());
   await page.getByRole('table', { name: 'Prices in force' }).getByRole('row').filter({ hasText: model }).filter({ hasText: '$0.25' }).waitFor();
   const versions = page.getByRole('table', { name: 'Versions' }).getByRole('row').filter({ hasText: model });
   await versions.nth(1).waitFor();
   const { prices } = await (await fetch(`${server.url}/v1/pricing`)).json();
   assert.equal(prices.find((one) => one.model === model).output_price, 250_000);
+});
+
+test('every field of money reads amounts as the command line does: a comma is refused, naming the dot', async () => {
+  const refuses = async (label, submit) => {
+    const box = dialog().getByLabel(label, { exact: true });
+    const before = await box.inputValue();
+    await box.fill('0,125');
+    await press(submit, dialog());
+    await dialog().locator('.field', { has: page.getByLabel(label, { exact: true }) }).getByText(/a dot \(no comma\)/).waitFor();
+    await box.fill(before);
+  };
+  await view('prices');
+  await press('Edit the price of Qwen3.5 27B');
+  for (const label of ['Input', 'Output', 'Cached input', 'Written to the cache', 'Written for an hour']) {
+    await refuses(new RegExp(`^${label}, per 1M tokens`), 'Continue');
+  }
+  await page.keyboard.press('Escape');
+  const { prices } = await (await fetch(`${server.url}/v1/pricing`)).json();
+  assert.equal(prices.find((one) => one.model.startsWith('qwen3.5-27b')).output_price, 780_000);
+  await view('invites');
+  await press('New code');
+  await refuses('Credit for each account', 'Continue');
+  await page.keyboard.press('Escape');
+  await view(`accounts/${account}`);
+  await press('Take credit back');
+  await dialog().getByLabel('Note').fill('never');
+  await refuses('Amount in USD', 'Take back');
+  await page.keyboard.press('Escape');
+  await press('New key');
+  await dialog().getByLabel('Name').fill('never');
+  await refuses(/^Spend cap/, 'Create key');
+  await page.keyboard.press('Escape');
+});
+
+test('an address is one account, however it is spelled, and a slip is named', async () => {
+  const made = await json('POST', '/v1/admin/accounts', { name: 'José', email: 'Jose\u0301@example.org' });
+  const taken = await api('POST', '/v1/admin/accounts', { name: 'another', email: 'JOS\u00c9@example.org' });
+  assert.equal(taken.status, 409);
+  assert.match((await taken.json()).error.message, /one address.*José/);
+  assert.equal((await json('POST', '/v1/admin/credit', { email: 'jos\u00e9@EXAMPLE.org', amount_usd: '0.25' })).account_id, made.id);
+  const slip = await json('POST', '/v1/admin/credit', { email: 'josé@exmaple.org', amount_usd: '0.25' });
+  assert.match(slip.error.message, /nearly the same: "José@example.org"/);
 });
 
 test('the provider is probed, disabled and enabled', async () => {
@@ -324,6 +379,7 @@ test('an invite code is made, and redeemed on the account page', async () => {
   await view('invites');
   await press('New code');
   await dialog().getByLabel('Credit for each account').fill('0.75');
+  await press('Continue', dialog());
   await press('Create code', dialog());
   const code = (await dialog().getByRole('status', { name: 'The code' }).textContent()).trim();
   await press('Done', dialog());
@@ -558,6 +614,20 @@ const views = {
   'new-key': [() => `/admin#/accounts/${account}`, (at) => press('New key', at)],
   prices: ['/admin#/prices'],
   'price-edit': ['/admin#/prices', (at) => press('Edit the price of Gemma 4 26B', at)],
+  'price-review': ['/admin#/prices', async (at) => {
+    await press('Edit the price of Gemma 4 26B', at);
+    await at.getByLabel('Input, per 1M tokens', { exact: false }).first().fill('0.078');
+    await at.getByLabel('Context length').fill('131072');
+    await press('Continue', at);
+  }],
+  'key-review': [() => `/admin#/accounts/${account}`, async (at) => {
+    await press('New key', at);
+    await at.getByRole('dialog').getByLabel('Name').fill('nightly');
+    await at.getByLabel('Spend cap').fill('25');
+    await at.getByLabel('The cap starts anew').selectOption('monthly');
+    await at.getByLabel('Requests a minute').fill('600');
+    await press('Create key', at);
+  }],
   providers: ['/admin#/providers'],
   withdrawals: ['/admin#/withdrawals'],
   invites: ['/admin#/invites'],

@@ -58,7 +58,7 @@ schema!(KeyId, "KeyId", id(KeyId::PREFIX, 12));
 pub struct AmountUsd;
 
 schema!(AmountUsd, "AmountUsd", {
-    let text = of(Type::String, "Digits with an optional point and at most six decimals.")
+    let text = of(Type::String, "Digits, with a dot before at most six decimals: no comma, no sign.")
         .pattern(Some(r"^[0-9]{1,12}(\.[0-9]{1,6})?$"));
     let number = of(Type::Number, "The same as a number.").minimum(Some(0));
     Schema::from(OneOfBuilder::new().item(text).item(number).description(Some("USD, like \"10.00\".")).build())

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::account_row::{Account, COLUMNS, from_row, get};
 use super::accounts::{check_email, check_free, check_name, set_suspended};
 use super::events;
+use crate::domain::email;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
@@ -28,7 +29,7 @@ pub fn search(
 ) -> Result<(Vec<Account>, u64), StoreError> {
     let sql =
         format!("SELECT {COLUMNS} FROM accounts WHERE ?1 IS NULL OR (suspended_at IS NOT NULL) = ?1 ORDER BY id DESC");
-    let text = search.text.as_ref().map(|text| text.to_lowercase());
+    let text = search.text.as_ref().map(|text| email::composed(&text.to_lowercase()));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut found, mut count) = (Vec::new(), 0);
     let mut statement = conn.prepare_cached(&sql)?;
@@ -78,7 +79,8 @@ pub struct Change {
 pub fn change(conn: &Tx, id: AccountId, change: &Change, actor: &str, now: Timestamp) -> Result<Account, StoreError> {
     let account = get(conn, id)?;
     let name = change.name.as_ref().unwrap_or(&account.name);
-    let email = change.email.as_ref().unwrap_or(&account.email);
+    let sent = change.email.as_ref().map(|email| email.as_deref().map(email::composed));
+    let email = sent.as_ref().unwrap_or(&account.email);
     if *name != account.name || *email != account.email {
         check_name(name)?;
         if let Some(email) = email {

@@ -2,11 +2,11 @@
 
 use rusqlite::{OptionalExtension, params};
 
-pub use super::account_lookup::find;
-use super::account_lookup::find_by_name_or_email;
+pub use super::account_lookup::{find, twins};
 pub use super::account_row::{Account, get};
 use super::account_row::{COLUMNS, from_row};
-use super::events;
+use super::{account_lookup, events};
+use crate::domain::email;
 use crate::domain::ids::AccountId;
 use crate::domain::money::MicroUsd;
 use crate::domain::settle::{Balance, FeeCarry};
@@ -25,7 +25,8 @@ pub fn create(conn: &Tx, name: &str, email: Option<&str>, actor: &str, now: Time
     if let Some(email) = email {
         check_email(email)?;
     }
-    check_free(conn, name, email, None)?;
+    let email = email.map(email::composed);
+    check_free(conn, name, email.as_deref(), None)?;
     let id = AccountId::generate(now);
     conn.prepare_cached("INSERT INTO accounts (id, name, email, created_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![id.to_i64(), name, email, now.millis()])?;
@@ -60,9 +61,16 @@ pub(super) fn check_free(
 ) -> Result<(), StoreError> {
     for (field, text) in [("name", Some(name)), ("email", email)] {
         let Some(text) = text else { continue };
-        if find_by_name_or_email(conn, text)?.is_some_and(|other| own != Some(other.id)) {
-            return Err(StoreError::Taken { field, message: format!("there is already an account \"{text}\"") });
-        }
+        let mut having = account_lookup::with_address(conn, text)?;
+        having.extend(account_lookup::exactly(conn, text)?);
+        let Some(other) = having.into_iter().find(|other| own != Some(other.id)) else { continue };
+        let message = match &other.email {
+            Some(email) if *text != other.name && *text != **email => {
+                format!("\"{text}\" and \"{email}\" are one address, and that is account \"{}\"", other.name)
+            }
+            _ => format!("there is already an account \"{text}\""),
+        };
+        return Err(StoreError::Taken { field, message });
     }
     Ok(())
 }

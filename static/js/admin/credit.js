@@ -2,59 +2,36 @@
 
 import { call, idempotencyKey } from '../api.js';
 import { h } from '../dom.js';
-import { decimal, micro, parseUsd, usd } from '../money.js';
-import { FieldError, dialog, field, figures, form, money, say } from '../ui.js';
+import { decimal, micro, usd } from '../money.js';
+import { amount, dialog, field, figures, form, money, say, twoSteps } from '../ui.js';
 
-/**
- * Amount and note, then a confirmation that shows the balance after. One idempotency key for the form: a second press
- * or a try after a lost answer is the same credit. Only a plain refusal gives the next attempt a new key.
- */
+/** Amount and note, then a confirmation that shows the balance after. */
 export function addCredit(account, done) {
-  let key = idempotencyKey();
-  const fields = [
-    field({ label: 'Amount in USD', name: 'amount', prefix: '$', inputmode: 'decimal', required: true, placeholder: '10.00' }),
-    field({ label: 'Note', name: 'note', maxlength: 500, hint: 'Kept in the ledger: an invoice number, a reason.' }),
-  ];
-  dialog(`Add credit to ${account.name}`, (close, replace) => {
-    const ask = form({
-      fields, submit: 'Continue', cancel: close,
-      save({ amount, note }) {
-        const sum = parseUsd(amount);
-        if (sum === null || sum === 0n) throw new FieldError('amount', 'An amount above zero such as 10 or 10.50, six decimals at most.');
-        review(sum, note);
-      },
-    });
-    function review(sum, note) {
+  twoSteps(`Add credit to ${account.name}`, {
+    fields: [
+      field({ label: 'Amount in USD', name: 'amount_usd', prefix: '$', inputmode: 'decimal', required: true, placeholder: '10.00' }),
+      field({ label: 'Note', name: 'note', maxlength: 500, hint: 'Kept in the ledger: an invoice number, a reason.' }),
+    ],
+    read: ({ amount_usd, note }) => ({ sum: amount('amount_usd', amount_usd), note }),
+    review({ sum, note }) {
       const before = micro(account.balance_micro_usd);
-      let unsure = false;
-      const back = () => { replace(`Add credit to ${account.name}`, ask); fields[0].input.focus(); };
-      const yes = form({
-        fields: [], submit: `Add ${usd(sum)}`, kind: 'primary', cancel: () => (unsure ? close() : back()),
-        async save() {
-          try {
-            const result = await call('POST', '/v1/admin/credit', { body: { account: account.id, amount_usd: decimal(sum), note: note || null }, idempotencyKey: key });
-            close();
-            say(`${usd(result.credited_micro_usd)} added to ${account.name}. The balance is ${usd(result.balance_micro_usd)}.`);
-            done(result);
-          } catch (error) {
-            unsure ||= error.unknown;
-            if (unsure) error.message += ' It is not known whether the credit was added. Pressing again is safe: it is added once.';
-            else key = idempotencyKey();
-            throw error;
-          }
-        },
-      });
-      replace('Is this right?', h('p', {}, 'To ', h('strong', {}, account.name), account.email && ` (${account.email})`, note && [', note: ', h('q', {}, note)]),
-        figures([['Balance now', money(before)], ['Added', money(sum, { signed: true })], ['Balance after', money(before + sum)]], 'sum'), yes);
-      yes.querySelector('[type=submit]').focus();
-    }
-    return ask;
+      return { submit: `Add ${usd(sum)}`, lines: [
+        h('p', {}, 'To ', h('strong', {}, account.name), account.email && ` (${account.email})`, note && [', note: ', h('q', {}, note)]),
+        figures([['Balance now', money(before)], ['Added', money(sum, { signed: true })], ['Balance after', money(before + sum)]], 'sum'),
+      ] };
+    },
+    send: ({ sum, note }, key) => call('POST', '/v1/admin/credit', { body: { account: account.id, amount_usd: decimal(sum), note: note || null }, idempotencyKey: key }),
+    unknown: 'It is not known whether the credit was added. Pressing again is safe: it is added once.',
+    done(result) {
+      say(`${usd(result.credited_micro_usd)} added to ${account.name}. The balance is ${usd(result.balance_micro_usd)}.`);
+      done(result);
+    },
   });
 }
 
 /**
  * Takes credit back that was added by mistake. The server knows what requests hold, so it has the last word on how much
- * there is. One idempotency key for the form, as above.
+ * there is. One idempotency key for the form: a second press is the same debit, unless the first was plainly refused.
  */
 export function takeBack(account, done) {
   const free = micro(account.balance_micro_usd) - micro(account.held_micro_usd);
@@ -69,8 +46,7 @@ export function takeBack(account, done) {
       ],
       submit: 'Take back', kind: 'danger', cancel: close,
       async save({ amount_usd, note }) {
-        const sum = parseUsd(amount_usd);
-        if (!sum) throw new FieldError('amount_usd', 'An amount above zero such as 10 or 10.50, six decimals at most.');
+        const sum = amount('amount_usd', amount_usd);
         try {
           const result = await call('POST', '/v1/admin/debit', { body: { account: account.id, amount_usd: decimal(sum), note }, idempotencyKey: key });
           close();

@@ -2,31 +2,37 @@
 
 import { call, query } from '../api.js';
 import { h } from '../dom.js';
-import { decimal, parseUsd } from '../money.js';
+import { number } from '../format.js';
+import { decimal } from '../money.js';
 import { paged } from '../table.js';
-import { FieldError, badge, button, confirm, copyButton, dialog, field, form, money, say, when } from '../ui.js';
+import { FieldError, amount, badge, button, confirm, copyButton, dialog, field, figures, money, say, twoSteps, when } from '../ui.js';
 
 function create(done) {
-  dialog('New invite code', (close, replace) => form({
+  twoSteps('New invite code', {
     fields: [
       field({ label: 'Credit for each account', name: 'amount_usd', prefix: '$', inputmode: 'decimal', required: true, placeholder: '5.00' }),
       field({ label: 'How many accounts', name: 'max_redemptions', inputmode: 'numeric', value: '1', required: true }),
       field({ label: 'Expires', name: 'expires_at', kind: 'date' }),
       field({ label: 'Note', name: 'note', maxlength: 500 }),
     ],
-    submit: 'Create code', cancel: close,
-    async save(values) {
-      const amount = parseUsd(values.amount_usd);
-      if (!amount) throw new FieldError('amount_usd', 'An amount above zero such as 5 or 5.00.');
+    read(values) {
+      const sum = amount('amount_usd', values.amount_usd);
       if (!/^[1-9]\d{0,5}$/.test(values.max_redemptions)) throw new FieldError('max_redemptions', 'A whole number, 1 or more.');
-      const code = await call('POST', '/v1/admin/invite-codes', { body: {
-        amount_usd: decimal(amount), max_redemptions: Number(values.max_redemptions),
-        expires_at: values.expires_at ? `${values.expires_at}T00:00:00Z` : null, note: values.note || null,
-      } });
-      done();
-      replace('The code', h('div.secret', {}, h('output', { 'aria-label': 'The code', tabindex: '0' }, code.code), copyButton(code.code, 'Code')), h('div.actions', {}, button('Done', close, 'primary')));
+      return { ...values, sum, times: Number(values.max_redemptions) };
     },
-  }));
+    review: ({ sum, times }) => ({ submit: 'Create code', lines: [
+      figures([['Each account gets', money(sum)], ['Accounts', number(times)], ['At most in all', money(sum * BigInt(times))]], 'sum'),
+    ] }),
+    send: (values, key) => call('POST', '/v1/admin/invite-codes', { idempotencyKey: key, body: {
+      amount_usd: decimal(values.sum), max_redemptions: values.times,
+      expires_at: values.expires_at ? `${values.expires_at}T00:00:00Z` : null, note: values.note || null,
+    } }),
+    unknown: 'It is not known whether the code was made: look at the list before you press again.',
+    done(code) {
+      done();
+      dialog('The code', (close) => [h('div.secret', {}, h('output', { 'aria-label': 'The code', tabindex: '0' }, code.code), copyButton(code.code, 'Code')), h('div.actions', {}, button('Done', close, 'primary'))]);
+    },
+  });
 }
 
 export function view({ signal, tools }) {
