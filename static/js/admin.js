@@ -2,7 +2,7 @@
 
 import { call, configure, get } from './api.js';
 import { fill, h } from './dom.js';
-import { gate, reauthenticate, setup } from './admin/gate.js';
+import { dropsCookie, gate, noCookie, reauthenticate, setup } from './admin/gate.js';
 import { poll } from './poll.js';
 import { button, problem, say } from './ui.js';
 
@@ -91,10 +91,11 @@ function enter(admin) {
 
 async function start() {
   const token = /^#setup=(.+)$/.exec(location.hash)?.[1];
-  // The link works once; its secret does not stay in the address bar or the history.
-  if (token) history.replaceState(null, '', 'admin');
   try {
     const session = await get('/v1/admin/session', { plain: true });
+    if (!session.admin && dropsCookie(session)) return noCookie(main, token ? location.hash : '');
+    // The link works once; its secret does not stay in the address bar or the history.
+    if (token) history.replaceState(null, '', 'admin');
     if (session.admin && !token) return await enter(session.admin);
     const admin = token ? await setup(main, token) : await gate(main, session.setup_required);
     await enter(admin);

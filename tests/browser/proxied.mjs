@@ -168,6 +168,43 @@ if (there('caddy')) {
   test('through Caddy below a path', () => through((server) => caddy(`redir /ai /ai/\n handle_path /ai/* {\n reverse_proxy ${new URL(upstream(server)).host}\n }`), [], '/ai/', host));
 } else console.log('skipped: caddy is not installed');
 
+test('over plain http from another machine the page says why not, before a password is typed, and the link lives on', async () => {
+  const server = await startServer();
+  const { port, hash } = new URL(server.setup);
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  try {
+    await page.goto(`http://ai.example.test:${port}/admin${hash}`);
+    await page.getByRole('heading', { name: 'Not over plain http' }).waitFor();
+    assert.equal(await page.locator('input').count(), 0);
+    await page.getByText('The one-time link is not used up').waitFor();
+    await page.getByText(`ssh -N -L ${port}:ai.example.test:${port} ai.example.test`).waitFor();
+    await page.goto(`http://ai.example.test:${port}/admin`);
+    await page.reload();
+    await page.getByRole('heading', { name: 'Not over plain http' }).waitFor();
+    const body = JSON.stringify({ token: hash.slice(7), name: 'ada', password });
+    const refused = await fetch(`${server.url}/v1/admin/setup`, { method: 'POST', body, headers: { 'content-type': 'application/json', host: 'ai.example.test', origin: `http://ai.example.test:${port}` } });
+    assert.equal(refused.status, 403);
+    // As the page says: through the tunnel.
+    const cookie = await walk(`${server.url}/`, server);
+    assert.deepEqual([cookie.name, cookie.secure], ['coordinator', false]);
+  } finally {
+    await context.close();
+    await server.stop();
+  }
+});
+
+test('--insecure-http-sign-in lets people sign in over plain http', async () => {
+  const server = await startServer(['--insecure-http-sign-in']);
+  try {
+    const cookie = await walk(`http://ai.example.test:${new URL(server.url).port}/`, server);
+    assert.deepEqual([cookie.name, cookie.secure, cookie.httpOnly], ['coordinator', false, true]);
+  } finally {
+    await server.stop();
+  }
+});
+
 await runAll(async () => {
   await browser.close();
   rmSync(dir, { recursive: true, force: true });

@@ -87,6 +87,28 @@ fn below_a_path_every_address_that_is_said_has_it_and_a_request_may_have_it() {
 }
 
 #[test]
+fn over_plain_http_from_elsewhere_nothing_is_used_up_that_a_dropped_cookie_would_waste() {
+    let mut server = Coordinator::new();
+    server.start(&[]);
+    let setup = text(&server.ready(), "setup_url");
+    let token = setup.split("#setup=").nth(1).unwrap();
+    let body = json!({"token": token, "name": "ada", "password": "correct horse battery staple"});
+    let request = Request::post("/v1/admin/setup").json(&body).header("origin", "http://coordinator");
+    let (_, code, _) = server.http().send(&request).expect(403).error();
+    assert_eq!(code, "insecure_http");
+    server.http().send(&Request::post("/v1/admin/setup").json(&body)).expect(201);
+    let body = json!({"name": "ada", "password": "correct horse battery staple"});
+    let request = Request::post("/v1/admin/session").json(&body).header("origin", "http://coordinator");
+    server.http().send(&request).expect(403);
+    server.stop();
+    server.start(&["--insecure-http-sign-in"]);
+    let reply = server.http().send(&request).expect(200);
+    let cookie = reply.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("coordinator=") && !cookie.contains("Secure"), "{cookie}");
+    assert_eq!(server.http().get("/v1/admin/session", "").expect(200).json()["plain_http_allowed"], true);
+}
+
+#[test]
 fn an_address_or_a_network_that_is_none_is_wrong_usage() {
     let server = Coordinator::new();
     for (args, says) in [

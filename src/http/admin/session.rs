@@ -46,7 +46,7 @@ pub struct SetupBody {
 pub async fn get(request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     let session = current(&state, &request)?;
     let setup_required = !state.store.read_inline(admins::any)?;
-    Ok(view(StatusCode::OK, session.as_ref(), setup_required, None))
+    Ok(view(&request, StatusCode::OK, session.as_ref(), setup_required, None))
 }
 
 /// `POST /v1/admin/session`: signs in. The session is always a new one.
@@ -160,10 +160,16 @@ fn new_token() -> Result<Token, ApiError> {
 /// The answer that begins a session, with its cookie.
 fn begun(request: &HttpRequest, status: StatusCode, session: &Session, token: &Token) -> HttpResponse {
     let cookie = browser::cookie(request.headers(), &Seen::of(request), token, LIFETIME);
-    view(status, Some(session), false, Some(cookie))
+    view(request, status, Some(session), false, Some(cookie))
 }
 
-fn view(status: StatusCode, session: Option<&Session>, setup_required: bool, cookie: Option<String>) -> HttpResponse {
+fn view(
+    request: &HttpRequest,
+    status: StatusCode,
+    session: Option<&Session>,
+    setup_required: bool,
+    cookie: Option<String>,
+) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     response.insert_header((CACHE_CONTROL, "no-store"));
     if let Some(cookie) = cookie {
@@ -173,6 +179,7 @@ fn view(status: StatusCode, session: Option<&Session>, setup_required: bool, coo
         "admin": session.map(|session| &session.admin),
         "expires_at": session.map(|session| session.expires_at),
         "setup_required": setup_required,
+        "plain_http_allowed": Seen::of(request).allows_plain,
     }))
 }
 
@@ -182,6 +189,9 @@ fn refuse_strangers(request: &HttpRequest) -> Result<(), ApiError> {
     let seen = Seen::of(request);
     match browser::sent_from(request.headers(), &seen) {
         From::Elsewhere => Err(ApiError::cross_site(request.headers(), &seen)),
+        From::Here | From::Unknown if browser::drops_cookie(request.headers(), &seen) => {
+            Err(ApiError::cookie_dropped())
+        }
         From::Here | From::Unknown => Ok(()),
     }
 }

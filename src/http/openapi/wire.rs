@@ -83,6 +83,8 @@ pub struct SessionView {
     expires_at: Option<Timestamp>,
     /// There is no admin yet.
     setup_required: bool,
+    /// `serve --insecure-http-sign-in`: over plain http from other machines too a session's cookie is kept.
+    plain_http_allowed: bool,
 }
 
 /// An admin.

@@ -11,7 +11,7 @@ const NAME: &str = "__Host-coordinator";
 /// The cookie over https below a path: the host is shared with programs that must not be sent it, and the other
 /// prefix would insist on that.
 const NAME_BELOW_A_PATH: &str = "__Secure-coordinator";
-/// The cookie over plain http to this very machine, where browsers refuse the prefixes.
+/// The cookie over plain http, to this very machine or as the operator lets it, where browsers refuse the prefixes.
 const NAME_ON_LOOPBACK: &str = "coordinator";
 
 /// Where a request was sent from.
@@ -52,7 +52,7 @@ pub fn session_token<'a>(headers: &'a HeaderMap, seen: &Seen<'_>) -> Option<&'a 
         first.filter(|_| found.next().is_none())
     };
     // Behind a proxy that passes on no name, only the browser knows that it speaks https.
-    let plain = || if seen.is_local || seen.is_plain_loopback() { named(NAME_ON_LOOPBACK) } else { None };
+    let plain = || if seen.is_local || seen.may_be_plain() { named(NAME_ON_LOOPBACK) } else { None };
     named(prefixed(seen)).or_else(plain)
 }
 
@@ -78,13 +78,19 @@ fn attributes(seen: &Seen<'_>, plain: bool) -> String {
     format!("; Path={}/{}; HttpOnly; SameSite=Strict", seen.path, if plain { "" } else { "; Secure" })
 }
 
-/// The browser speaks plain http to this very machine. What it believes to speak to is what counts: it
+/// The browser speaks plain http, to this very machine or because the operator lets it. What it believes to speak to is what counts: it
 /// decides by that whether it keeps a `Secure` cookie. Its page's origin says so best.
 fn is_plain(headers: &HeaderMap, seen: &Seen<'_>) -> bool {
     match text(headers, ORIGIN).filter(|_| sent_from(headers, seen) == From::Here) {
-        Some(origin) => origin.strip_prefix("http://").is_some_and(is_loopback),
-        None => seen.is_plain_loopback(),
+        Some(origin) => origin.strip_prefix("http://").is_some_and(|host| seen.allows_plain || is_loopback(host)),
+        None => seen.may_be_plain(),
     }
+}
+
+/// The browser would drop the session's cookie: its page came over plain http from another machine.
+pub fn drops_cookie(headers: &HeaderMap, seen: &Seen<'_>) -> bool {
+    let host = text(headers, ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+    !seen.allows_plain && host.is_some_and(|host| !is_loopback(host))
 }
 
 /// Why a page may not use a session: the names that were seen, and the line that mends it where it may be wrong.
@@ -190,6 +196,23 @@ mod tests {
         }
         let map = headers(&[("host", "ai.example"), ("cookie", "coordinator=abc")]);
         assert_eq!(session_token(&map, &seen(&map)), None, "one that anybody on the line could have set");
+    }
+
+    #[test]
+    fn over_plain_http_from_elsewhere_there_is_a_cookie_only_if_the_operator_says_so() {
+        let Ok(token) = Token::generate() else { panic!("no entropy") };
+        let map =
+            headers(&[("host", "10.0.0.5:8080"), ("origin", "http://10.0.0.5:8080"), ("cookie", "coordinator=a")]);
+        let strict = seen(&map);
+        assert!(drops_cookie(&map, &strict));
+        assert_eq!(session_token(&map, &strict), None);
+        let lax = Seen { allows_plain: true, ..strict };
+        assert!(!drops_cookie(&map, &lax));
+        assert_eq!(session_token(&map, &lax), Some("a"));
+        assert!(!cookie(&map, &lax, &token, 60).contains("Secure"));
+        for origin in ["https://10.0.0.5:8080", "http://127.0.0.1:8080", "http://localhost"] {
+            assert!(!drops_cookie(&headers(&[("host", "x"), ("origin", origin)]), &strict), "{origin}");
+        }
     }
 
     #[test]

@@ -132,6 +132,14 @@ impl ApiError {
         Self::forbidden(browser::stranger(headers, seen)).code("cross_site")
     }
 
+    /// 403: a browser that keeps no cookie of this address wants to sign in.
+    pub fn cookie_dropped() -> Self {
+        let message = "over plain http the browser would drop the session's cookie: open this page over https \
+                       (serve --domain, or a proxy), through an ssh tunnel on 127.0.0.1, or, where everybody on the \
+                       network may read the password, start the server with --insecure-http-sign-in";
+        Self::forbidden(message).code("insecure_http")
+    }
+
     /// 403: the right key, but not for this.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission_error", message)

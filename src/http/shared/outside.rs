@@ -89,6 +89,8 @@ pub struct Outside {
     pub public: Option<PublicUrl>,
     /// The proxies whose `X-Forwarded-*` are believed.
     pub trusted: Vec<Network>,
+    /// People may sign in over plain http from other machines, with a cookie that anybody on the line can read.
+    pub allows_plain_sign_in: bool,
 }
 
 impl Outside {

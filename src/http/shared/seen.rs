@@ -24,6 +24,8 @@ pub struct Seen<'a> {
     pub path: &'a str,
     /// The request itself came under a name that only this machine has.
     pub is_local: bool,
+    /// The operator lets people sign in over plain http from other machines.
+    pub allows_plain: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -38,14 +40,15 @@ impl<'a> Seen<'a> {
     pub fn new(outside: Option<&'a Outside>, peer: Option<IpAddr>, is_encrypted: bool, headers: &'a HeaderMap) -> Self {
         let asked = text(headers, HOST).unwrap_or_default();
         let is_local = is_loopback(asked);
+        let allows_plain = outside.is_some_and(|outside| outside.allows_plain_sign_in);
         if let Some(public) = outside.and_then(|outside| outside.public.as_ref()) {
-            return Self { is_https: public.is_https, host: &public.host, path: &public.path, is_local };
+            return Self { is_https: public.is_https, host: &public.host, path: &public.path, is_local, allows_plain };
         }
         let is_trusted = outside.zip(peer).is_some_and(|(outside, peer)| outside.trusts(peer));
         let told = |name| if is_trusted { last(headers, name) } else { None };
         let is_https = told("x-forwarded-proto").map_or(is_encrypted, |scheme| scheme.eq_ignore_ascii_case("https"));
         let host = without_default_port(told("x-forwarded-host").unwrap_or(asked), is_https);
-        Self { is_https, host, path: "", is_local }
+        Self { is_https, host, path: "", is_local, allows_plain }
     }
 
     /// Scheme, host and port, as a browser's `Origin` has them; `HOST` stands for a host that cannot be said back.
@@ -66,9 +69,10 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// It is plain http to this very machine, where a browser keeps a cookie that is not `Secure`.
-    pub fn is_plain_loopback(&self) -> bool {
-        !self.is_https && is_loopback(self.host)
+    /// It is plain http and there may be a session all the same: to this very machine, where a browser keeps a cookie
+    /// that is not `Secure`, or because the operator says so.
+    pub fn may_be_plain(&self) -> bool {
+        !self.is_https && (self.allows_plain || is_loopback(self.host))
     }
 }
 

@@ -2,7 +2,7 @@
 
 import { call, get } from '../api.js';
 import { fill, h } from '../dom.js';
-import { FieldError, dialog, field, form } from '../ui.js';
+import { FieldError, dialog, field, form, snippet } from '../ui.js';
 
 const nameField = (value = '') => field({ label: 'Name', name: 'name', value, required: true, autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false' });
 const passwordField = () => field({ label: 'Password', name: 'password', kind: 'password', required: true, autocomplete: 'current-password' });
@@ -28,6 +28,26 @@ function card(main, title, ...children) {
   document.title = `${title} – Coordinator`;
   fill(main, h('div.gate', {}, h('h1', { tabindex: '-1' }, title), ...children));
   main.querySelector('input')?.focus();
+}
+
+/**
+ * True when the browser would drop the session's cookie, so that signing in cannot work: plain http from another
+ * machine. Better said before a password is typed, which everybody on the way could read.
+ */
+export const dropsCookie = (session) => location.protocol === 'http:' && !isSecureContext && !session.plain_http_allowed;
+
+/** Says what to do instead. `hash` is that of the one-time link, if the page was opened with one. */
+export function noCookie(main, hash) {
+  const port = location.port || '80';
+  card(main, 'Not over plain http',
+    h('p', {}, 'This page came over plain http from another machine. The browser would drop the session’s cookie, and anybody on the network could read the password: so do not type it here.'),
+    hash && h('p', {}, 'The one-time link is not used up. Open it again in one of these ways:'),
+    h('ol.ways', {},
+      h('li', {}, 'Through an ssh tunnel. Run this on your machine, then open the second line:',
+        snippet(`ssh -N -L ${port}:${location.host.includes(':') ? location.host : `${location.host}:80`} ${location.hostname}`, 'Command'),
+        snippet(`http://127.0.0.1:${port}/admin${hash}`, 'Address')),
+      h('li', {}, 'Over https: start the server with ', h('code', {}, '--domain'), ' or ', h('code', {}, '--tls-cert'), ', or put a proxy with a certificate before it.'),
+      h('li', {}, 'Where you trust everybody on the network: start the server with ', h('code', {}, '--insecure-http-sign-in'), '.')));
 }
 
 /** Shows the sign-in form; resolves to the admin. */
