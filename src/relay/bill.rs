@@ -7,12 +7,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::admit::{Admission, Payer};
+use super::ask::UpstreamReply;
 use super::corrections::PromptReport;
 use super::counting;
 use super::holds::OpenHold;
 use super::newly_limited::NewlyLimitedKeys;
 use super::replay::Claim;
-use super::send::{Dispatch, UpstreamReply};
+use super::send::Dispatch;
 use super::wait::Seat;
 use super::{Caller, InferenceCall, Relay};
 use crate::dialect::request::InferenceRequest;

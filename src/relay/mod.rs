@@ -9,10 +9,10 @@
 //! | `admit`, `worst_case` | the price, the ceiling, the hold |
 //! | [`holds`] | money promised to requests in flight |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
-//! | `send`, `opened` | asking one provider after the other, up to the first byte |
+//! | `send`, `ask`, `opened` | asking one provider after the other, each up to the first byte |
 //! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may see of it |
 //! | `bill` | from the first byte to the row |
-//! | `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
+//! | `complete`, `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
 //! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
 //! | `minute` | how often somebody did something in this minute |
 //! | `movements`, `debits`, `newly_limited` | money that no request moves, and new spend limits, in their order with the holds |
@@ -30,12 +30,14 @@ pub mod holds;
 mod wait;
 mod queue;
 mod send;
+mod ask;
 mod opened;
 mod attempts;
 mod sorting;
 mod reason;
 mod places;
 mod bill;
+mod complete;
 mod settle;
 mod stream;
 mod counting;
@@ -61,6 +63,7 @@ use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
 use affinity::Affinity;
 use arrival::{Arrivals, Shares};
+use ask::UpstreamReply;
 use corrections::Corrections;
 use counting::Counting;
 use errands::count::CountLimits;
@@ -69,7 +72,6 @@ use holds::Holds;
 use newly_limited::NewlyLimitedKeys;
 use queue::{Queue, RunningGates};
 use replay::{Claimed, Record, Replays};
-use send::UpstreamReply;
 use settle::settle;
 
 pub use arrival::Upload;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Refusal;
+use super::ask::StreamStart;
 use super::attempts;
 use super::bill::Bill;
 use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
-use super::send::StreamStart;
 use super::settle::{Closing, Unsettled, settle};
 use super::wait::Seat;
 use crate::dialect::failure::StreamFailure;

@@ -14,8 +14,9 @@ use crate::domain::ids::ProviderId;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::Reported;
 use crate::meter::StreamState;
+use crate::relay::ask::{self, StreamStart, UpstreamReply};
 use crate::relay::attempts::{AttemptFailure, FaultKind};
-use crate::relay::send::{self, StreamStart, UpstreamReply};
+use crate::relay::send::target_of;
 use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
@@ -63,7 +64,7 @@ pub async fn probe(
         endpoints: Vec::new(),
     };
     for (model, upstream_model) in models {
-        let mut target = send::target_of(provider, upstream_model, resolve_key);
+        let mut target = target_of(provider, upstream_model, resolve_key);
         for (endpoint, stream) in ways() {
             let mut began = Instant::now();
             let mut result = one(client, &target, endpoint, stream).await;
@@ -91,7 +92,7 @@ pub async fn probe(
         }
     }
     if probe.reached {
-        probe.places = places(client, &send::target_of(provider, "", resolve_key)).await;
+        probe.places = places(client, &target_of(provider, "", resolve_key)).await;
     }
     if probe.endpoints.iter().all(|row| row.serves != Some(true)) {
         probe.error = probe.endpoints.iter().find_map(|row| row.error.clone());
@@ -165,8 +166,8 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let sent = request.for_upstream(&target.upstream_model, probe.output_bound, &target.allow, &target.takes);
     let sent = vec![Bytes::from(sent.into_owned())];
     // Few probes run at once.
-    let share = || ByteBudget::new(send::LARGEST_WHOLE);
-    match send::attempt(client, &request, target, ("", &[]), sent, On::Fresh, &share).await? {
+    let share = || ByteBudget::new(ask::LARGEST_WHOLE);
+    match ask::attempt(client, &request, target, ("", &[]), sent, On::Fresh, &share).await? {
         UpstreamReply::Whole(answer) => Ok(answer.judged().believed),
         UpstreamReply::Stream(StreamStart { mut state, mut meter, mut body, .. }) => loop {
             match state {
