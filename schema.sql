@@ -161,6 +161,7 @@ CREATE TABLE recounts (
 -- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings. What comes back to
 -- the payer itself (its own provider's earning, the house's own fee) is no withdrawable money.
 -- Its `cached_tokens` were read from the provider's cache, its `cache_write_tokens` written to it (some for an hour).
+-- `translated`: the provider speaks chat alone, and was asked in chat.
 CREATE TABLE usage (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -185,6 +186,7 @@ CREATE TABLE usage (
   created_at INTEGER NOT NULL,
   cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens BETWEEN 0 AND prompt_tokens - cached_tokens),
   cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_1h_tokens BETWEEN 0 AND cache_write_tokens),
+  translated INTEGER NOT NULL DEFAULT 0 CHECK (translated IN (0, 1)),
   CHECK (cost_micro_usd = charged_micro_usd + shortfall_micro_usd),
   CHECK (charged_micro_usd = fee_micro_usd + earned_micro_usd)
 ) STRICT;

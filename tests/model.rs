@@ -102,6 +102,7 @@ fn settle(conn: &Tx, bill: &Bill) -> Result<(), StoreError> {
         price_id: PriceId::from_i64(2),
         model: "qwen3.5-27b-claude-opus-8bit".into(),
         endpoint: Endpoint::ChatCompletions,
+        translated: false,
         fee: FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default(),
         usage: Usage { prompt_tokens: count(bill.prompt), completion_tokens: count(bill.output), ..Usage::default() },
         cost: MicroUsd::new(cost),

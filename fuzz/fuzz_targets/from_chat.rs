@@ -2,6 +2,8 @@
 //! however they are cut.
 #![no_main]
 
+use std::sync::Arc;
+
 use coordinator::dialect::translate::{Answering, ClientDialect, Context, StreamTranslator, request, whole};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +16,7 @@ const REQUESTS: [(ClientDialect, &[u8]); 2] = [
     (ClientDialect::Messages, br#"{"model":"m","messages":[{"role":"user","content":"x"}],"stop_sequences":["x"]}"#),
 ];
 
-fn told(context: &Context, answering: &Answering<'_>, stream: &[u8], step: usize) -> Vec<u8> {
+fn told(context: &Arc<Context>, answering: &Answering<'_>, stream: &[u8], step: usize) -> Vec<u8> {
     let (mut translator, mut out) = (StreamTranslator::new(context, answering), Vec::new());
     let pushed = stream.chunks(step).try_for_each(|piece| translator.push(piece, &mut out));
     if pushed.and_then(|()| translator.end(&mut out)).is_err() {
@@ -25,7 +27,7 @@ fn told(context: &Context, answering: &Answering<'_>, stream: &[u8], step: usize
 
 fuzz_target!(|stream: &[u8]| {
     for (dialect, body) in REQUESTS {
-        let context = request(dialect, body).expect("a good request").context;
+        let context = request(dialect, body, usize::MAX).expect("a good request").context;
         for think_tags in [false, true] {
             let answering = Answering { id: "1", model: "m", think_tags };
             let out = told(&context, &answering, stream, stream.len().max(1));

@@ -198,7 +198,8 @@ fn rooms(args: &Args) -> Result<Rooms, Failed> {
         length: usize::from(args.queue_length),
         affinity: !args.no_affinity,
     };
-    Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib), queue })
+    let longest_body = usize::from(args.body_limit_mib) << 20;
+    Ok(Rooms { bodies: budget(mib), answers: budget(args.answer_budget_mib), longest_body, queue })
 }
 
 fn settings(args: &Args) -> Settings {

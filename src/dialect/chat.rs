@@ -30,6 +30,7 @@ pub static DIALECT: Dialect = Dialect {
         streams: true,
         echoes: false,
         is_rare: false,
+        translation: None,
     },
     probe: Probe {
         body: |model, stream| json!({"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": stream}),

@@ -13,6 +13,7 @@ pub static DIALECT: Dialect = Dialect {
         takes_bound: false,
         streams: false,
         is_rare: true,
+        translation: None,
         ..responses::REQUEST
     },
     probe: Probe {

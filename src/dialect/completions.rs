@@ -28,6 +28,7 @@ pub static DIALECT: Dialect = Dialect {
         streams: true,
         echoes: true,
         is_rare: false,
+        translation: None,
     },
     probe: Probe {
         body: |model, stream| json!({"model": model, "prompt": "Hi", "max_tokens": 1, "stream": stream}),

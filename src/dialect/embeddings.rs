@@ -25,6 +25,7 @@ pub static DIALECT: Dialect = Dialect {
         streams: false,
         echoes: false,
         is_rare: false,
+        translation: None,
     },
     probe: Probe { body: |model, _| json!({"model": model, "input": "Hi"}), output_bound: 1 },
     answer: AnswerFields {

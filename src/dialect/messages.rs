@@ -8,6 +8,7 @@ use super::failure::StreamFailure;
 use super::marks::MARKS;
 use super::receipt::{COST, Receipt, with_cost};
 use super::standing::Standing;
+use super::translate::ClientDialect;
 use super::usage::Pieces;
 use super::{
     AnswerFields, Below, Dialect, Envelope, ErrorForm, EventText, FileReferences, LongText, MadeUp, Probe, ReceiptForm,
@@ -37,6 +38,7 @@ pub static DIALECT: Dialect = Dialect {
         streams: true,
         echoes: false,
         is_rare: false,
+        translation: Some(ClientDialect::Messages),
     },
     probe: Probe {
         body: |model, stream| {

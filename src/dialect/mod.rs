@@ -47,6 +47,7 @@ use event::EventMeaning;
 use failure::StreamFailure;
 use receipt::Receipt;
 use standing::Standing;
+use translate::ClientDialect;
 
 impl Endpoint {
     /// What this endpoint's dialect says.
@@ -110,6 +111,8 @@ pub struct RequestFields {
     pub echoes: bool,
     /// Few servers have it: it is offered where one is known to, and a server that does not is not at fault.
     pub is_rare: bool,
+    /// How a server that has chat alone can answer it.
+    pub translation: Option<ClientDialect>,
 }
 
 /// What in a request refers to something that is stored at the server.

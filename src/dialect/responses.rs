@@ -8,6 +8,7 @@ use super::failure::StreamFailure;
 use super::marks::MARKS;
 use super::receipt::{self, CountNames, Receipt, with_cost};
 use super::standing::Standing;
+use super::translate::ClientDialect;
 use super::{
     AnswerFields, Below, Cause, Dialect, Envelope, ErrorForm, EventText, FileReferences, LongText, MadeUp, Probe,
     ReceiptForm, RequestFields, StoredReferences, StreamEvents, openai, usage,
@@ -47,6 +48,7 @@ pub(super) const REQUEST: RequestFields = RequestFields {
     streams: true,
     echoes: false,
     is_rare: false,
+    translation: Some(ClientDialect::Responses),
 };
 
 pub(super) const ANSWER: AnswerFields = AnswerFields {

@@ -81,6 +81,12 @@ impl BytePermit {
         self.bytes
     }
 
+    /// The most that it can ever stand for, together with all others of its budget.
+    pub fn most(&self) -> usize {
+        let whole = self.budget.whole.as_ref();
+        whole.map_or(self.budget.limit, |whole| self.budget.limit.min(whole.limit / 2))
+    }
+
     /// Another permit of the same budget, for no bytes yet.
     pub fn beside(&self) -> Self {
         self.budget.permit()
@@ -135,7 +141,8 @@ mod tests {
     fn bytes_are_counted_until_the_last_that_holds_them_is_gone() {
         let budget = ByteBudget::new(10);
         let mut one = budget.permit();
-        assert_eq!((one.grow(4), one.grow(3), one.bytes()), (Ok(()), Ok(()), 7));
+        assert_eq!((one.grow(4), one.grow(3), one.bytes(), one.most()), (Ok(()), Ok(()), 7, 10));
+        assert_eq!(budget.part(10).permit().most(), 5);
         let mut other = budget.permit();
         assert_eq!((other.grow(4), other.bytes(), budget.used()), (Err(OverBudget), 0, 7));
         assert_eq!(other.grow(usize::MAX), Err(OverBudget));

@@ -29,6 +29,8 @@ pub struct Charge {
     pub model: String,
     /// Where it was sent.
     pub endpoint: Endpoint,
+    /// The provider speaks chat alone: the request and its answer were translated.
+    pub translated: bool,
     /// The house's part of the charge.
     pub fee: FeeBps,
     /// The tokens, clamped to the request's bounds.

@@ -74,7 +74,8 @@ impl Bench {
         let (writer, _) = Writer::start(&store).expect("a writer");
         // Nobody waits, so that a test sees at once who would.
         let queue = QueueLimits { timeout: Duration::ZERO, length: 100, affinity: true };
-        let rooms = Rooms { bodies: ByteBudget::new(64 << 20), answers: ByteBudget::new(64 << 20), queue };
+        let room = || ByteBudget::new(64 << 20);
+        let rooms = Rooms { bodies: room(), answers: room(), longest_body: 1 << 20, queue };
         let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
         let second = Duration::from_secs(1);
         let settings = Settings {

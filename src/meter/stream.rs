@@ -191,6 +191,11 @@ impl StreamMeter {
         handed.forward
     }
 
+    /// The output was stopped in the middle of an event, of which the client has a part.
+    pub const fn was_cut_in_event(&self) -> bool {
+        matches!(self.stopped, Some(true))
+    }
+
     /// The provider said its last word, but not what it used. Some servers say that after `[DONE]`, and little
     /// time should be given to the others: the answer is there.
     pub const fn is_done(&self) -> bool {

@@ -1,14 +1,13 @@
 //! Admission: the price, the ceiling, the hold.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
+use std::sync::Arc;
 
+use super::forms::Forms;
 use super::holds::{HeldNow, OpenHold};
 use super::worst_case::{Affordable, Counted, Funds, WorstCase};
 use super::{Caller, InferenceCall, Refusal, Relay};
-use crate::dialect::request::{BadRequest, Endpoint, InferenceRequest};
+use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
@@ -16,7 +15,6 @@ use crate::domain::price::Price;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Bounds;
 use crate::meter::tokens::PromptCount;
-use crate::store::providers::Offer;
 use crate::store::{AdmissionCache, Offered, StoreError, endpoints};
 
 /// A request that may run: at this price, within these bounds, on this hold.
@@ -24,8 +22,10 @@ use crate::store::{AdmissionCache, Offered, StoreError, endpoints};
 pub struct Admission {
     /// The price version in force at admission, which this request keeps, and the providers that can serve it.
     pub offered: Arc<Offered>,
-    /// The most it can be charged for.
+    /// The most it can be charged for, in whichever form it is sent.
     pub bounds: Bounds,
+    /// The most that its prompt can be, as it came and as chat.
+    pub prompts: [u64; 2],
     /// The output bound is lower than what was asked for, because the balance affords no more.
     pub output_capped: bool,
     /// What it may cost at most.
@@ -56,14 +56,17 @@ enum HoldAttempt {
 }
 
 impl Admission {
+    /// The most that it can be charged for by a server that was sent it so: translated to chat, or as it came.
+    pub const fn bounds_of(&self, translated: bool) -> Bounds {
+        let [own, chat] = self.prompts;
+        Bounds { prompt_tokens: if translated { chat } else { own }, completion_tokens: self.bounds.completion_tokens }
+    }
+
     /// What it may take of a server, in tokens.
     pub const fn work(&self) -> u64 {
         self.bounds.prompt_tokens.saturating_add(self.bounds.completion_tokens)
     }
 }
-
-/// A request that came within this time is held to the price in force when its key was verified.
-const MOMENT: Duration = Duration::from_millis(1);
 
 impl Relay {
     /// Reserves the worst case.
@@ -71,17 +74,15 @@ impl Relay {
         &self,
         caller: &Caller,
         call: &InferenceCall,
-        request: &InferenceRequest<'_>,
+        forms: &Forms<'_>,
+        offered: Arc<Offered>,
     ) -> Result<Admission, Refusal> {
-        self.open_for_work()?;
-        let offered = self.offered(caller, request, call.began.elapsed() < MOMENT)?;
         let price = &offered.price;
-        let worst = self.worst_case(request, &offered);
+        let (worst, prompts) = self.worst_case(forms, &offered);
         let (hold, affordable) = match self.hold(caller, &price.price, worst, None)? {
             HoldAttempt::Held(hold, affordable) => (hold, affordable),
             HoldAttempt::WorthCounting(most) => {
-                let counting = self.count_prompt(caller, &offered, (request.endpoint, call.body.clone()), most);
-                let counted = Box::pin(counting).await;
+                let counted = Box::pin(self.count_forms(caller, &offered, (forms, &call.body), most)).await;
                 match self.hold(caller, &price.price, worst, Some(counted))? {
                     HoldAttempt::Held(hold, affordable) => (hold, affordable),
                     HoldAttempt::WorthCounting(_) => return Err(Refusal::InsufficientFunds),
@@ -90,20 +91,37 @@ impl Relay {
         };
         let bounds = affordable.bounds;
         let output_capped = bounds != worst.bounds;
-        if output_capped && !request.endpoint.takes_bound() {
+        if output_capped && !call.endpoint.takes_bound() {
             return Err(Refusal::InsufficientFunds);
         }
         let _ = call.output_capped.set(output_capped);
-        Ok(Admission { offered, bounds, output_capped, hold })
+        Ok(Admission { offered, bounds, prompts, output_capped, hold })
     }
 
-    /// What the request may come to with those who can serve it.
-    pub(super) fn worst_case(&self, request: &InferenceRequest<'_>, offered: &Offered) -> WorstCase {
+    /// What the request may come to with those who can serve it, and the most that its prompt can be in each form.
+    pub(super) fn worst_case(&self, forms: &Forms<'_>, offered: &Offered) -> (WorstCase, [u64; 2]) {
         let price = &offered.price;
-        let worst = WorstCase::of(request, price, self.corrections.context(price));
-        // What a provider stored or finds is bounded by nothing that is written here.
-        let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
-        if further { worst.beyond_the_text(price.context_length) } else { worst }
+        let of = |request: &InferenceRequest<'_>| {
+            let worst = WorstCase::of(request, price, self.corrections.context(price));
+            // What a provider stored or finds is bounded by nothing that is written here.
+            let further = offered.offers.iter().any(|offer| request.reaches_further(&offer.provider.allow));
+            if further { worst.beyond_the_text(price.context_length) } else { worst }
+        };
+        let prompt = |worst: WorstCase| worst.bounds.prompt_tokens;
+        match forms.sent(offered) {
+            [own, None] => {
+                let worst = of(own.unwrap_or(forms.own));
+                (worst, [prompt(worst); 2])
+            }
+            [None, Some(chat)] => {
+                let worst = of(chat);
+                (worst, [prompt(worst); 2])
+            }
+            [Some(own), Some(chat)] => {
+                let (own, chat) = (of(own), of(chat));
+                (own.or(chat), [prompt(own), prompt(chat)])
+            }
+        }
     }
 
     /// The price of a model that this key may use, and who can serve the request. `just_came`: as they were when its
@@ -124,13 +142,13 @@ impl Relay {
         if offered.offers.is_empty() {
             return Err(self.not_served(request)?);
         }
-        Ok(able(offered, request)?)
+        Ok(offered)
     }
 
     /// Names the endpoints that the model does have.
     pub(super) fn not_served(&self, request: &InferenceRequest<'_>) -> Result<Refusal, StoreError> {
         let model = request.model.clone();
-        let served = self.store.read_inline(endpoints::served)?.remove(&model).unwrap_or_default();
+        let served = self.store.read_inline(endpoints::served)?.remove(&model).unwrap_or_default().endpoints;
         let name = |endpoint: &Endpoint| {
             let how = match (*endpoint == request.endpoint, request.stream) {
                 (false, _) => "",
@@ -144,6 +162,27 @@ impl Relay {
         }
         let served = served.iter().map(name).collect::<Vec<_>>().join(", ");
         Ok(Refusal::EndpointNotServed { model, endpoint: request.endpoint, served })
+    }
+
+    /// What the servers of a model may make of a prompt in the forms in which they may be sent it: the most of both.
+    pub(super) async fn count_forms(
+        &self,
+        caller: &Caller,
+        offered: &Arc<Offered>,
+        (forms, body): (&Forms<'_>, &Bytes),
+        most: u64,
+    ) -> Counted {
+        let sent = forms.sent(offered);
+        let body_of = |request: &InferenceRequest<'_>| match forms.chat() {
+            Some(chat) if request.endpoint == chat.request.endpoint => chat.made.body.clone(),
+            _ => body.clone(),
+        };
+        let mut counted: Option<Counted> = None;
+        for request in sent.into_iter().flatten() {
+            let count = self.count_prompt(caller, offered, (request.endpoint, body_of(request)), most).await;
+            counted = Some(counted.map_or(count, |other| other.or(count)));
+        }
+        counted.unwrap_or(Counted::UNKNOWN)
     }
 
     /// What the servers of a model may make of a prompt; above `most` it is not counted on.
@@ -236,12 +275,4 @@ impl Relay {
             _ => (Funds { available, is_all }, Refusal::HeldByOthers),
         })
     }
-}
-
-/// The offers of those providers that may do what the request cannot be answered without.
-fn able(offered: Arc<Offered>, request: &InferenceRequest<'_>) -> Result<Arc<Offered>, BadRequest> {
-    let lacks = |offer: &Arc<Offer>| request.lacking(&offer.provider.allow);
-    let Some(why) = offered.offers.iter().find_map(lacks) else { return Ok(offered) };
-    let offers: Vec<_> = offered.offers.iter().filter(|offer| lacks(offer).is_none()).map(Arc::clone).collect();
-    if offers.is_empty() { Err(why) } else { Ok(Arc::new(Offered { price: offered.price.clone(), offers })) }
 }

@@ -177,6 +177,12 @@ impl Relay {
         Ok(room.grow(waiting_size(request.size())).is_ok().then_some(room))
     }
 
+    /// Room for a body that is made of the caller's, of nothing yet, out of its account's share.
+    pub(super) fn room_to_translate(&self, caller: &Caller) -> Result<BytePermit, Refusal> {
+        let pays = self.lacks(caller)?.is_none();
+        Ok(self.arrivals.bodies.share(caller.account, pays).permit())
+    }
+
     fn upload(&self, caller: &Caller, pays: bool, most: impl FnOnce(u32) -> bool) -> Result<Upload<'_>, Refusal> {
         let key = caller.key.id;
         if !self.arrivals.wait_for(key, most) {

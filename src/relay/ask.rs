@@ -1,13 +1,17 @@
 //! Asking one server, up to the first byte of its answer.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::InferenceCall;
 use super::attempts::{self, AttemptFailure, unusable};
+use super::forms::InChat;
 use super::opened;
 use super::reason;
 use super::sorting;
+use super::translated::{ClientAnswer, ClientStream, Translation};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::secret::Secret;
 use crate::meter::{BadAnswer, Opening, StreamMeter, StreamState, WholeAnswer};
@@ -17,7 +21,7 @@ use crate::upstream::{AnswerShare, Client, Failure, On, Target, UpstreamBody};
 #[derive(Debug)]
 pub enum UpstreamReply {
     /// It is all there.
-    Whole(WholeAnswer),
+    Whole(ClientAnswer),
     /// Its first events are there.
     Stream(StreamStart),
 }
@@ -30,7 +34,7 @@ pub struct StreamStart {
     /// What the meter made of it.
     pub state: StreamState,
     /// It has inspected it.
-    pub meter: Box<StreamMeter>,
+    pub meter: Box<ClientStream>,
     /// The rest.
     pub body: UpstreamBody,
 }
@@ -38,29 +42,70 @@ pub struct StreamStart {
 /// A larger answer that is not streamed is cut off: it has to be held in memory.
 pub const LARGEST_WHOLE: usize = 64 << 20;
 
+/// What a server is sent.
+#[derive(Debug)]
+pub struct Form<'a> {
+    /// The client's request, or a chat request in its place.
+    pub request: &'a InferenceRequest<'a>,
+    /// Its text, where it was made.
+    made: Option<&'a Bytes>,
+    /// The query that goes along.
+    query: &'a str,
+    /// The headers that go along.
+    headers: Cow<'a, [(&'static str, Vec<u8>)]>,
+    /// How its answer is told to the client, if that is not in the server's words.
+    pub translation: Option<Translation>,
+}
+
+impl<'a> Form<'a> {
+    /// The client's own words.
+    pub fn own(call: &'a InferenceCall, request: &'a InferenceRequest<'a>) -> Self {
+        let headers = Cow::Borrowed(call.headers.as_slice());
+        Self { request, made: None, query: &call.query, headers, translation: None }
+    }
+
+    /// A question of our own, with nothing beside it.
+    pub fn probe(request: &'a InferenceRequest<'a>) -> Self {
+        Self { request, made: None, query: "", headers: Cow::Borrowed(&[]), translation: None }
+    }
+
+    /// Chat. What the client says to servers of its dialect beside its request means nothing there.
+    pub fn chat(call: &InferenceCall, target: &Target, InChat { made, request }: &'a InChat<'a>) -> Self {
+        let headers = call.headers.iter().filter(|(name, _)| !name.starts_with("anthropic-"));
+        let headers = Cow::Owned(headers.cloned().collect());
+        let translation = Some(Translation::new(call.request_id, &request.model, &made.context, target.think_tags));
+        Self { request, made: Some(&made.body), query: "", headers, translation }
+    }
+
+    /// What is written to the server, in pieces.
+    pub fn body(&self, call: &InferenceCall, target: &Target, output_bound: u64) -> Vec<Bytes> {
+        let body = self.made.unwrap_or(&call.body);
+        self.request.pieces_for_upstream(body, &target.upstream_model, output_bound, &target.allow, &target.takes)
+    }
+}
+
 /// Asks one provider.
 pub(super) async fn attempt(
     client: &Client,
-    request: &InferenceRequest<'_>,
+    form: &Form<'_>,
     target: &Target,
-    along: (&str, &[(&'static str, Vec<u8>)]),
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
 ) -> Result<UpstreamReply, AttemptFailure> {
-    let asked = ask(client, request, target, along, body, on, share).await;
+    let asked = ask(client, form, target, body, on, share).await;
     asked.map_err(|failed| failed.without(target.api_key.as_ref().map(Secret::expose)))
 }
 
 async fn ask(
     client: &Client,
-    request: &InferenceRequest<'_>,
+    form: &Form<'_>,
     target: &Target,
-    (query, headers): (&str, &[(&'static str, Vec<u8>)]),
     body: Vec<Bytes>,
     on: On,
     share: AnswerShare<'_>,
 ) -> Result<UpstreamReply, AttemptFailure> {
+    let Form { request, query, headers, .. } = form;
     let sent = Instant::now();
     let late = |e| match e {
         Failure::Late(after) => attempts::too_late(after, request.stream),
@@ -76,15 +121,15 @@ async fn ask(
             let coding = answer.unknown_coding.unwrap_or_default();
             Err(unusable(&format!("it encoded its answer, unasked, as {coding}"), "an unusable answer"))
         }
-        200..=299 if request.stream => begin_stream(answer.body, request, target, (sent, client.first_byte())).await,
-        200..=299 => read_whole(answer.body, request, target, share).await,
+        200..=299 if request.stream => begin_stream(answer.body, form, target, (sent, client.first_byte())).await,
+        200..=299 => read_whole(answer.body, form, target, share).await,
         _ => Err(Box::pin(sorting::read_error(answer, target, &request.model)).await),
     }
 }
 
 async fn read_whole(
     body: UpstreamBody,
-    request: &InferenceRequest<'_>,
+    Form { request, translation, .. }: &Form<'_>,
     target: &Target,
     share: AnswerShare<'_>,
 ) -> Result<UpstreamReply, AttemptFailure> {
@@ -93,7 +138,10 @@ async fn read_whole(
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
     match WholeAnswer::read(request.endpoint, body.clone()) {
-        Ok(answer) => Ok(UpstreamReply::Whole(answer.named(&request.model))),
+        Ok(answer) => match ClientAnswer::new(answer.named(&request.model), &body, translation.clone()) {
+            Ok(answer) => Ok(UpstreamReply::Whole(answer)),
+            Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
+        },
         Err(e @ BadAnswer::Error(_)) => {
             let text = opened::reason_to_show(&body);
             Err(unusable(&e.to_string(), attempts::error_says(text, &target.upstream_model, &request.model)))
@@ -106,7 +154,7 @@ async fn read_whole(
 /// servers send their head at once and think afterwards, so the first event has the first byte's time.
 async fn begin_stream(
     mut body: UpstreamBody,
-    request: &InferenceRequest<'_>,
+    Form { request, translation, .. }: &Form<'_>,
     target: &Target,
     (sent, limit): (Instant, Duration),
 ) -> Result<UpstreamReply, AttemptFailure> {
@@ -126,7 +174,8 @@ async fn begin_stream(
         return Err(unusable(&says.0, says.1));
     }
     let mut start = Some(start).filter(|start| !start.is_empty());
-    let mut meter = Box::new(StreamMeter::new(request.endpoint, request.include_usage).named(&request.model));
+    let meter = StreamMeter::new(request.endpoint, request.include_usage).named(&request.model);
+    let mut meter = Box::new(ClientStream::new(meter, translation.as_ref()));
     loop {
         let next = match start.take() {
             Some(start) => Some(start),
@@ -142,7 +191,7 @@ async fn begin_stream(
         match state {
             // Only comments so far are no answer.
             StreamState::More if events == 0 || first.is_empty() => {}
-            StreamState::Failed(e) if !meter.output_started() => {
+            StreamState::Failed(e) if !meter.output_started() || translation.is_some() => {
                 let says = match e.says() {
                     Some(text) => error_says(Some(reason::fit_to_show(text))),
                     None => "it failed before its answer began".into(),

@@ -10,14 +10,15 @@ use super::admit::{Admission, Payer};
 use super::ask::UpstreamReply;
 use super::corrections::PromptReport;
 use super::counting;
+use super::forms::Forms;
 use super::holds::OpenHold;
 use super::newly_limited::NewlyLimitedKeys;
 use super::replay::Claim;
 use super::send::Dispatch;
 use super::wait::Seat;
 use super::{Caller, InferenceCall, Relay};
-use crate::dialect::request::InferenceRequest;
 use crate::domain::charge::Charge;
+use crate::domain::endpoint::Endpoint;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
@@ -31,8 +32,9 @@ pub struct Bill {
     pub(super) relay: Arc<Relay>,
     /// What was used is filled in at the end.
     pub(super) charge: Charge,
-    /// The client's body, for counting the prompt if nobody else does.
+    /// What was sent, and where: for counting the prompt if nobody else does.
     pub(super) request: Bytes,
+    pub(super) sent_to: Endpoint,
     pub(super) offered: Arc<Offered>,
     pub(super) offer: Arc<Offer>,
     pub(super) bounds: Bounds,
@@ -66,11 +68,13 @@ impl Relay {
         call: &InferenceCall,
         admission: Admission,
         dispatch: Dispatch,
-        request: &InferenceRequest<'_>,
+        forms: &Forms<'_>,
         claim: Option<Arc<Claim>>,
     ) -> (Bill, UpstreamReply, Seat) {
         let (price, provider) = (&admission.offered.price, &dispatch.offer.provider);
         let nothing = Bill::nothing();
+        let chat = forms.chat().filter(|_| dispatch.translated);
+        let request = chat.map_or(forms.own, |chat| &chat.request);
         let charge = Charge {
             request_id: call.request_id,
             account_id: caller.account,
@@ -81,6 +85,7 @@ impl Relay {
             price_id: price.id,
             model: price.model.clone(),
             endpoint: call.endpoint,
+            translated: dispatch.translated,
             fee: self.fee,
             usage: nothing.usage,
             cost: MicroUsd::ZERO,
@@ -90,13 +95,15 @@ impl Relay {
             idempotency: claim.as_ref().map(|claim| (claim.idempotency().key_hash, claim.idempotency().body_hash)),
             now: Timestamp::now(),
         };
+        let bounds = admission.bounds_of(dispatch.translated);
         let bill = Bill {
             relay: Arc::clone(self),
             charge,
-            request: call.body.clone(),
+            request: chat.map_or(&call.body, |chat| &chat.made.body).clone(),
+            sent_to: request.endpoint,
             offered: admission.offered,
             offer: dispatch.offer,
-            bounds: admission.bounds,
+            bounds,
             hold: admission.hold,
             streamed: request.stream,
             echoes: request.echoes,
@@ -117,15 +124,12 @@ impl Bill {
     /// was something is flagged.
     pub(super) fn meter(&mut self, judged: Judged, count_completion: impl FnOnce() -> u64) -> Metered {
         let count_prompt = || {
-            let count = counting::prompt_tokens(self.charge.endpoint, &self.request, u64::MAX);
+            let count = counting::prompt_tokens(self.sent_to, &self.request, u64::MAX);
             self.relay.corrections.of_server(&self.offer, count)
         };
         let count_completion = || {
-            let echoed = if self.echoes {
-                counting::prompt_tokens(self.charge.endpoint, &self.request, u64::MAX).tokens
-            } else {
-                0
-            };
+            let echoed =
+                if self.echoes { counting::prompt_tokens(self.sent_to, &self.request, u64::MAX).tokens } else { 0 };
             count_completion().saturating_sub(echoed)
         };
         let metered = Metered::of(judged.believed, self.bounds, count_prompt, count_completion);
@@ -159,7 +163,7 @@ impl Bill {
         if let Some(prompt_tokens) = reported.prompt_tokens
             && !flagged
         {
-            let report = PromptReport { endpoint: self.charge.endpoint, body: &self.request, prompt_tokens };
+            let report = PromptReport { endpoint: self.sent_to, body: &self.request, prompt_tokens };
             self.relay.corrections.learn(&self.offered.price, &self.offer, report, Instant::now());
         }
     }
@@ -252,6 +256,7 @@ impl Line {
             endpoint = charge.endpoint.path(),
             status = 200,
             stream = self.streamed,
+            translated = charge.translated,
             prompt_tokens = charge.usage.prompt_tokens,
             cached_tokens = charge.usage.cached_tokens,
             completion_tokens = charge.usage.completion_tokens,

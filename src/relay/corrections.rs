@@ -216,7 +216,7 @@ mod tests {
             disabled_at: None,
             created_at: Timestamp::from_millis(0),
         };
-        Offer { provider, upstream_model: "up".into(), refuses: false, takes: Default::default() }
+        Offer { provider, upstream_model: "up".into(), refuses: false, takes: Default::default(), chat: None }
     }
 
     fn price(context_length: Option<u64>) -> PriceRow {

@@ -35,13 +35,22 @@ impl Counting {
         most: u64,
         correct: impl FnOnce(PromptCount) -> T + Send + 'static,
     ) -> Option<T> {
+        self.in_turn(account, move || correct(prompt_tokens(endpoint, &body, most))).await
+    }
+
+    /// What comes of other work of this kind, on the blocking pool. `None` if it came to nothing.
+    pub async fn in_turn<T: Send + 'static>(
+        &self,
+        account: AccountId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let turn = self.turn(account).await;
-        let count = move || {
-            // Given back when the count is over, also if nobody waits for it any more.
+        let work = move || {
+            // Given back when the work is over, also if nobody waits for it any more.
             let _turn = turn;
-            correct(prompt_tokens(endpoint, &body, most))
+            work()
         };
-        tokio::task::spawn_blocking(count).await.ok()
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     async fn turn(&self, account: AccountId) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {

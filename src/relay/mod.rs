@@ -6,6 +6,7 @@
 //! | `call`, `reply` | what comes into the story, and what leaves it |
 //! | `arrival` | who may send a body, and how much memory it may take |
 //! | `replay` | idempotency keys: one charge, and the same answer again |
+//! | `forms` | the request in the words of those who may be asked: as it came, or as chat |
 //! | `admit`, `worst_case` | the price, the ceiling, the hold |
 //! | [`holds`] | money promised to requests in flight |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
@@ -13,6 +14,7 @@
 //! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may see of it |
 //! | `bill` | from the first byte to the row |
 //! | `complete`, `settle`, `stream` | the one way to settle an answer; the bytes of a stream on their way |
+//! | `translated` | an answer on its way from the meter to the client, in the client's dialect |
 //! | `counting`, `corrections` | the tokenizer's counts, and what servers make of them |
 //! | `minute` | how often somebody did something in this minute |
 //! | `movements`, `debits`, `newly_limited` | money that no request moves, and new spend limits, in their order with the holds |
@@ -23,6 +25,7 @@ mod call;
 mod reply;
 mod arrival;
 mod replay;
+mod forms;
 mod admit;
 mod affinity;
 mod worst_case;
@@ -40,6 +43,7 @@ mod bill;
 mod complete;
 mod settle;
 mod stream;
+mod translated;
 mod counting;
 mod corrections;
 mod minute;
@@ -68,6 +72,7 @@ use corrections::Corrections;
 use counting::Counting;
 use errands::count::CountLimits;
 use errands::recount::Recounts;
+use forms::Forms;
 use holds::Holds;
 use newly_limited::NewlyLimitedKeys;
 use queue::{Queue, RunningGates};
@@ -114,6 +119,7 @@ pub struct Relay {
     /// Requests of which only a limited number may run at once.
     gates: RunningGates,
     arrivals: Arrivals,
+    longest_body: usize,
     answers: Shares,
     corrections: Arc<Corrections>,
     counting: Counting,
@@ -133,6 +139,8 @@ pub struct Rooms {
     /// Of whole answers, and of the held ends of streams: a budget of its own, so that uploads never take the room of
     /// an answer that a server has worked for.
     pub answers: Arc<ByteBudget>,
+    /// The longest body, in bytes, also of one that is made of a client's.
+    pub longest_body: usize,
     /// How many may wait for a place, and how long.
     pub queue: QueueLimits,
 }
@@ -151,6 +159,7 @@ impl Relay {
             providers,
             newly_limited: Arc::default(),
             arrivals: Arrivals::new(rooms.bodies),
+            longest_body: rooms.longest_body,
             answers: Shares::new(rooms.answers),
             corrections: Arc::default(),
             counting: Counting::default(),
@@ -217,13 +226,18 @@ impl Relay {
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
-        let admission = self.admit(caller, &call, &request).await?;
+        self.open_for_work()?;
+        let offered = self.offered(caller, &request, call.began.elapsed() < MOMENT)?;
+        let made = self.as_chat(caller, &request, &call.body, &offered).await?;
+        let forms = Forms::of(&request, made.as_deref());
+        let offered = forms.able(offered)?;
+        let admission = self.admit(caller, &call, &forms, offered).await?;
         let output_capped = admission.output_capped;
         let turn = self.wait(caller, &request, &admission).await?;
-        let dispatch = self.send(client, caller, &call, &request, &admission, turn).await?;
+        let dispatch = self.send(client, caller, &call, &forms, &admission, turn).await?;
         let waited = dispatch.waited;
         let record = claim.clone().map(|claim| Record::new(claim, call.request_id, request.stream, output_capped));
-        let (bill, reply, seat) = self.bill(caller, &call, admission, dispatch, &request, claim);
+        let (bill, reply, seat) = self.bill(caller, &call, admission, dispatch, &forms, claim);
         let body = match reply {
             UpstreamReply::Whole(answer) => {
                 // The server is done: the next one need not wait for the disk.
@@ -266,6 +280,9 @@ impl Relay {
         self.writer.write(|_| Ok(())).await
     }
 }
+
+/// A request that came within this time is held to the price in force when its key was verified.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// Making the tokenizer and counting the largest body takes less, also on a slow machine.
 const LONGEST_COUNT: std::time::Duration = std::time::Duration::from_secs(20);

@@ -83,6 +83,9 @@ pub enum Refusal {
     /// The provider's answer is large, and those on their way to their clients leave it no room.
     #[error("too many large answers are on their way: try again")]
     NoRoom,
+    /// A chat request is to be made of this one, and the requests that are received leave that no room.
+    #[error("too many requests are being received: try again")]
+    NoRoomToTranslate,
     /// A provider took longer than a limit of ours, which the text names.
     #[error("{0}")]
     ProviderTimeout(String),

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admit::Admission;
-use super::ask::{UpstreamReply, attempt};
+use super::ask::{Form, UpstreamReply, attempt};
 use super::attempts::{self, AttemptFailure, Attempts};
+use super::forms::Forms;
 use super::queue::Placed;
 use super::wait::{Seat, Turn};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
-use crate::dialect::request::InferenceRequest;
 use crate::dialect::request::output_fields::OutputFields;
+use crate::dialect::request::{BadRequest, InferenceRequest};
 use crate::store::providers::{Offer, ProviderRow};
-use crate::upstream::{Client, Target};
+use crate::upstream::{AnswerShare, Client, On, Target};
 
 /// An answer, who gives it, and since when.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Dispatch {
     pub(super) waited: Duration,
     pub(super) sent: Instant,
     pub(super) first_byte: Instant,
+    /// It speaks chat alone, and its answer is translated.
+    pub(super) translated: bool,
 }
 
 impl Relay {
@@ -35,11 +38,12 @@ impl Relay {
         client: &Client,
         caller: &Caller,
         call: &InferenceCall,
-        request: &InferenceRequest<'_>,
+        forms: &Forms<'_>,
         admission: &Admission,
         turn: Turn,
     ) -> Result<Dispatch, Refusal> {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
+        let (request, mut unsayable) = (forms.own, None);
         let share = || self.answers.share(caller.account, true);
         let Turn { mut placed, passes, until, mut waited, conversation } = turn;
         let mut stood = None;
@@ -47,28 +51,24 @@ impl Relay {
             let Placed { place, target, mut others, ticket } = placed;
             stood = ticket.or(stood);
             let sent = Instant::now();
-            let (model, output) = (target.upstream_model.as_str(), admission.bounds.completion_tokens);
-            let body = request.pieces_for_upstream(&call.body, model, output, &target.allow, &target.takes);
-            let along = (call.query.as_str(), call.headers.as_slice());
-            match attempt(client, request, &target, along, body, tried.on(), &share).await {
+            match ask_in_form(client, (call, forms, admission), &target, tried.on(), &share).await {
                 Ok(reply) => {
                     let first_byte = Instant::now();
                     place.answered(first_byte.duration_since(sent));
                     if let Some(conversation) = conversation {
                         self.affinity.note(conversation, target.provider);
                     }
-                    let mut offers = admission.offered.offers.iter();
-                    let offer = offers.find(|offer| offer.provider.id == target.provider);
-                    let offer = offer.ok_or(Refusal::ProvidersFull(None))?;
-                    let seat = Seat { place, _passes: passes };
-                    return Ok(Dispatch { reply, offer: Arc::clone(offer), seat, sent, first_byte, waited });
+                    let offer = offer_of(admission, &target).map(Arc::clone).ok_or(Refusal::ProvidersFull(None))?;
+                    let (seat, translated) = (Seat { place, _passes: passes }, target.translated);
+                    return Ok(Dispatch { reply, offer, seat, sent, first_byte, waited, translated });
                 }
-                // The next one may have it.
-                Err(failed) if request.endpoint.is_rare() && failed.is_no_path() => lacks_endpoint = true,
-                Err(failed) => {
+                Err(NoReply::Unsayable(e)) => unsayable = Some(e),
+                Err(NoReply::LacksEndpoint) => lacks_endpoint = true,
+                Err(NoReply::HasChat(target)) => others.push(*target),
+                Err(NoReply::Failed(failed, other_field)) => {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
-                    if let Some(takes) = other_field(request, &target, &failed) {
+                    if let Some(takes) = other_field {
                         placed = Placed { place, target: Target { takes, ..target }, others, ticket };
                         continue;
                     }
@@ -85,9 +85,10 @@ impl Relay {
                 Err(refusal) => break refusal,
             }
         };
-        match tried.end(&request.model, refusal) {
-            Refusal::ProvidersFull(_) if lacks_endpoint => Err(self.not_served(request)?),
-            refusal => Err(refusal),
+        match (tried.end(&request.model, refusal), unsayable) {
+            (Refusal::ProvidersFull(None), Some(e)) => Err(e.into()),
+            (Refusal::ProvidersFull(_), _) if lacks_endpoint => Err(self.not_served(request)?),
+            (refusal, _) => Err(refusal),
         }
     }
 
@@ -100,8 +101,57 @@ impl Relay {
     /// Where an offer is sent, with its key.
     pub(super) fn target(&self, offer: &Offer) -> Target {
         let target = target_of(&offer.provider, &offer.upstream_model, self.resolve_key);
-        Target { takes: offer.takes.clone(), ..target }
+        match &offer.chat {
+            Some(takes) if offer.refuses => Target { takes: takes.clone(), translated: true, ..target },
+            _ => Target { takes: offer.takes.clone(), ..target },
+        }
     }
+}
+
+/// Why a server did not answer.
+#[derive(Debug)]
+enum NoReply {
+    /// It has no such endpoint, as most. The next one may have it.
+    LacksEndpoint,
+    /// It turned out not to have the endpoint, and this cannot be asked of its chat.
+    Unsayable(BadRequest),
+    /// It turned out not to have the endpoint, but its chat can take its place.
+    HasChat(Box<Target>),
+    /// It was asked. It may have refused a field that we wrote: the one to use in its place.
+    Failed(AttemptFailure, Option<OutputFields>),
+}
+
+/// Asks one provider in the words that it understands.
+async fn ask_in_form(
+    client: &Client,
+    (call, forms, admission): (&InferenceCall, &Forms<'_>, &Admission),
+    target: &Target,
+    on: On,
+    share: AnswerShare<'_>,
+) -> Result<UpstreamReply, NoReply> {
+    let form = match forms.chat() {
+        Some(chat) if target.translated => Form::chat(call, target, chat),
+        _ => Form::own(call, forms.own),
+    };
+    let body = form.body(call, target, admission.bounds.completion_tokens);
+    attempt(client, &form, target, body, on, share).await.map_err(|failed| {
+        if failed.is_no_path() && forms.own.endpoint.is_rare() {
+            return NoReply::LacksEndpoint;
+        }
+        if failed.is_no_path()
+            && !target.translated
+            && let Some(takes) = offer_of(admission, target).and_then(|offer| offer.chat.clone())
+        {
+            let has_chat = || NoReply::HasChat(Box::new(Target { takes, translated: true, ..target.clone() }));
+            return forms.not_for_chat(&target.allow).map_or_else(has_chat, NoReply::Unsayable);
+        }
+        let other = other_field(form.request, target, &failed);
+        NoReply::Failed(failed, other)
+    })
+}
+
+fn offer_of<'a>(admission: &'a Admission, target: &Target) -> Option<&'a Arc<Offer>> {
+    admission.offered.offers.iter().find(|offer| offer.provider.id == target.provider)
 }
 
 /// Where a model of a provider is sent, with its key.
@@ -116,6 +166,8 @@ pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_ke
         ca_pem: provider.ca_pem.clone(),
         allow: provider.allow.clone(),
         takes: OutputFields::default(),
+        translated: false,
+        think_tags: false,
     }
 }
 

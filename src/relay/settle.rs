@@ -1,60 +1,13 @@
 //! The one way to settle a completed answer, whole or streamed: count what nobody reported, debit, write the receipt
 //! into the last bytes, keep them for a repeat.
 
-use bytes::Bytes;
-
 use super::Refusal;
 use super::bill::Bill;
 use super::complete::CompleteAnswer;
 use super::replay::Record;
 use crate::dialect::receipt::Receipt;
-use crate::domain::usage::{Judged, Metered, Outcome, Usage};
-use crate::meter::{StreamMeter, WholeAnswer};
+use crate::domain::usage::{Metered, Outcome, Usage};
 use crate::store::usage::Settled;
-
-impl CompleteAnswer for WholeAnswer {
-    type Pieces = Vec<Bytes>;
-    const IS_DELIVERED: bool = false;
-
-    fn judged(&self) -> Judged {
-        Self::judged(self)
-    }
-
-    fn count_output(&mut self) -> u64 {
-        self.estimate_completion()
-    }
-
-    fn output_counter(&mut self) -> Box<dyn FnOnce() -> u64 + Send> {
-        let answer = self.clone();
-        Box::new(move || answer.estimate_completion())
-    }
-
-    fn with_receipt(self, receipt: &Receipt) -> Vec<Bytes> {
-        Self::with_receipt(&self, receipt)
-    }
-}
-
-impl CompleteAnswer for Box<StreamMeter> {
-    type Pieces = [Bytes; 1];
-    const IS_DELIVERED: bool = true;
-
-    fn judged(&self) -> Judged {
-        StreamMeter::judged(self)
-    }
-
-    fn count_output(&mut self) -> u64 {
-        self.estimate_completion()
-    }
-
-    fn output_counter(&mut self) -> Box<dyn FnOnce() -> u64 + Send> {
-        let mut output = self.take_output();
-        Box::new(move || output.count())
-    }
-
-    fn with_receipt(self, receipt: &Receipt) -> [Bytes; 1] {
-        [self.last_bytes(receipt)]
-    }
-}
 
 /// The last bytes of an answer, and what it cost.
 #[derive(Debug)]

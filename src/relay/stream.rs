@@ -12,13 +12,14 @@ use super::bill::Bill;
 use super::reason::{fit_to_show, without_key};
 use super::replay::Record;
 use super::settle::{Closing, Unsettled, settle};
+use super::translated::ClientStream;
 use super::wait::Seat;
 use crate::dialect::failure::StreamFailure;
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::Secret;
 use crate::domain::usage::Outcome;
-use crate::meter::{StreamMeter, StreamState};
+use crate::meter::StreamState;
 use crate::upstream::{Sign, UpstreamBody};
 
 /// An answer on its way. Dropped before its end, the client is gone: the provider is stopped, and what
@@ -37,7 +38,7 @@ enum Stage {
     /// The client has some of it: if it leaves now, it owes what was delivered.
     Passing(Box<OpenStream>),
     /// The provider broke off. The meter knows what the dialect says then.
-    BrokeOff(Box<StreamMeter>),
+    BrokeOff(Box<ClientStream>),
     /// Over, or being settled.
     Ended {
         /// What the last bytes take of the room for answers, given back when they are written.
@@ -49,7 +50,7 @@ enum Stage {
 #[derive(Debug)]
 struct OpenStream {
     bill: Bill,
-    meter: Box<StreamMeter>,
+    meter: Box<ClientStream>,
     /// What the client may have now.
     ready: Bytes,
     /// What the meter said last.
@@ -120,8 +121,8 @@ impl ReplyStream {
     }
 
     /// The end of a stream that broke off, where the dialect has more to say than an error.
-    pub fn broken(&self, code: &str, message: &str) -> Option<Bytes> {
-        match &self.stage {
+    pub fn broken(&mut self, code: &str, message: &str) -> Option<Bytes> {
+        match &mut self.stage {
             Stage::BrokeOff(meter) => meter.broken(code, message),
             Stage::First(_) | Stage::Passing(_) | Stage::Ended { .. } => None,
         }
@@ -232,7 +233,7 @@ impl OpenStream {
     }
 
     /// The provider failed in the middle: nothing is charged, and the row says so.
-    async fn fail(self: Box<Self>, failure: &StreamFailure) -> (Refusal, Box<StreamMeter>) {
+    async fn fail(self: Box<Self>, failure: &StreamFailure) -> (Refusal, Box<ClientStream>) {
         let Self { bill, meter, body, seat, .. } = *self;
         drop(body);
         let why = failure.to_string();

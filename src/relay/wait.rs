@@ -108,6 +108,8 @@ impl Relay {
         if let Some(conversation) = conversation {
             self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, began));
         }
+        // Who understands the client itself comes first.
+        targets.sort_by_key(|target| target.translated);
         let placed = match self.queue.free_place(targets) {
             Ok(placed) => placed,
             Err(targets) => self.wait_in_line(caller, request, admission, targets, (until, None)).await?,

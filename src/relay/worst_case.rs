@@ -43,6 +43,11 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Of a request that may be sent in this form or in another one.
+    pub fn or(self, other: Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), most: self.most.max(other.most) }
+    }
+
     /// Of a prompt that was not counted to its end.
     pub const UNKNOWN: Self = Self { tokens: u64::MAX, most: u64::MAX };
 }
@@ -103,6 +108,20 @@ impl WorstCase {
             bounds: Bounds { prompt_tokens, ..self.bounds },
             prompt_held: self.prompt_held.max(further),
             reads_further: true,
+        }
+    }
+
+    /// Of a request that may be sent in this form or in another one.
+    pub fn or(self, other: Self) -> Self {
+        let (a, b) = (self.bounds, other.bounds);
+        Self {
+            bounds: Bounds {
+                prompt_tokens: a.prompt_tokens.max(b.prompt_tokens),
+                // What nobody asked for has to fit beside either.
+                completion_tokens: a.completion_tokens.min(b.completion_tokens),
+            },
+            prompt_held: self.prompt_held.max(other.prompt_held),
+            reads_further: self.reads_further || other.reads_further,
         }
     }
 

@@ -53,8 +53,8 @@ type OfferedAt = ((Endpoint, bool), Arc<Offered>);
 pub struct Offered {
     /// The version in force.
     pub price: PriceRow,
-    /// The enabled providers of the model that are not known to refuse the endpoint. None of them: the
-    /// model is served elsewhere.
+    /// The enabled providers of the model that are not known to refuse the endpoint, or that can answer it translated.
+    /// None of them: the model is served elsewhere.
     pub offers: Vec<Arc<Offer>>,
 }
 
@@ -196,7 +196,7 @@ impl AdmissionCache {
             Ok((prices::in_force(conn, model)?, providers::offers(conn, model, endpoint, stream)?))
         })?;
         let Some(price) = price.filter(|_| !offers.is_empty()) else { return Ok(None) };
-        let offers = offers.into_iter().filter(|offer| !offer.refuses).map(Arc::new).collect();
+        let offers = offers.into_iter().filter(Offer::serves).map(Arc::new).collect();
         let offered = Arc::new(Offered { price, offers });
         let remembered = (what, Arc::clone(&offered));
         match self.offered.get_mut(model) {

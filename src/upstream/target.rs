@@ -28,6 +28,10 @@ pub struct Target {
     pub allow: Allow,
     /// Where it takes the output bound, as far as that is known.
     pub takes: OutputFields,
+    /// The request goes to its chat, translated.
+    pub translated: bool,
+    /// It writes its reasoning into the content, between `<think>` and `</think>`.
+    pub think_tags: bool,
 }
 
 #[cfg(test)]
@@ -44,6 +48,8 @@ impl Target {
             ca_pem: None,
             allow: Allow::default(),
             takes: OutputFields::default(),
+            translated: false,
+            think_tags: false,
         }
     }
 }

@@ -19,6 +19,7 @@ mod affordable;
 mod bounds;
 mod output_bound;
 mod compact;
+mod translated;
 mod credit;
 mod idempotency;
 mod caps;

@@ -1,5 +1,6 @@
 //! What of a dialect is asked for by the endpoint.
 
+use crate::dialect::translate::ClientDialect;
 use crate::domain::endpoint::Endpoint;
 
 impl Endpoint {
@@ -26,6 +27,11 @@ impl Endpoint {
     /// Few servers have it: it is offered where one is known to, and a server that does not is not at fault.
     pub const fn is_rare(self) -> bool {
         self.dialect().request.is_rare
+    }
+
+    /// How a server that has chat alone can answer it.
+    pub const fn translation(self) -> Option<ClientDialect> {
+        self.dialect().request.translation
     }
 
     /// A request's output can be bounded, whatever it says itself.

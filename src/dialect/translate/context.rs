@@ -22,6 +22,13 @@ pub(super) struct Tool {
     pub is_custom: bool,
 }
 
+impl Tool {
+    /// The bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.chat.len() + self.namespace.as_ref().map_or(0, String::len) + self.name.len()
+    }
+}
+
 /// What of a request its answer must know: small, and nothing of the prompt.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -38,6 +45,13 @@ pub struct Context {
 impl Context {
     pub(super) const fn new(dialect: ClientDialect) -> Self {
         Self { dialect, tools: Vec::new(), summarized: false, stops: Vec::new(), echo: String::new() }
+    }
+
+    /// The bytes that it takes, about.
+    pub fn size(&self) -> usize {
+        let tools = self.tools.iter().map(Tool::size).sum::<usize>();
+        let stops = self.stops.iter().map(|stop| size_of::<String>() + stop.len()).sum::<usize>();
+        size_of::<Self>() + tools + stops + self.echo.len()
     }
 
     /// The dialect that the answer is to be in.

@@ -7,6 +7,7 @@
 //! | `answer/` | a chat answer or stream in the client's dialect, block by block |
 //! | `context` | what of a request its answer must know |
 //! | `raw` | JSON read piece by piece; what is carried keeps its bytes |
+//! | `room` | how long a chat request may become: it is bounded while it is written |
 //! | `sse` | the events of a stream |
 //!
 //! What no chat server can do is refused by name; what changes nothing in an answer, or what programs ask for unasked,
@@ -97,6 +98,7 @@
 //! `response.queued`, `citations_delta`, `compaction_delta`, `ping`.
 
 mod raw;
+mod room;
 mod context;
 mod sse;
 mod request;
@@ -104,12 +106,16 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use answer::stream::StreamTranslator;
 pub use answer::whole::whole;
 pub use context::{ClientDialect, Context};
+pub use room::Untranslated;
 
 use crate::dialect::request::BadRequest;
 use crate::domain::json::TopLevel;
+use room::Room;
 
 /// A request as the chat server gets it.
 #[derive(Debug, Clone)]
@@ -118,7 +124,7 @@ pub struct ChatRequest {
     /// usage.
     pub body: Vec<u8>,
     /// For the answer.
-    pub context: Context,
+    pub context: Arc<Context>,
 }
 
 /// What an answer is called, beside what the server says of it.
@@ -146,15 +152,21 @@ impl Broken {
     }
 }
 
-/// A request of `dialect` as a chat request.
+/// No request needs a bound of more than so many times its bytes: a tool of a few, in a namespace with a name of some
+/// hundred.
+pub const LARGEST_GROWTH: usize = 48;
+
+/// A request of `dialect` as a chat request of at most `most` bytes. What it takes in memory meanwhile is no more than
+/// twice that beside the body.
 ///
 /// # Errors
-/// It is malformed, or asks for what no chat server can do: `param` names the place.
-pub fn request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest, BadRequest> {
-    let top = TopLevel::read(body)?;
+/// It is malformed, or asks for what no chat server can do: `param` names the place. Or it would be longer than `most`.
+pub fn request(dialect: ClientDialect, body: &[u8], most: usize) -> Result<ChatRequest, Untranslated> {
+    let top = TopLevel::read(body).map_err(BadRequest::from)?;
+    let room = Room::new(most);
     let (body, context) = match dialect {
-        ClientDialect::Responses => request::responses::request(&top)?,
-        ClientDialect::Messages => request::messages::request(&top)?,
+        ClientDialect::Responses => request::responses::request(&top, &room)?,
+        ClientDialect::Messages => request::messages::request(&top, &room)?,
     };
-    Ok(ChatRequest { body: body.into_bytes(), context })
+    Ok(ChatRequest { body: body.into_bytes(), context: Arc::new(context) })
 }

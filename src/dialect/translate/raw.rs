@@ -5,11 +5,12 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+use super::room::Untranslated;
 use crate::dialect::request::BadRequest;
 use crate::domain::json::{BadJson, TopLevel};
 
 /// What a client's request is read into, or why it is refused.
-pub(super) type Result<T> = std::result::Result<T, BadRequest>;
+pub(super) type Result<T> = std::result::Result<T, Untranslated>;
 
 /// Where in a request something stands, written out only when it is refused: `input[2].content[0].type`.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ impl At<'_> {
     /// Refuses what stands here: `why` goes on after its name.
     pub(super) fn refuse<T>(&self, why: impl fmt::Display) -> Result<T> {
         let param = self.to_string();
-        Err(BadRequest { message: format!("{param} {why}"), param: Some(param) })
+        Err(BadRequest { message: format!("{param} {why}"), param: Some(param) }.into())
     }
 
     /// The object that stands here.
@@ -72,6 +73,14 @@ impl At<'_> {
     /// The text of a field that may be missing.
     pub(super) fn text_of<'a>(&self, object: &TopLevel<'a>, name: &str) -> Result<Option<Cow<'a, str>>> {
         given(object, name).map(|raw| At::Field(self, name).text(raw)).transpose()
+    }
+
+    /// A name of at most `most` characters: it may be written more than once.
+    pub(super) fn name<'a>(&self, name: Cow<'a, str>, most: usize) -> Result<Cow<'a, str>> {
+        if name.chars().nth(most).is_some() {
+            return At::Field(self, "name").refuse(format_args!("must be at most {most} characters long"));
+        }
+        Ok(name)
     }
 
     /// The `type` of an object, or an empty text.
@@ -136,10 +145,10 @@ mod tests {
         let (top, object) = (At::Top("input"), TopLevel::read_str(r#"{"text":7,"t":"\u0061\ud800"}"#).unwrap());
         let (item, part) = (At::Entry(&top, 2), "content");
         let parts = At::Field(&item, part);
-        let refused = At::Entry(&parts, 0).inner_of(&object, "text").unwrap_err();
+        let Err(Untranslated::Bad(refused)) = At::Entry(&parts, 0).inner_of(&object, "text") else { panic!() };
         assert_eq!(refused.param.as_deref(), Some("input[2].content[0].text"));
         assert_eq!(refused.message, "input[2].content[0].text must be a string");
-        assert!(top.text_of(&object, "t").unwrap_err().message.contains("valid text"));
+        assert!(top.text_of(&object, "t").unwrap_err().to_string().contains("valid text"));
         assert_eq!(top.kind_of(&object).unwrap(), "");
     }
 

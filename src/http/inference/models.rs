@@ -11,7 +11,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{At, ByKey, Inference};
 use crate::http::state::AppState;
 use crate::relay::{Caller, Refusal};
-use crate::store::endpoints;
+use crate::store::endpoints::{self, ServedEndpoints};
 use crate::store::prices::{self, PriceRow};
 
 /// A model, for OpenAI's clients and Anthropic's.
@@ -29,6 +29,8 @@ pub struct ModelView {
     context_length: Option<u64>,
     max_output_tokens: Option<u64>,
     endpoints: Vec<&'static str>,
+    /// Those of `endpoints` whose requests are translated: the servers of the model speak chat alone.
+    translated: Vec<&'static str>,
 }
 
 /// A list of models; the second half of the fields is what Anthropic's clients page by.
@@ -42,7 +44,8 @@ pub struct ModelList {
 }
 
 impl ModelView {
-    fn new(row: &PriceRow, endpoints: &[Endpoint]) -> Self {
+    fn new(row: &PriceRow, served: &ServedEndpoints) -> Self {
+        let paths = |endpoints: &[Endpoint]| endpoints.iter().map(|endpoint| endpoint.path()).collect();
         Self {
             id: row.model.clone(),
             object: "model",
@@ -54,7 +57,8 @@ impl ModelView {
             pricing: row.into(),
             context_length: row.context_length,
             max_output_tokens: row.max_output,
-            endpoints: endpoints.iter().map(|endpoint| endpoint.path()).collect(),
+            endpoints: paths(&served.endpoints),
+            translated: paths(&served.translated),
         }
     }
 }

@@ -194,6 +194,7 @@ mod tests {
         let rooms = Rooms {
             bodies: ByteBudget::new(1 << 20),
             answers: ByteBudget::new(1 << 20),
+            longest_body: 1_000,
             queue: QueueLimits { timeout: Duration::ZERO, length: 1, affinity: false },
         };
         let (writer, _) = Writer::start(store)?;

@@ -10,6 +10,7 @@ use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::json::TopLevel;
 use crate::domain::keys::KeyId;
+use crate::relay::forms::Forms;
 use crate::relay::{Caller, InferenceCall, MinuteCounter, Refusal, Relay};
 use crate::upstream::{Client, On, Target};
 
@@ -110,7 +111,11 @@ impl Relay {
         self.open_for_work()?;
         let request = InferenceRequest::read(call.endpoint, &call.body)?;
         let offered = self.offered(caller, &request, false)?;
-        let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
+        let made = self.as_chat(caller, &request, &call.body, &offered).await?;
+        let forms = Forms::of(&request, made.as_deref());
+        let offered = forms.able(offered)?;
+        let targets =
+            offered.offers.iter().map(|offer| self.target(offer)).filter(|target| !target.translated).collect();
         // What cannot be asked is counted here.
         let ranked = self.providers.rank(targets, Instant::now()).unwrap_or_default();
         for target in ranked.iter().take(MOST_ASKED) {
@@ -121,8 +126,7 @@ impl Relay {
             }
         }
         let _turn = self.counts.turns.acquire().await;
-        let prompt = (call.endpoint, call.body.clone());
-        let tokens = self.count_prompt(caller, &offered, prompt, u64::MAX).await.tokens;
+        let tokens = self.count_forms(caller, &offered, (&forms, &call.body), u64::MAX).await.tokens;
         Ok(CountedTokens { tokens, by_provider: false })
     }
 }

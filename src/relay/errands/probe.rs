@@ -14,7 +14,7 @@ use crate::domain::ids::ProviderId;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::Reported;
 use crate::meter::StreamState;
-use crate::relay::ask::{self, StreamStart, UpstreamReply};
+use crate::relay::ask::{self, Form, StreamStart, UpstreamReply};
 use crate::relay::attempts::{AttemptFailure, FaultKind};
 use crate::relay::send::target_of;
 use crate::relay::{Relay, ResolveKey};
@@ -165,9 +165,10 @@ async fn one(client: &Client, target: &Target, endpoint: Endpoint, stream: bool)
     let request = InferenceRequest::read(endpoint, body.as_bytes()).map_err(|e| unusable(e.to_string()))?;
     let sent = request.for_upstream(&target.upstream_model, probe.output_bound, &target.allow, &target.takes);
     let sent = vec![Bytes::from(sent.into_owned())];
+    let form = Form::probe(&request);
     // Few probes run at once.
     let share = || ByteBudget::new(ask::LARGEST_WHOLE);
-    match ask::attempt(client, &request, target, ("", &[]), sent, On::Fresh, &share).await? {
+    match ask::attempt(client, &form, target, sent, On::Fresh, &share).await? {
         UpstreamReply::Whole(answer) => Ok(answer.judged().believed),
         UpstreamReply::Stream(StreamStart { mut state, mut meter, mut body, .. }) => loop {
             match state {

@@ -6,6 +6,7 @@ use crate::dialect::request::InferenceRequest;
 use crate::domain::money::MicroUsd;
 use crate::domain::usage::{Bounds, CacheWrites, Usage};
 use crate::relay::admit::Payer;
+use crate::relay::forms::Forms;
 use crate::relay::holds::HeldNow;
 use crate::relay::{Caller, Refusal, Relay};
 use crate::store::usage;
@@ -41,9 +42,12 @@ impl Relay {
     /// The model is not served, or not for this key.
     pub async fn quote(&self, caller: &Caller, request: &InferenceRequest<'_>, body: Bytes) -> Result<Quote, Refusal> {
         let offered = self.offered(caller, request, false)?;
-        let worst = self.worst_case(request, &offered);
+        let made = self.as_chat(caller, request, &body, &offered).await?;
+        let forms = Forms::of(request, made.as_deref());
+        let offered = forms.able(offered)?;
+        let (worst, _) = self.worst_case(&forms, &offered);
         let wanted = Bounds { prompt_tokens: worst.prompt_held, ..worst.bounds };
-        let counted = self.count_prompt(caller, &offered, (request.endpoint, body), u64::MAX).await;
+        let counted = self.count_forms(caller, &offered, (&forms, &body), u64::MAX).await;
         let (account, model) = (caller.account, request.model.clone());
         let outputs =
             self.store.read_blocking(move |conn| usage::last_outputs(conn, account, &model, LAST_ANSWERS)).await?;

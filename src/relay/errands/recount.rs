@@ -85,7 +85,7 @@ impl Bill {
     ) {
         let (Some(prompt), Some(output)) = (reported.prompt_tokens, reported.completion_tokens) else { return };
         let (relay, provider) = (Arc::clone(&self.relay), self.offer.provider.id);
-        let (model, endpoint, request) = (self.offered.price.model.clone(), self.charge.endpoint, self.request.clone());
+        let (model, endpoint, request) = (self.offered.price.model.clone(), self.sent_to, self.request.clone());
         tokio::task::spawn_blocking(move || {
             let counted = prompt_tokens(endpoint, &request, u64::MAX).tokens;
             let parts = [(CountedPart::Prompt, prompt, counted), (CountedPart::Completion, output, completion())];

@@ -208,6 +208,7 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
             price_id: offers.price.id,
             model: MODEL.into(),
             endpoint: Endpoint::ChatCompletions,
+            translated: false,
             fee: FeeBps::default(),
             usage: Usage::default(),
             cost: MicroUsd::new(10),

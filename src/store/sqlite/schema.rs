@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("steps/5.sql"),
     include_str!("steps/6.sql"),
     include_str!("steps/7.sql"),
+    include_str!("steps/8.sql"),
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.

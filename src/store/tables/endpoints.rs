@@ -136,9 +136,18 @@ pub fn last_probe(conn: &Read, provider: ProviderId) -> Result<Option<ProbeRow>,
     Ok(Some(probe))
 }
 
+/// Where a model can be asked for.
+#[derive(Debug, Default)]
+pub struct ServedEndpoints {
+    /// The endpoints, in the order the documentation lists them.
+    pub endpoints: Vec<Endpoint>,
+    /// Those of them that nobody serves but by translation.
+    pub translated: Vec<Endpoint>,
+}
+
 /// The endpoints of every model that has a price and an enabled provider: those that at least one of its
-/// providers is not known to refuse; those that few servers have, only where one is known to.
-pub fn served(conn: &Read) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError> {
+/// providers is not known to refuse, or can answer translated; those that few servers have, only where one is known to.
+pub fn served(conn: &Read) -> Result<BTreeMap<String, ServedEndpoints>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT provider_id, model, endpoint, max(serves) FROM provider_endpoints \
          GROUP BY provider_id, model, endpoint HAVING max(serves) = 1 OR max(coalesce(serves, 1)) = 0",
@@ -152,20 +161,28 @@ pub fn served(conn: &Read) -> Result<BTreeMap<String, Vec<Endpoint>>, StoreError
          AND EXISTS (SELECT 1 FROM prices WHERE prices.model = m.model AND retired_at IS NULL)",
     )?;
     let mut rows = statement.query([])?;
-    let mut served: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    let mut served: BTreeMap<String, ServedEndpoints> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (model, provider): (String, i64) = (row.get(0)?, row.get(1)?);
         let serves = |endpoint: &Endpoint| {
             let known = known.get(&(provider, model.clone(), endpoint.path().to_owned()));
             known.copied().unwrap_or(!endpoint.is_rare())
         };
-        let endpoints: Vec<Endpoint> = Endpoint::ALL.into_iter().filter(serves).collect();
-        served.entry(model).or_default().extend(endpoints);
+        let own: Vec<Endpoint> = Endpoint::ALL.into_iter().filter(serves).collect();
+        let has_chat = own.contains(&Endpoint::ChatCompletions);
+        let by_chat = Endpoint::ALL.into_iter().filter(|endpoint| has_chat && endpoint.translation().is_some());
+        let all = served.entry(model).or_default();
+        all.endpoints.extend(own);
+        all.translated.extend(by_chat);
     }
-    for endpoints in served.values_mut() {
-        endpoints.sort_unstable();
-        endpoints.dedup();
+    for ServedEndpoints { endpoints, translated } in served.values_mut() {
+        translated.retain(|endpoint| !endpoints.contains(endpoint));
+        endpoints.extend(translated.iter());
+        for list in [endpoints, translated] {
+            list.sort_unstable();
+            list.dedup();
+        }
     }
-    served.retain(|_, endpoints| !endpoints.is_empty());
+    served.retain(|_, served| !served.endpoints.is_empty());
     Ok(served)
 }

@@ -107,8 +107,8 @@ fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \
          prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
          charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd, outcome, metered_by, \
-         created_at, cache_write_tokens, cache_write_1h_tokens) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+         created_at, cache_write_tokens, cache_write_1h_tokens, translated) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
     )?
     .execute(params![
         s.request_id.to_i64(),
@@ -133,6 +133,7 @@ fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result
         s.now.millis(),
         tokens(s.usage.cache_writes.all())?,
         tokens(s.usage.cache_writes.hour)?,
+        s.translated,
     ])?;
     Ok(())
 }
@@ -172,6 +173,8 @@ pub struct UsageRow {
     pub cache_write_tokens: u64,
     /// The part of that which is kept for an hour.
     pub cache_write_1h_tokens: u64,
+    /// The provider speaks chat alone: the request and its answer were translated.
+    pub translated: bool,
 }
 
 /// Which usage rows. All of an account by default.
@@ -198,7 +201,7 @@ pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
          key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
          (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
-         cache_write_tokens, cache_write_1h_tokens FROM usage WHERE {condition} \
+         cache_write_tokens, cache_write_1h_tokens, translated FROM usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
     values.push(Value::Integer(i64::from(limit)));
@@ -245,6 +248,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         refunded_at: row.get::<_, Option<i64>>(13)?.map(Timestamp::from_millis),
         cache_write_tokens: row.get(14)?,
         cache_write_1h_tokens: row.get(15)?,
+        translated: row.get(16)?,
     })
 }
 
@@ -257,7 +261,7 @@ pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The names of a row's fields, for a CSV without rows.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "request_id",
     "model",
     "prompt_tokens",
@@ -274,6 +278,7 @@ const COLUMNS: [&str; 16] = [
     "refunded_at",
     "cache_write_tokens",
     "cache_write_1h_tokens",
+    "translated",
 ];
 
 /// The output tokens of an account's last answers of a model, at most `most`, newest first.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use super::block::{Finish, Kind, Target};
 use super::counts::Counts;
@@ -17,7 +18,7 @@ pub(super) struct InResponses {
     id: String,
     /// As a JSON string.
     model: String,
-    context: Context,
+    context: Arc<Context>,
     created: u64,
     /// The number of the next event.
     sequence: u64,
@@ -122,11 +123,11 @@ impl Open {
 
 impl InResponses {
     /// An answer of this id, of the model that the client asked for.
-    pub fn new(id: &str, model: &str, context: &Context) -> Self {
+    pub fn new(id: &str, model: &str, context: &Arc<Context>) -> Self {
         Self {
             id: id.to_owned(),
             model: quoted(model),
-            context: context.clone(),
+            context: Arc::clone(context),
             created: 0,
             sequence: 0,
             items: String::new(),

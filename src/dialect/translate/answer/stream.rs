@@ -1,5 +1,7 @@
 //! A chat stream in the client's dialect, event by event.
 
+use std::sync::Arc;
+
 use super::block::{Finish, Target};
 use super::chunk::{self, Choice, Chunk, Delta, Function};
 use super::counts::Counts;
@@ -35,7 +37,7 @@ pub(super) struct Answer {
     thoughts: Option<Thoughts>,
     /// Begins the ids of calls that have none.
     call_id: String,
-    stops: Vec<String>,
+    context: Arc<Context>,
     finish: Option<Finish>,
     counts: Counts,
     started: bool,
@@ -44,7 +46,7 @@ pub(super) struct Answer {
 
 impl StreamTranslator {
     /// A translator of one stream.
-    pub fn new(context: &Context, answering: &Answering<'_>) -> Self {
+    pub fn new(context: &Arc<Context>, answering: &Answering<'_>) -> Self {
         Self { events: Events::default(), answer: Answer::new(context, answering, false) }
     }
 
@@ -93,7 +95,7 @@ impl StreamTranslator {
 }
 
 impl Answer {
-    pub fn new(context: &Context, answering: &Answering<'_>, is_whole: bool) -> Self {
+    pub fn new(context: &Arc<Context>, answering: &Answering<'_>, is_whole: bool) -> Self {
         let id = escaped(answering.id);
         let writer = match context.dialect {
             ClientDialect::Responses => Writer::Responses(InResponses::new(&id, answering.model, context)),
@@ -104,7 +106,7 @@ impl Answer {
             order: Order::default(),
             thoughts: answering.think_tags.then(Thoughts::default),
             call_id: format!("call_{id}"),
-            stops: context.stops.clone(),
+            context: Arc::clone(context),
             finish: None,
             counts: Counts::default(),
             started: false,
@@ -147,7 +149,9 @@ impl Answer {
             "tool_calls" | "function_call" => Finish::Calls,
             "content_filter" => Finish::Filter,
             _ => match decoded(chunk::written(choice.stop_reason)) {
-                Some(text) if self.stops.iter().any(|stop| *stop == text) => Finish::StoppedBy(text.into_owned()),
+                Some(text) if self.context.stops.iter().any(|stop| *stop == text) => {
+                    Finish::StoppedBy(text.into_owned())
+                }
                 _ => Finish::Stop,
             },
         };

@@ -5,6 +5,8 @@ mod recorded;
 mod habits;
 mod any;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use told::{Told, read};
 
@@ -15,18 +17,23 @@ const BOTH: [ClientDialect; 2] = [Responses, Messages];
 const ANSWERING: Answering<'static> = Answering { id: "1", model: "public", think_tags: false };
 
 /// What the answer to a request with these fields must know.
-fn context(dialect: ClientDialect, mut fields: Value) -> Context {
+fn context(dialect: ClientDialect, mut fields: Value) -> Arc<Context> {
     let object = fields.as_object_mut().unwrap();
     object.insert("model".into(), json!("m"));
     match dialect {
         Responses => object.insert("input".into(), json!("hi")),
         Messages => object.insert("messages".into(), json!([{"role": "user", "content": "hi"}])),
     };
-    request(dialect, fields.to_string().as_bytes()).unwrap().context
+    request(dialect, fields.to_string().as_bytes(), usize::MAX).unwrap().context
 }
 
 /// The whole translation of a stream that comes in pieces of this size.
-fn translated(context: &Context, answering: &Answering<'_>, stream: &[u8], step: usize) -> Result<Vec<u8>, Broken> {
+fn translated(
+    context: &Arc<Context>,
+    answering: &Answering<'_>,
+    stream: &[u8],
+    step: usize,
+) -> Result<Vec<u8>, Broken> {
     let (mut translator, mut out) = (StreamTranslator::new(context, answering), Vec::new());
     for piece in stream.chunks(step.max(1)) {
         translator.push(piece, &mut out)?;

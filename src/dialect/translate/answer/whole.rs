@@ -1,5 +1,7 @@
 //! A whole chat answer in the client's dialect.
 
+use std::sync::Arc;
+
 use super::stream::Answer;
 use crate::dialect::translate::context::Context;
 use crate::dialect::translate::{Answering, Broken};
@@ -8,7 +10,7 @@ use crate::dialect::translate::{Answering, Broken};
 ///
 /// # Errors
 /// It is no chat answer, or its calls cannot be translated.
-pub fn whole(context: &Context, answering: &Answering<'_>, answer: &[u8]) -> Result<Vec<u8>, Broken> {
+pub fn whole(context: &Arc<Context>, answering: &Answering<'_>, answer: &[u8]) -> Result<Vec<u8>, Broken> {
     let text = std::str::from_utf8(answer).map_err(|_| Broken::new("the answer is not UTF-8"))?;
     let mut made = Answer::new(context, answering, true);
     made.event(text, &mut Vec::new())?;

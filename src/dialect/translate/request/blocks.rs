@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::chat::{Call, Messages, Part, Said};
 use super::file;
 use crate::dialect::translate::raw::{At, Result, escaped, given, is_blank, quoted};
+use crate::dialect::translate::room::Room;
 use crate::domain::json::TopLevel;
 
 /// Blocks that tell what a server did on its own. What came of it is in the text that follows them.
@@ -31,8 +32,8 @@ const BOOKKEEPING: &str = "x-anthropic-billing-header:";
 const DEEPEST: u8 = 4;
 
 /// What is read of the messages.
-#[derive(Debug, Default)]
-pub(super) struct Reading<'a> {
+#[derive(Debug)]
+pub(super) struct Reading<'a, 'r> {
     /// The messages so far.
     pub messages: Messages<'a>,
     /// Tools that the conversation has found.
@@ -41,6 +42,7 @@ pub(super) struct Reading<'a> {
     pub added: Vec<(&'a str, String)>,
     /// Tools that it has taken away.
     pub removed: HashSet<String>,
+    room: &'r Room,
 }
 
 /// What one message holds.
@@ -52,7 +54,12 @@ struct Held<'a> {
     results: Vec<(&'a str, Vec<Part<'a>>)>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a, 'r> Reading<'a, 'r> {
+    pub fn new(room: &'r Room) -> Self {
+        let (found, removed) = (HashSet::new(), HashSet::new());
+        Self { messages: Messages::default(), found, added: Vec::new(), removed, room }
+    }
+
     /// Reads instructions: a text, or blocks of text.
     pub fn system(&mut self, raw: &'a str, at: &At<'_>) -> Result<()> {
         let held = self.content(raw, at)?;
@@ -131,6 +138,8 @@ impl<'a> Reading<'a> {
                     return At::Field(at, "name").refuse("is required");
                 };
                 let input = given(&block, "input").unwrap_or("{}");
+                // Escaped, in a string.
+                self.room.take(2 * input.len())?;
                 held.said.calls.push(Call { id, name: name.into_owned(), arguments: quoted(input).into() });
             }
             "tool_result" => held.results.push(self.result(&block, at)?),
@@ -221,7 +230,7 @@ impl<'a> Reading<'a> {
             "base64" => {
                 let [kind, data] = ["media_type", "data"].map(|field| here.text_of(&source, field));
                 let (kind, data) = (kind?.unwrap_or_default(), data?.unwrap_or_default());
-                match file::text("", &format!("data:{kind};base64,{data}")) {
+                match file::text("", &format!("data:{kind};base64,{data}"), self.room)? {
                     Some(text) => parts.push(Part::Text(text.into())),
                     None => return here.refuse("is no file of text, and a chat server knows no others"),
                 }

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::super::raw::quoted;
+use super::super::raw::{Result, quoted};
+use super::super::room::Room;
 
 /// A part of a user's message. Texts are as they are written between the quotes of a JSON string.
 #[derive(Debug)]
@@ -132,24 +133,29 @@ impl<'a> Messages<'a> {
         self.list.is_empty() && self.system.is_empty() && self.shown.is_empty()
     }
 
-    /// The list as JSON.
-    pub fn into_json(mut self) -> String {
+    /// Writes the list as a field.
+    pub fn write(mut self, fields: &mut Fields<'_>) -> Result<()> {
         self.show();
-        let mut out = String::from("[");
+        fields.begin("messages");
+        fields.json.push('[');
         if !self.system.is_empty() {
-            out.push_str(r#"{"role":"system","content":""#);
-            out.push_str(&self.system.join(r"\n\n"));
-            out.push_str(r#""},"#);
+            fields.json.push_str(r#"{"role":"system","content":""#);
+            for (place, text) in self.system.iter().enumerate() {
+                fields.json.push_str(if place == 0 { "" } else { r"\n\n" });
+                fields.json.push_str(text);
+            }
+            fields.json.push_str(r#""},"#);
         }
-        for message in &self.list {
-            message.write(&mut out);
-            out.push(',');
+        for message in self.list {
+            message.write(&mut fields.json);
+            fields.json.push(',');
+            fields.check()?;
         }
-        if out.ends_with(',') {
-            out.pop();
+        if fields.json.ends_with(',') {
+            fields.json.pop();
         }
-        out.push(']');
-        out
+        fields.json.push(']');
+        fields.check()
     }
 }
 
@@ -223,31 +229,64 @@ fn write_parts(parts: &[Part<'_>], out: &mut String) {
 }
 
 /// The fields of the request that is being made. One that is set keeps others of its name out.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
+#[derive(Debug)]
+pub(super) struct Fields<'r> {
     names: HashSet<Cow<'static, str>>,
     json: String,
+    room: &'r Room,
 }
 
-impl Fields {
+impl<'r> Fields<'r> {
+    pub fn new(room: &'r Room) -> Self {
+        Self { names: HashSet::new(), json: String::new(), room }
+    }
+
     /// Sets a field to a raw value, unless it has one.
-    pub fn set(&mut self, name: &'static str, raw: impl AsRef<str>) {
-        self.add(Cow::Borrowed(name), raw.as_ref());
+    pub fn set(&mut self, name: &'static str, raw: impl AsRef<str>) -> Result<()> {
+        self.add(Cow::Borrowed(name), raw.as_ref())
+    }
+
+    /// Sets a field to a list of what is made already.
+    pub fn set_list(&mut self, name: &'static str, raw: impl Iterator<Item = String>) -> Result<()> {
+        if !self.begin(name) {
+            return Ok(());
+        }
+        for (place, raw) in raw.enumerate() {
+            self.json.push(if place == 0 { '[' } else { ',' });
+            self.json.push_str(&raw);
+            self.check()?;
+        }
+        self.json.push(']');
+        self.check()
     }
 
     /// Carries a client's field that is no field of its dialect, as it is.
-    pub fn pass_on(&mut self, name: &str, raw: &str) {
-        self.add(Cow::Owned(name.to_owned()), raw);
+    pub fn pass_on(&mut self, name: &str, raw: &str) -> Result<()> {
+        self.add(Cow::Owned(name.to_owned()), raw)
     }
 
-    fn add(&mut self, name: Cow<'static, str>, raw: &str) {
+    fn add(&mut self, name: Cow<'static, str>, raw: &str) -> Result<()> {
+        if self.begin(name) {
+            self.json.push_str(raw);
+        }
+        self.check()
+    }
+
+    /// Writes a field's name, unless it has been set.
+    fn begin(&mut self, name: impl Into<Cow<'static, str>>) -> bool {
+        let name = name.into();
         let quoted = quoted(&name);
-        if self.names.insert(name) {
+        let is_new = self.names.insert(name);
+        if is_new {
             self.json.push(if self.json.is_empty() { '{' } else { ',' });
             self.json.push_str(&quoted);
             self.json.push(':');
-            self.json.push_str(raw);
         }
+        is_new
+    }
+
+    fn check(&self) -> Result<()> {
+        self.room.holds(self.json.len())
     }
 
     /// The whole object.

@@ -1,6 +1,9 @@
 //! Files in a request: those that are text become text, since chat servers know no others.
 
+use std::borrow::Cow;
+
 use crate::dialect::translate::raw::escaped;
+use crate::dialect::translate::room::{Room, Untranslated};
 
 /// Kinds of files that are text, beside `text/*`.
 const TEXT: &[&str] = &[
@@ -21,7 +24,15 @@ const DATA: &str = "data:";
 
 /// The text of a file given as `data:KIND;base64,…` or `data:KIND,…`, its name before it, as written between quotes;
 /// `None` if it is no text.
-pub(super) fn text(name: &str, data: &str) -> Option<String> {
+pub(super) fn text(name: &str, data: &str, room: &Room) -> Result<Option<String>, Untranslated> {
+    let Some(text) = read(data) else { return Ok(None) };
+    // One byte may take six.
+    let quotable = |b: u8| if b < 0x20 { 6 } else { 1 + usize::from(matches!(b, b'"' | b'\\')) };
+    room.take(name.len() * 6 + text.bytes().map(quotable).sum::<usize>())?;
+    Ok(Some(escaped(&format!("{}{text}", titled(name)))))
+}
+
+fn read(data: &str) -> Option<Cow<'_, str>> {
     let (head, body) = data.strip_prefix(DATA)?.split_once(',')?;
     let (kind, is_base64) = match head.strip_suffix(";base64") {
         Some(kind) => (kind, true),
@@ -32,8 +43,7 @@ pub(super) fn text(name: &str, data: &str) -> Option<String> {
     if !is_text {
         return None;
     }
-    let text = if is_base64 { String::from_utf8(base64(body)?).ok()? } else { body.to_owned() };
-    Some(escaped(&format!("{}{text}", titled(name))))
+    Some(if is_base64 { String::from_utf8(base64(body)?).ok()?.into() } else { body.into() })
 }
 
 /// What stands before a file's text.
@@ -81,8 +91,9 @@ mod tests {
             ("aGk=", None),
         ];
         for (data, expected) in rows {
-            assert_eq!(text("a.txt", data).as_deref(), expected, "{data}");
+            assert_eq!(text("a.txt", data, &Room::new(99)).unwrap().as_deref(), expected, "{data}");
         }
-        assert_eq!(text("", "data:,x").as_deref(), Some("x"));
+        assert_eq!(text("", "data:,x", &Room::new(1)).unwrap().as_deref(), Some("x"));
+        assert_eq!(text("", "data:,\u{1}", &Room::new(5)), Err(Untranslated::TooLong));
     }
 }

@@ -6,6 +6,7 @@ use super::chat::{Call, Messages, Part, Said};
 use super::file;
 use super::tools::{Tools, flat};
 use crate::dialect::translate::raw::{At, Result, given, quoted};
+use crate::dialect::translate::room::Room;
 use crate::domain::json::TopLevel;
 
 /// Items that tell what a server did on its own. What came of it is in the answer that follows them.
@@ -26,15 +27,20 @@ pub(super) fn chosen(at: &At<'_>, choice: &TopLevel<'_>) -> Result<String> {
 }
 
 /// What is read of the input.
-#[derive(Debug, Default)]
-pub(super) struct Reading<'a> {
+#[derive(Debug)]
+pub(super) struct Reading<'a, 'r> {
     /// The messages so far.
     pub messages: Messages<'a>,
     /// The tools so far.
-    pub tools: Tools,
+    pub tools: Tools<'r>,
+    room: &'r Room,
 }
 
-impl<'a> Reading<'a> {
+impl<'a, 'r> Reading<'a, 'r> {
+    pub fn new(room: &'r Room) -> Self {
+        Self { messages: Messages::default(), tools: Tools::new(room), room }
+    }
+
     /// Reads a list of tools.
     pub fn tools(&mut self, raw: Option<&str>, at: &At<'_>) -> Result<()> {
         let Some(raw) = raw.filter(|raw| *raw != "null") else { return Ok(()) };
@@ -70,11 +76,15 @@ impl<'a> Reading<'a> {
             "custom_tool_call" => {
                 let input = given(&item, "input").unwrap_or("\"\"");
                 At::Field(at, "input").inner(input)?;
+                // Escaped once more, where it is escaped.
+                self.room.take(16 + 2 * input.len())?;
                 self.call(&item, at, quoted(&format!(r#"{{"input":{input}}}"#)).into())
             }
             "function_call_output" | "custom_tool_call_output" => {
                 let here = At::Field(at, "output");
-                let parts = item.get("output").map_or_else(|| here.refuse("is required"), |raw| content(raw, &here))?;
+                let parts = item
+                    .get("output")
+                    .map_or_else(|| here.refuse("is required"), |raw| content(raw, &here, self.room))?;
                 self.messages.tool(at.inner_of(&item, "call_id")?, parts);
                 Ok(())
             }
@@ -82,7 +92,7 @@ impl<'a> Reading<'a> {
             "additional_tools" | "tool_search_output" => self.tools(item.get("tools"), &At::Field(at, "tools")),
             "agent_message" => {
                 let here = At::Field(at, "content");
-                self.messages.user(content(item.get("content").unwrap_or("[]"), &here)?);
+                self.messages.user(content(item.get("content").unwrap_or("[]"), &here, self.room)?);
                 Ok(())
             }
             kind if HOSTED_ITEMS.contains(&kind) => Ok(()),
@@ -94,7 +104,7 @@ impl<'a> Reading<'a> {
 
     fn message(&mut self, item: &TopLevel<'a>, at: &At<'_>) -> Result<()> {
         let here = At::Field(at, "content");
-        let parts = content(item.get("content").unwrap_or("null"), &here)?;
+        let parts = content(item.get("content").unwrap_or("null"), &here, self.room)?;
         match at.text_of(item, "role")?.as_deref() {
             Some("user") => self.messages.user(parts),
             Some("system" | "developer") => self.messages.system(all_text(parts, &here)?.join(r"\n").into()),
@@ -120,7 +130,7 @@ impl<'a> Reading<'a> {
         for field in ["content", "summary"] {
             let here = At::Field(at, field);
             if let Some(raw) = given(item, field).filter(|_| texts.is_empty()) {
-                texts = all_text(content(raw, &here)?, &here)?;
+                texts = all_text(content(raw, &here, self.room)?, &here)?;
             }
         }
         self.messages.assistant(Said { reasoning: texts, ..Said::default() });
@@ -138,7 +148,7 @@ fn all_text<'a>(parts: Vec<Part<'a>>, at: &At<'_>) -> Result<Vec<Cow<'a, str>>> 
 }
 
 /// A text or a list of parts.
-fn content<'a>(raw: &'a str, at: &At<'_>) -> Result<Vec<Part<'a>>> {
+fn content<'a>(raw: &'a str, at: &At<'_>, room: &Room) -> Result<Vec<Part<'a>>> {
     if raw.starts_with('"') {
         return Ok(vec![Part::Text(at.inner(raw)?.into())]);
     }
@@ -152,7 +162,7 @@ fn content<'a>(raw: &'a str, at: &At<'_>) -> Result<Vec<Part<'a>>> {
             }
             "refusal" => Part::Text(at.inner_of(&part, "refusal")?.into()),
             "input_image" => image(&part, &at)?,
-            "input_file" => input_file(&part, &at)?,
+            "input_file" => input_file(&part, &at, room)?,
             "" => return At::Field(&at, "type").refuse("is required"),
             kind => return At::Field(&at, "type").refuse(format_args!("{kind} cannot be carried to a chat server")),
         });
@@ -169,15 +179,15 @@ fn image<'a>(part: &TopLevel<'a>, at: &At<'_>) -> Result<Part<'a>> {
     Ok(Part::Image { url: at.inner_of(part, "image_url")?.into(), detail })
 }
 
-fn input_file<'a>(part: &TopLevel<'a>, at: &At<'_>) -> Result<Part<'a>> {
+fn input_file<'a>(part: &TopLevel<'a>, at: &At<'_>, room: &Room) -> Result<Part<'a>> {
     for field in ["file_id", "file_url"] {
         if given(part, field).is_some() {
             return At::Field(at, field).refuse("means a file that is elsewhere: send its text");
         }
     }
     let name = at.text_of(part, "filename")?.unwrap_or_default();
-    let text = at.text_of(part, "file_data")?.and_then(|data| file::text(&name, &data));
-    match text {
+    let data = at.text_of(part, "file_data")?;
+    match data.map(|data| file::text(&name, &data, room)).transpose()?.flatten() {
         Some(text) => Ok(Part::Text(text.into())),
         None => At::Field(at, "file_data").refuse("is no file of text, and a chat server knows no others"),
     }

@@ -6,6 +6,7 @@ use super::tools::{Choice, Tools};
 use super::{WITH_USAGE, effort, is_asked};
 use crate::dialect::translate::context::{ClientDialect, Context};
 use crate::dialect::translate::raw::{At, Result, given};
+use crate::dialect::translate::room::Room;
 use crate::domain::json::TopLevel;
 
 /// Fields that are carried under the same name.
@@ -39,15 +40,18 @@ const REFUSED: &[(&str, &str)] = &[
 /// Tools that the client runs and the model was taught: no definition of them is sent.
 const TAUGHT: &[&str] = &["bash_", "text_editor_", "computer_", "memory_"];
 
+/// A longer name of a tool Anthropic refuses too, in characters.
+const LONGEST_NAME: usize = 128;
+
 /// Reads a request.
-pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)> {
+pub(in super::super) fn request(top: &TopLevel<'_>, room: &Room) -> Result<(String, Context)> {
     for (field, why) in REFUSED {
         if top.get(field).is_some_and(is_asked) {
             return At::Top(field).refuse(why);
         }
     }
-    let (mut context, mut fields) = (Context::new(ClientDialect::Messages), Fields::default());
-    let mut reading = Reading::default();
+    let (mut context, mut fields) = (Context::new(ClientDialect::Messages), Fields::new(room));
+    let mut reading = Reading::new(room);
     if let Some(raw) = given(top, "system") {
         reading.system(raw, &At::Top("system"))?;
     }
@@ -57,13 +61,13 @@ pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)>
     }
     for field in CARRIED {
         if let Some(raw) = given(top, field) {
-            fields.set(field, raw);
+            fields.set(field, raw)?;
         }
     }
-    let tools = read_tools(top, &reading)?;
-    fields.set("messages", reading.messages.into_json());
+    let tools = read_tools(top, &reading, room)?;
+    reading.messages.write(&mut fields)?;
     if top.get("stream") == Some("true") {
-        fields.set("stream_options", WITH_USAGE);
+        fields.set("stream_options", WITH_USAGE)?;
     }
     if let Some(raw) = given(top, "stop_sequences") {
         let at = At::Top("stop_sequences");
@@ -71,7 +75,7 @@ pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)>
             context.stops.push(At::Entry(&at, place).text(raw)?.into_owned());
         }
         if !context.stops.is_empty() {
-            fields.set("stop", raw);
+            fields.set("stop", raw)?;
         }
     }
     read_choice(top, tools, &mut fields)?;
@@ -80,15 +84,15 @@ pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)>
     for (name, raw) in top.iter() {
         let known = [CARRIED, READ, LEFT_OUT].iter().any(|list| list.contains(&name));
         if !known && raw != "null" && REFUSED.iter().all(|(field, _)| *field != name) {
-            fields.pass_on(name, raw);
+            fields.pass_on(name, raw)?;
         }
     }
     Ok((fields.into_json(), context))
 }
 
 /// The tools, and what the conversation says of them: some are shown to a model only once it found them.
-fn read_tools(top: &TopLevel<'_>, reading: &Reading<'_>) -> Result<Tools> {
-    let (mut tools, at) = (Tools::default(), At::Top("tools"));
+fn read_tools<'r>(top: &TopLevel<'_>, reading: &Reading<'_, '_>, room: &'r Room) -> Result<Tools<'r>> {
+    let (mut tools, at) = (Tools::new(room), At::Top("tools"));
     let list = given(top, "tools").map(|raw| at.list(raw)).transpose()?.unwrap_or_default();
     for (place, raw) in list.into_iter().enumerate() {
         let here = At::Entry(&at, place);
@@ -111,13 +115,14 @@ fn read_tools(top: &TopLevel<'_>, reading: &Reading<'_>) -> Result<Tools> {
     Ok(tools)
 }
 
-fn add_tool(raw: &str, at: &At<'_>, tools: &mut Tools) -> Result<()> {
+fn add_tool(raw: &str, at: &At<'_>, tools: &mut Tools<'_>) -> Result<()> {
     let tool = at.object(raw)?;
     let kind = at.kind_of(&tool)?;
     if kind.is_empty() || kind == "custom" {
         let Some(name) = at.text_of(&tool, "name")? else { return At::Field(at, "name").refuse("is required") };
         let [description, schema] = ["description", "input_schema"].map(|field| given(&tool, field));
-        tools.function(name.into_owned(), description, schema, given(&tool, "strict"));
+        let name = at.name(name, LONGEST_NAME)?.into_owned();
+        tools.function(name, description, schema, given(&tool, "strict"))?;
     } else if TAUGHT.iter().any(|taught| kind.starts_with(taught)) {
         return At::Field(at, "type")
             .refuse(format_args!("{kind} has no definition that a chat server could be given"));
@@ -128,7 +133,7 @@ fn add_tool(raw: &str, at: &At<'_>, tools: &mut Tools) -> Result<()> {
     Ok(())
 }
 
-fn read_choice(top: &TopLevel<'_>, tools: Tools, fields: &mut Fields) -> Result<()> {
+fn read_choice(top: &TopLevel<'_>, tools: Tools<'_>, fields: &mut Fields<'_>) -> Result<()> {
     let at = At::Top("tool_choice");
     let Some(choice) = given(top, "tool_choice").map(|raw| at.object(raw)).transpose()? else {
         return tools.write(&at, None, None, fields);
@@ -150,13 +155,12 @@ fn read_choice(top: &TopLevel<'_>, tools: Tools, fields: &mut Fields) -> Result<
     tools.write(&at, Some(choice), parallel, fields)
 }
 
-fn read_thinking(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
+fn read_thinking(top: &TopLevel<'_>, fields: &mut Fields<'_>) -> Result<()> {
     let at = At::Top("thinking");
     if let Some(thinking) = given(top, "thinking").map(|raw| at.object(raw)).transpose()? {
         match &*at.kind_of(&thinking)? {
             "disabled" => {
-                effort::no_thinking(fields);
-                return Ok(());
+                return effort::no_thinking(fields);
             }
             "enabled" | "adaptive" => {}
             _ => return At::Field(&at, "type").refuse("must be enabled, adaptive or disabled"),
@@ -165,13 +169,13 @@ fn read_thinking(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
     let at = At::Top("output_config");
     let config = given(top, "output_config").map(|raw| at.object(raw)).transpose()?;
     if let Some(effort) = config.map(|config| at.text_of(&config, "effort")).transpose()?.flatten() {
-        effort::ask(&effort, fields);
+        effort::ask(&effort, fields)?;
     }
     Ok(())
 }
 
 /// The form of the answer, where it was once, and where it is now.
-fn read_format(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
+fn read_format(top: &TopLevel<'_>, fields: &mut Fields<'_>) -> Result<()> {
     let at = At::Top("output_config");
     let config = given(top, "output_config").map(|raw| at.object(raw)).transpose()?;
     let inner = config.as_ref().and_then(|config| given(config, "format"));
@@ -186,8 +190,7 @@ fn read_format(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
     match (&*at.kind_of(&format)?, given(&format, "schema")) {
         ("json_schema", Some(schema)) => {
             let schema = format!(r#"{{"name":"answer","schema":{schema},"strict":true}}"#);
-            fields.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{schema}}}"#));
-            Ok(())
+            fields.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{schema}}}"#))
         }
         ("json_schema", None) => At::Field(&at, "schema").refuse("is required"),
         (kind, _) => At::Field(&at, "type").refuse(format_args!("{kind} cannot be carried to a chat server")),

@@ -8,6 +8,7 @@ use super::tools::{Choice, Tools};
 use super::{WITH_USAGE, effort, is_asked};
 use crate::dialect::translate::context::{ClientDialect, Context};
 use crate::dialect::translate::raw::{At, Result, given, quoted};
+use crate::dialect::translate::room::Room;
 use crate::domain::json::TopLevel;
 
 /// Fields that are carried under the same name.
@@ -47,35 +48,35 @@ const REFUSED: &[(&str, &str)] = &[
 const LONGEST_ECHO: usize = 4 << 10;
 
 /// Reads a request.
-pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)> {
+pub(in super::super) fn request(top: &TopLevel<'_>, room: &Room) -> Result<(String, Context)> {
     for (field, why) in REFUSED {
         if top.get(field).is_some_and(is_asked) {
             return At::Top(field).refuse(why);
         }
     }
     check_include(top)?;
-    let (mut context, mut fields) = (Context::new(ClientDialect::Responses), Fields::default());
-    let mut reading = Reading::default();
+    let (mut context, mut fields) = (Context::new(ClientDialect::Responses), Fields::new(room));
+    let mut reading = Reading::new(room);
     reading.tools(top.get("tools"), &At::Top("tools"))?;
     if let Some(raw) = given(top, "instructions") {
         reading.messages.system(At::Top("instructions").inner(raw)?.into());
     }
     reading.input(top.get("input").unwrap_or("null"))?;
-    let Reading { messages, mut tools } = reading;
+    let Reading { messages, mut tools, .. } = reading;
     if messages.is_empty() {
         return At::Top("input").refuse("holds nothing to answer");
     }
     for field in CARRIED {
         if let Some(raw) = given(top, field) {
-            fields.set(field, raw);
+            fields.set(field, raw)?;
         }
     }
-    fields.set("messages", messages.into_json());
+    messages.write(&mut fields)?;
     if top.get("stream") == Some("true") {
-        fields.set("stream_options", WITH_USAGE);
+        fields.set("stream_options", WITH_USAGE)?;
     }
     if let Some(raw) = given(top, "max_output_tokens") {
-        fields.set("max_tokens", raw);
+        fields.set("max_tokens", raw)?;
     }
     read_reasoning(top, &mut context, &mut fields)?;
     read_text(top, &mut fields)?;
@@ -86,7 +87,7 @@ pub(in super::super) fn request(top: &TopLevel<'_>) -> Result<(String, Context)>
     for (name, raw) in top.iter() {
         let known = [CARRIED, READ, LEFT_OUT].iter().any(|list| list.contains(&name));
         if !known && raw != "null" && REFUSED.iter().all(|(field, _)| *field != name) {
-            fields.pass_on(name, raw);
+            fields.pass_on(name, raw)?;
         }
     }
     Ok((fields.into_json(), context))
@@ -102,11 +103,11 @@ fn check_include(top: &TopLevel<'_>) -> Result<()> {
     }
 }
 
-fn read_reasoning(top: &TopLevel<'_>, context: &mut Context, fields: &mut Fields) -> Result<()> {
+fn read_reasoning(top: &TopLevel<'_>, context: &mut Context, fields: &mut Fields<'_>) -> Result<()> {
     let at = At::Top("reasoning");
     let Some(reasoning) = given(top, "reasoning").map(|raw| at.object(raw)).transpose()? else { return Ok(()) };
     if let Some(effort) = at.text_of(&reasoning, "effort")? {
-        effort::ask(&effort, fields);
+        effort::ask(&effort, fields)?;
     }
     for field in ["summary", "generate_summary"] {
         context.summarized |= at.text_of(&reasoning, field)?.is_some_and(|word| word != "none");
@@ -114,17 +115,17 @@ fn read_reasoning(top: &TopLevel<'_>, context: &mut Context, fields: &mut Fields
     Ok(())
 }
 
-fn read_text(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
+fn read_text(top: &TopLevel<'_>, fields: &mut Fields<'_>) -> Result<()> {
     let at = At::Top("text");
     let Some(text) = given(top, "text").map(|raw| at.object(raw)).transpose()? else { return Ok(()) };
     if let Some(raw) = given(&text, "verbosity") {
-        fields.set("verbosity", raw);
+        fields.set("verbosity", raw)?;
     }
     let at = At::Field(&at, "format");
     let Some(format) = given(&text, "format").map(|raw| at.object(raw)).transpose()? else { return Ok(()) };
     match &*at.kind_of(&format)? {
         "text" => {}
-        "json_object" => fields.set("response_format", r#"{"type":"json_object"}"#),
+        "json_object" => fields.set("response_format", r#"{"type":"json_object"}"#)?,
         "json_schema" => {
             let schema = given(&format, "schema");
             let Some(schema) = schema else { return At::Field(&at, "schema").refuse("is required") };
@@ -138,7 +139,7 @@ fn read_text(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
                     out.push_str(&format!(r#","{field}":{raw}"#));
                 }
             }
-            fields.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{out}}}}}"#));
+            fields.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{out}}}}}"#))?;
         }
         other => return At::Field(&at, "type").refuse(format_args!("{other} cannot be carried to a chat server")),
     }
@@ -146,7 +147,7 @@ fn read_text(top: &TopLevel<'_>, fields: &mut Fields) -> Result<()> {
 }
 
 /// Which tool is to be called; a list of those that may be called leaves no others.
-fn choice(raw: &str, tools: &mut Tools) -> Result<Choice> {
+fn choice(raw: &str, tools: &mut Tools<'_>) -> Result<Choice> {
     let at = At::Top("tool_choice");
     if raw.starts_with('"') {
         return word(&at, &at.text(raw)?);

@@ -1,12 +1,21 @@
 //! Requests of both dialects, row by row of the table in the room's documentation.
 
 mod carried;
+mod growth;
 mod refused;
 
 use serde_json::{Value, json};
 
 use crate::dialect::request::BadRequest;
-use crate::dialect::translate::{ClientDialect, request};
+use crate::dialect::translate::{ChatRequest, ClientDialect, Untranslated};
+
+/// A request, which may become as long as it likes.
+fn request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest, BadRequest> {
+    crate::dialect::translate::request(dialect, body, usize::MAX).map_err(|e| match e {
+        Untranslated::Bad(e) => e,
+        Untranslated::TooLong => panic!("too long"),
+    })
+}
 
 /// A request with these fields, beside a model and something to answer, as a chat request.
 fn asked(dialect: ClientDialect, mut fields: Value) -> Result<Value, BadRequest> {

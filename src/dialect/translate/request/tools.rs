@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::chat::Fields;
 use crate::dialect::translate::context::Tool;
 use crate::dialect::translate::raw::{At, Result, given, quoted};
+use crate::dialect::translate::room::Room;
 use crate::domain::json::TopLevel;
 
 /// The schema of a tool that takes a text.
@@ -15,17 +16,21 @@ const ONE_TEXT: &str =
 /// The schema of a tool that takes nothing.
 const NOTHING: &str = r#"{"type":"object","properties":{}}"#;
 
+/// A longer name of a tool or a namespace OpenAI refuses too, in characters.
+const LONGEST_NAME: usize = 64;
+
 /// The tools that a chat server gets.
-#[derive(Debug, Default)]
-pub(super) struct Tools {
+#[derive(Debug)]
+pub(super) struct Tools<'r> {
     /// Their definitions; `None`: it was taken out again.
     list: Vec<Option<String>>,
     /// Where in the list the tool of a name is.
     places: HashMap<String, usize>,
     /// Those that an answer has to name otherwise.
     pub renamed: Vec<Tool>,
-    /// Types and names that were left out.
-    left_out: Vec<String>,
+    /// The type or the name of the first that was left out.
+    left_out: Option<String>,
+    room: &'r Room,
 }
 
 /// Which tool is to be called.
@@ -37,9 +42,19 @@ pub(super) enum Choice {
     Named(String),
 }
 
-impl Tools {
+impl<'r> Tools<'r> {
+    pub fn new(room: &'r Room) -> Self {
+        Self { list: Vec::new(), places: HashMap::new(), renamed: Vec::new(), left_out: None, room }
+    }
+
     /// Adds a function: the raw description, schema and strictness, as far as they are given.
-    pub fn function(&mut self, name: String, description: Option<&str>, schema: Option<&str>, strict: Option<&str>) {
+    pub fn function(
+        &mut self,
+        name: String,
+        description: Option<&str>,
+        schema: Option<&str>,
+        strict: Option<&str>,
+    ) -> Result<()> {
         let mut definition = format!(r#"{{"name":{}"#, quoted(&name));
         for (field, raw) in [("description", description), ("parameters", schema.or(Some(NOTHING))), ("strict", strict)]
         {
@@ -48,10 +63,13 @@ impl Tools {
             }
         }
         definition.push('}');
+        // What is kept of it beside: its name, and its places in both lists.
+        self.room.take(definition.len() + name.len() + 128)?;
         // Of a name given twice the last counts, as where tools change in a conversation.
         self.remove(&name);
         self.places.insert(name, self.list.len());
         self.list.push(Some(format!(r#"{{"type":"function","function":{definition}}}"#)));
+        Ok(())
     }
 
     /// Adds a tool of the Responses dialect.
@@ -62,22 +80,26 @@ impl Tools {
         match &*kind {
             "function" | "custom" => {
                 let Some(name) = name else { return At::Field(at, "name").refuse("is required") };
+                let name = at.name(name, LONGEST_NAME)?;
                 let chat = namespace.map_or_else(|| name.clone().into_owned(), |space| flat(space, &name));
                 if kind == "custom" {
                     let description = described(at, &tool)?;
-                    self.function(chat.clone(), Some(&quoted(&description)), Some(ONE_TEXT), None);
+                    self.function(chat.clone(), Some(&quoted(&description)), Some(ONE_TEXT), None)?;
                 } else {
                     let [description, schema, strict] =
                         ["description", "parameters", "strict"].map(|field| given(&tool, field));
-                    self.function(chat.clone(), description, schema, strict);
+                    self.function(chat.clone(), description, schema, strict)?;
                 }
                 if kind == "custom" || namespace.is_some() {
                     let namespace = namespace.map(str::to_owned);
-                    self.renamed.push(Tool { chat, namespace, name: name.into_owned(), is_custom: kind == "custom" });
+                    let tool = Tool { chat, namespace, name: name.into_owned(), is_custom: kind == "custom" };
+                    self.room.take(tool.size())?;
+                    self.renamed.push(tool);
                 }
             }
             "namespace" => {
                 let Some(name) = name else { return At::Field(at, "name").refuse("is required") };
+                let name = at.name(name, LONGEST_NAME)?;
                 let (Some(inner), here) = (given(&tool, "tools"), At::Field(at, "tools")) else { return Ok(()) };
                 if namespace.is_some() {
                     return here.refuse("holds a namespace in a namespace");
@@ -94,7 +116,7 @@ impl Tools {
 
     /// Notes that a tool was left out: its type, or its name.
     pub fn leave_out(&mut self, name: &str) {
-        self.left_out.push(name.to_owned());
+        self.left_out.get_or_insert_with(|| name.to_owned());
     }
 
     /// Takes a tool out again.
@@ -120,12 +142,16 @@ impl Tools {
     }
 
     /// Writes the fields that speak of tools.
-    pub fn write(self, at: &At<'_>, choice: Option<Choice>, parallel: Option<&str>, fields: &mut Fields) -> Result<()> {
+    pub fn write(
+        self,
+        at: &At<'_>,
+        choice: Option<Choice>,
+        parallel: Option<&str>,
+        fields: &mut Fields<'_>,
+    ) -> Result<()> {
         let missing = match &choice {
             Some(Choice::Named(name)) if !self.has(name) => Some(name.as_str()),
-            Some(Choice::Word("required")) if self.places.is_empty() => {
-                self.left_out.first().map(String::as_str).or(Some(""))
-            }
+            Some(Choice::Word("required")) if self.places.is_empty() => self.left_out.as_deref().or(Some("")),
             _ => None,
         };
         if let Some(name) = missing {
@@ -136,17 +162,17 @@ impl Tools {
             // OpenAI refuses the others without tools.
             return Ok(());
         }
-        let list: Vec<String> = self.list.into_iter().flatten().collect();
-        fields.set("tools", format!("[{}]", list.join(",")));
+        fields.set_list("tools", self.list.into_iter().flatten())?;
         match choice {
-            Some(Choice::Word(word)) => fields.set("tool_choice", quoted(word)),
+            Some(Choice::Word(word)) => fields.set("tool_choice", quoted(word))?,
             Some(Choice::Named(name)) => {
-                fields.set("tool_choice", format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, quoted(&name)));
+                fields
+                    .set("tool_choice", format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, quoted(&name)))?;
             }
             None => {}
         }
         if let Some(parallel) = parallel {
-            fields.set("parallel_tool_calls", parallel);
+            fields.set("parallel_tool_calls", parallel)?;
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::TooManyAtOnce => Self::rate_limited(message, second),
             Refusal::ProvidersFull(wait) => Self::rate_limited(message, wait.unwrap_or(second)),
-            Refusal::NoRoom => Self::unavailable(message, second * 2),
+            Refusal::NoRoom | Refusal::NoRoomToTranslate => Self::unavailable(message, second * 2),
             Refusal::ProvidersDown(wait) => Self::unavailable(message, wait),
             Refusal::ByServer(e) => Self::by_server(*e),
             Refusal::ProviderBusy { status, wait, .. } => Self::busy(status, message, wait.unwrap_or(second)),

@@ -33,6 +33,7 @@ fn each_refusal_has_its_row_in_the_table() {
         (busy(503), 503, "service_unavailable", None),
         (busy(529), 529, "overloaded_error", None),
         (Refusal::NoRoom, 503, "service_unavailable", None),
+        (Refusal::NoRoomToTranslate, 503, "service_unavailable", None),
         (Refusal::ProviderFailed("x".into()), 502, "provider_error", None),
         (Refusal::ProviderError { says: "x".into(), is_final: false }, 502, "provider_error", None),
         (Refusal::ProviderTimeout("x".into()), 504, "provider_error", None),

@@ -53,6 +53,16 @@ pub struct Offer {
     pub refuses: bool,
     /// Where it found that it takes the output bound.
     pub takes: OutputFields,
+    /// Its chat can take the request's place, translated, where it is not known to serve the endpoint itself: where
+    /// that takes the output bound.
+    pub chat: Option<OutputFields>,
+}
+
+impl Offer {
+    /// It can answer, in its own words or translated.
+    pub const fn serves(&self) -> bool {
+        !self.refuses || self.chat.is_some()
+    }
 }
 
 const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
@@ -77,17 +87,32 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
 /// The enabled providers that offer a model, with what is known of them at `endpoint`.
 pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Result<Vec<Offer>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields \
+        "SELECT {COLUMNS}, m.upstream_model, coalesce(e.serves, 1) = 0, e.output_fields, \
+         coalesce(e.serves, 0) = 0 AND coalesce(c.serves, 1) = 1, \
+         c.output_fields \
          FROM provider_models m \
          JOIN providers p ON p.id = m.provider_id \
          LEFT JOIN provider_endpoints e ON e.provider_id = m.provider_id AND e.model = m.model \
          AND e.endpoint = ?2 AND e.stream = ?3 \
+         LEFT JOIN provider_endpoints c ON c.provider_id = m.provider_id AND c.model = m.model \
+         AND c.endpoint = ?4 AND c.stream = ?3 \
          WHERE m.model = ?1 AND p.disabled_at IS NULL AND p.removed_at IS NULL"
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![model, endpoint.path(), stream], |row| {
-        let takes = row.get::<_, Option<String>>(13)?.as_deref().map(OutputFields::from_text).unwrap_or_default();
-        Ok(Offer { provider: from_row(row)?, upstream_model: row.get(11)?, refuses: row.get(12)?, takes })
+    let fields = |row: &Row<'_>, column: usize| -> rusqlite::Result<OutputFields> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.as_deref().map(OutputFields::from_text).unwrap_or_default())
+    };
+    let chat = Endpoint::ChatCompletions.path();
+    let rows = statement.query_map(params![model, endpoint.path(), stream, chat], |row| {
+        let has_chat = endpoint.translation().is_some() && row.get(14)?;
+        Ok(Offer {
+            provider: from_row(row)?,
+            upstream_model: row.get(11)?,
+            refuses: row.get(12)?,
+            takes: fields(row, 13)?,
+            chat: if has_chat { Some(fields(row, 15)?) } else { None },
+        })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

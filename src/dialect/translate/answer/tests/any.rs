@@ -221,7 +221,7 @@ proptest! {
             }
             // Sent back, it is the same message again.
             if !made["output"].as_array().or(made["content"].as_array()).unwrap().is_empty() {
-                let again = request(dialect, sent_back(dialect, &made).to_string().as_bytes()).unwrap();
+                let again = request(dialect, sent_back(dialect, &made).to_string().as_bytes(), usize::MAX).unwrap();
                 let again: Value = serde_json::from_slice(&again.body).unwrap();
                 let message = &again["messages"][0];
                 prop_assert_eq!(message["content"].as_str().unwrap(), &said.text);
@@ -243,7 +243,7 @@ proptest! {
         object.insert("messages".into(), body.clone());
         for body in [&body, &given, &Value::Object(object)] {
             for dialect in BOTH {
-                if let Ok(made) = request(dialect, body.to_string().as_bytes()) {
+                if let Ok(made) = request(dialect, body.to_string().as_bytes(), usize::MAX) {
                     let chat: Value = serde_json::from_slice(&made.body).unwrap();
                     prop_assert!(!chat["messages"].as_array().unwrap().is_empty());
                 }
@@ -286,7 +286,7 @@ proptest! {
                     break;
                 }
             }
-            let _ = request(dialect, &pieces.concat());
+            let _ = request(dialect, &pieces.concat(), usize::MAX);
             let _ = whole(&context, &ANSWERING, &pieces.concat());
         }
     }

@@ -157,7 +157,7 @@ fn what_is_malformed_is_refused_where_it_is() {
     assert!(e.message.ends_with("is nested too deep"), "{e}");
     for body in [&b""[..], b"[]", b"{\"model\":\"m\",\"model\":\"m\"}", b"\xff"] {
         for dialect in [Responses, Messages] {
-            assert!(crate::dialect::translate::request(dialect, body).is_err());
+            assert!(super::request(dialect, body).is_err());
         }
     }
 }
