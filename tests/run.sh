@@ -30,7 +30,7 @@ sdks=$!
 BROWSER_ACCOUNTS=${BROWSER_ACCOUNTS:-2000} suite browser tests/browser/run.sh
 wait $sdks || failed+=(sdk)
 cat "$log"
-suite gauntlet python3 tests/torture/run.py --quick --binary "$COORDINATOR"
+suite gauntlet python3 tests/torture/run.py --quick --jobs 2 --binary "$COORDINATOR"
 
 if [ ${#failed[@]} != 0 ]; then
   echo "failed: ${failed[*]}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The gauntlet: runs the checks of `checks/` against the release binary, a line a check.
 
-    run.py [--quick] [--only 1,5,…] [--plant NAME | --prove] [--seed S] [--binary PATH] [--list] [--keep]
+    run.py [--quick] [--jobs N] [--only 1,5,…] [--plant NAME | --prove] [--seed S] [--binary PATH] [--list] [--keep]
 
-`--quick` runs the quick rows with smaller counts. `--plant NAME` puts in one fault of a check's own list
+`--quick` runs the quick rows with smaller counts. `--jobs N` runs up to N rows at a time, but for those that
+measure how long somebody waits (`ALONE`), which follow one by one. `--plant NAME` puts in one fault of a check's own list
 (`--list` names them), which the check must report: then a failing run is the proof that it can fail.
 `--prove` runs every check with every fault of its list, small counts, and passes if all of them are reported.
 A check that this machine cannot run is skipped with its reason; under `CI=true` that is a failure.
@@ -18,9 +19,11 @@ import pathlib
 import resource
 import secrets
 import shutil
+import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -76,6 +79,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="the quick rows, with smaller counts")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time, but for those that measure time")
     parser.add_argument("--only", default="", help="numbers of rows, comma-separated")
     parser.add_argument("--plant", help="a fault to put in")
     parser.add_argument("--prove", action="store_true", help="put in every fault, one after the other")
@@ -117,6 +121,16 @@ def prove(
     return 1 if failed else 0
 
 
+def beside(number: int, args: argparse.Namespace, seed: str) -> tuple[str, int]:
+    """Runs one row in a process of its own; returns its lines and its exit code."""
+    command = [sys.executable, __file__, "--only", str(number), "--seed", seed, "--binary", str(args.binary)]
+    command += [flag for flag, given in (("--quick", args.quick), ("--keep", args.keep)) if given]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Without its heading and its sum.
+    lines = [text for text in ran.stdout.splitlines() if not text.startswith("gauntlet:")]
+    return "\n".join([*lines[:-1], ran.stderr]).rstrip(), ran.returncode if lines else 2
+
+
 def main() -> int:
     """Runs what was asked for."""
     args = arguments()
@@ -139,7 +153,13 @@ def main() -> int:
     tally = {"ok": 0, "FAIL": 0, "skip": 0}
     planted = f", planted: {args.plant}" if args.plant else ""
     print(f"gauntlet: {'quick, ' if args.quick else ''}seed {seed}{planted}", flush=True)
-    for number in sorted(chosen):
+    together = [n for n in sorted(chosen) if not getattr(modules[n], "ALONE", False)] if args.jobs > 1 else []
+    with ThreadPoolExecutor(max_workers=args.jobs) as pool:
+        for text, code in pool.map(lambda number: beside(number, args, seed), together):
+            print(text, flush=True)
+            # What is skipped says so in its line, and passes.
+            tally["FAIL" if code else "skip" if "  skip: " in text else "ok"] += 1
+    for number in sorted(chosen.difference(together)):
         module = modules[number]
         check = Check(number, args.quick, seed, args.plant, args.binary.resolve(), scratch / f"{number:02}")
         verdict = run_one(module, check)

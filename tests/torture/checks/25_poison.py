@@ -18,6 +18,8 @@ from server import Upstream, World
 
 TITLE = "the poison: hang-ups, stalls, 500s beside 50 callers"
 QUICK = True
+# Others beside it would be in its waits.
+ALONE = True
 PLANTS = {
     "twice": "every poisoned request reaches one server a second time",
     "outage": "the servers hang up on one normal request in a hundred",

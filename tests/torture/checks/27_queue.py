@@ -20,6 +20,8 @@ from turns import Eye, Late, Story, model_with, until
 
 TITLE = "the queue: fair shares, leavers, thousands, the order"
 QUICK = True
+# Others beside it would be in its waits.
+ALONE = True
 PLANTS = {
     "two-accounts": "the account with 200 requests has a second one, and both count as one",
     "no-queue": "nobody may wait",
