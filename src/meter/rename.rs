@@ -71,20 +71,46 @@ impl PublicName {
 
 /// `bytes` with each of the places replaced, which are in order.
 pub fn replaced_at(bytes: &[u8], places: &[Range<usize>], by: &[u8]) -> Vec<u8> {
-    replaced_in(bytes, 0..bytes.len(), places, by)
+    let mut renamed = Renamed::default();
+    renamed.reserve(bytes.len() + places.len() * by.len());
+    places.iter().for_each(|place| renamed.name(bytes, 0, place.clone(), by));
+    renamed.up_to(bytes, bytes.len())
 }
 
-/// The same of a `part` of the bytes, in which all of the places are.
-pub fn replaced_in(bytes: &[u8], part: Range<usize>, places: &[Range<usize>], by: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(part.len() + places.len() * by.len());
-    let (bytes, mut at) = (bytes.get(..part.end).unwrap_or_default(), part.start);
-    for place in places {
-        out.extend_from_slice(bytes.get(at..place.start).unwrap_or_default());
-        out.extend_from_slice(by);
-        at = place.end;
+/// A part of some bytes in which names are replaced: a copy from the first name on, and else none.
+#[derive(Debug, Default)]
+pub struct Renamed {
+    copy: Vec<u8>,
+    /// Where in the bytes it goes on.
+    copied: usize,
+    any: bool,
+}
+
+impl Renamed {
+    /// No name was replaced.
+    pub const fn is_none(&self) -> bool {
+        !self.any
     }
-    out.extend_from_slice(bytes.get(at..).unwrap_or_default());
-    out
+
+    /// Makes space for a copy of this many bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.copy.reserve_exact(bytes);
+    }
+
+    /// Replaces the next name. The part begins at `start`.
+    pub fn name(&mut self, bytes: &[u8], start: usize, place: Range<usize>, by: &[u8]) {
+        let from = if self.any { self.copied } else { start };
+        self.copy.extend_from_slice(bytes.get(from..place.start).unwrap_or_default());
+        self.copy.extend_from_slice(by);
+        (self.copied, self.any) = (place.end, true);
+    }
+
+    /// The part up to its `end`. The next one begins afterwards.
+    pub fn up_to(&mut self, bytes: &[u8], end: usize) -> Vec<u8> {
+        let Self { mut copy, copied, .. } = std::mem::take(self);
+        copy.extend_from_slice(bytes.get(copied..end).unwrap_or_default());
+        copy
+    }
 }
 
 #[cfg(test)]

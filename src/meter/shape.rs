@@ -16,7 +16,10 @@ const LONGEST: usize = 1 << 10;
 /// A block whose text may be another one, and its running number too. The default is like no block.
 #[derive(Debug, Default)]
 pub struct Shape {
+    /// The block, and behind it once more what stands before its text: between two texts, that is one comparison.
     block: Vec<u8>,
+    /// How long the block is.
+    length: usize,
     number: Range<usize>,
     text: Range<usize>,
     /// A name of the model that is not to be shown: before or behind all that may differ.
@@ -30,6 +33,8 @@ pub struct Alike<'a> {
     pub length: usize,
     /// The text in it.
     pub text: RawText<'a>,
+    /// There is an escape in the text, or may be.
+    pub is_escaped: bool,
     /// The digits of its running number, if it has one.
     pub number: &'a [u8],
     /// Where in it a name of the model stands that is not to be shown.
@@ -59,13 +64,33 @@ impl Shape {
             return;
         }
         self.block.clear();
+        self.block.reserve_exact(block.len() + before.len());
         self.block.extend_from_slice(block);
+        self.block.extend_from_slice(before);
+        self.length = block.len();
         (self.number, self.text, self.model) = (number, text, model);
     }
 
+    /// Reads the blocks of this shape that some bytes start with, one after the other.
+    pub const fn run<'s, 'a>(&'s self, bytes: &'a [u8]) -> Run<'s, 'a> {
+        Run { shape: self, bytes, has_begun: false }
+    }
+
+    /// About how much of `bytes` is text, if all of it is in blocks like this one.
+    pub fn text_in(&self, bytes: usize) -> usize {
+        // What learned from an empty text, or a short one, meets longer ones.
+        bytes.checked_div(self.length).map_or(0, |blocks| blocks.saturating_mul(self.text.len().max(8)))
+    }
+
+    /// About how many bytes there are if in all blocks of `bytes` there is a name of `length` bytes in place of the other.
+    pub fn renamed(&self, bytes: usize, length: usize) -> usize {
+        let longer = length.saturating_sub(self.model.as_ref().map_or(length, ExactSizeIterator::len));
+        bytes.saturating_add((bytes / self.length.max(1) + 1).saturating_mul(longer))
+    }
+
     /// Reads a block of this shape at the start of some bytes.
-    pub fn read<'a>(&self, bytes: &'a [u8]) -> Option<Alike<'a>> {
-        let end = self.block.len();
+    fn read<'a>(&self, bytes: &'a [u8]) -> Option<Alike<'a>> {
+        let end = self.length;
         if end == 0 {
             return None;
         }
@@ -82,12 +107,15 @@ impl Shape {
             (self.same(rest, self.number.end..end)?, text, number)
         };
         let length = bytes.len() - rest.len();
-        let model = self.model.clone().map(|model| {
-            // What differs is before it or behind it.
-            let moved = if model.start < self.text.start { 0 } else { length.wrapping_sub(end) };
-            model.start.wrapping_add(moved)..model.end.wrapping_add(moved)
-        });
-        Some(Alike { length, text, number, model })
+        Some(Alike { length, text, is_escaped: true, number, model: self.model_in(length) })
+    }
+
+    /// Where the model's name stands in a block of this shape and this length.
+    fn model_in(&self, length: usize) -> Option<Range<usize>> {
+        let model = self.model.clone()?;
+        // What differs is before it or behind it.
+        let moved = if model.start < self.text.start { 0 } else { length.wrapping_sub(self.length) };
+        Some(model.start.wrapping_add(moved)..model.end.wrapping_add(moved))
     }
 
     /// What follows the bytes of this block at `place`.
@@ -105,8 +133,45 @@ impl Shape {
     /// What follows the text, if all from `start` on is the same; and the text.
     fn after_text<'a>(&self, bytes: &'a [u8], start: usize) -> Option<(&'a [u8], RawText<'a>)> {
         let rest = self.same(bytes, start..self.text.start)?;
-        let (inner, rest) = rest.split_at_checked(string_end(rest)?)?;
+        let (inner, rest) = rest.split_at_checked(string_end(rest)?.0)?;
         Some((rest, RawText { inner }))
+    }
+}
+
+/// The blocks of one shape at the start of some bytes.
+#[derive(Debug)]
+pub struct Run<'s, 'a> {
+    shape: &'s Shape,
+    bytes: &'a [u8],
+    /// What stands before the text was compared already, with the end of the block before.
+    has_begun: bool,
+}
+
+impl<'a> Iterator for Run<'_, 'a> {
+    type Item = Alike<'a>;
+
+    fn next(&mut self) -> Option<Alike<'a>> {
+        let Shape { block, length, number, text, .. } = self.shape;
+        if !number.is_empty() || *length == 0 {
+            let alike = self.shape.read(self.bytes)?;
+            self.bytes = self.bytes.get(alike.length..)?;
+            return Some(alike);
+        }
+        let before = block.get(..text.start)?;
+        if !self.has_begun && !self.bytes.starts_with(before) {
+            return None;
+        }
+        let rest = self.bytes.get(before.len()..)?;
+        let (end, is_escaped) = string_end(rest)?;
+        let (inner, rest) = rest.split_at_checked(end)?;
+        self.has_begun = rest.starts_with(block.get(text.end..)?);
+        if !self.has_begun && !rest.starts_with(block.get(text.end..*length)?) {
+            return None;
+        }
+        let length = *length - text.len() + inner.len();
+        self.bytes = self.bytes.get(length..)?;
+        let model = self.shape.model_in(length);
+        Some(Alike { length, text: RawText { inner }, is_escaped, number: b"", model })
     }
 }
 
@@ -116,19 +181,38 @@ fn digits(bytes: &[u8]) -> &[u8] {
     bytes.get(..end).unwrap_or_default()
 }
 
-/// Where the string ends that the bytes are in. A line end in it would be one of the event's.
-fn string_end(bytes: &[u8]) -> Option<usize> {
-    let mut is_escaped = false;
-    for (at, byte) in bytes.iter().enumerate() {
+/// Where the string ends that the bytes are in, and whether there is an escape in it. A line end in it would be one of
+/// the event's.
+fn string_end(bytes: &[u8]) -> Option<(usize, bool)> {
+    let (mut at, mut is_escaped, mut any) = (0, false, false);
+    // Nearly all strings are short and without escapes: eight bytes at a time, until one of them is of another kind.
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*eight);
+        let found = places(word, b'"') | places(word, b'\\') | places(word, b'\n') | places(word, b'\r');
+        if found != 0 {
+            at += usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+            break;
+        }
+        at += eight.len();
+    }
+    for byte in bytes.get(at..)? {
         match byte {
             b'\n' | b'\r' => return None,
             _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = true,
-            b'"' => return Some(at),
+            b'\\' => (is_escaped, any) = (true, true),
+            b'"' => return Some((at, any)),
             _ => {}
         }
+        at += 1;
     }
     None
+}
+
+/// The top bit of each byte of a word that is this one; further up there may be more bits than bytes.
+const fn places(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let zero = word ^ u64::from_le_bytes([byte; 8]);
+    zero.wrapping_sub(ONES) & !zero & (ONES << 7)
 }
 
 #[cfg(test)]
@@ -145,7 +229,7 @@ mod tests {
 
     /// The text in the block at the start of `bytes`, and what follows the block.
     fn read<'a>(shape: &Shape, bytes: &'a str) -> Option<(&'a str, &'a str)> {
-        let alike = shape.read(bytes.as_bytes())?;
+        let alike = shape.run(bytes.as_bytes()).next()?;
         Some((std::str::from_utf8(alike.text.inner).ok()?, &bytes[alike.length..]))
     }
 
@@ -159,7 +243,7 @@ mod tests {
             assert_eq!(read(&shape, &alike), Some((text, "")));
             assert_eq!(read(&shape, &(alike.clone() + "data: x")), Some((text, "data: x")));
             for cut in 0..alike.len() {
-                assert_eq!(shape.read(&alike.as_bytes()[..cut]), None, "{text} cut at {cut}");
+                assert_eq!(shape.run(&alike.as_bytes()[..cut]).next(), None, "{text} cut at {cut}");
             }
         }
         for text in ["\n", "\r", "\\\n", "\\", r#"x","usage":{},"y":""#, "\"", "\":1,\"x\":\""] {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::long::LongEvent;
-use super::rename::{PublicName, replaced_at, replaced_in};
+use super::rename::{PublicName, Renamed, replaced_at};
 use super::shape::Shape;
 use super::source::Source;
 use super::state::{Pushed, StreamState};

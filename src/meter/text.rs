@@ -15,6 +15,8 @@ use crate::domain::json::scan::{JsonPart, Mark, Parts, RawText};
 const FOLD_AT: usize = 16 << 10;
 /// A longer string is taken in pieces, in bytes.
 const LONG: usize = 64 << 10;
+/// Space for so little is not made in advance, in bytes.
+const SMALL: usize = 64;
 
 /// The output of one answer: some text, and the count of what came before it.
 #[derive(Debug, Default)]
@@ -72,9 +74,24 @@ impl OutputText {
         taken
     }
 
+    /// Makes space for about this many bytes more.
+    pub fn expect(&mut self, bytes: usize) {
+        let bytes = bytes.min(FOLD_AT.saturating_sub(self.text.len()));
+        // One small string after the other finds some space by itself.
+        if bytes > SMALL {
+            self.text.reserve(bytes);
+        }
+    }
+
     /// Takes in one string, which is what the last one of the event before it was; true if it had any text.
-    pub fn take_text(&mut self, text: RawText<'_>, standing: Standing) -> bool {
-        self.append(text, standing);
+    pub fn take_text(&mut self, text: RawText<'_>, is_escaped: bool, standing: Standing) -> bool {
+        if is_escaped || text.inner.len() > LONG {
+            self.append(text, standing);
+        } else {
+            self.last = standing;
+            self.text.extend_from_slice(text.inner);
+            self.words.add(text.inner.len(), u64::from(!text.inner.is_empty()), standing);
+        }
         self.fold_if_long();
         !text.inner.is_empty()
     }

@@ -17,45 +17,38 @@ impl StreamMeter {
         let mut text = self.framer.open(bytes);
         // From `start` on nothing was inspected; from `first` to `forward` all is to be handed on.
         let (mut start, mut first, mut forward) = (0, 0, 0);
-        let mut names = Vec::new();
+        let mut renamed = Renamed::default();
         while self.goes_on() {
-            let before = self.output.words();
-            if let Some((length, name)) = self.pass(text.get(start..).unwrap_or_default()) {
-                if forward != start {
-                    hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
-                    first = start;
-                }
-                if names.is_empty() && name.is_some() {
-                    names.reserve((text.len() - start) / length.max(1));
-                }
-                names.extend(name.map(|name| name.start + start..name.end + start));
-                handed.data_events += 1;
-                start += length;
-                forward = start;
+            if forward != start {
+                hand(&text, first..forward, &mut renamed, handed);
+                (first, forward) = (start, start);
+            }
+            let alike_end = self.pass_alike(&text, first, start, &mut renamed, handed);
+            if alike_end > start {
+                (start, forward) = (alike_end, alike_end);
                 self.framer.skip_to(start);
-                self.stop_if_beyond(before);
                 continue;
             }
+            let before = self.output.words();
             let Some(end) = self.framer.next_end(&text, start) else { break };
             let block = text.get(start..end).unwrap_or_default();
             if block.len() > LONGEST_BLOCK && self.state == StreamState::More && !self.done {
-                hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
+                hand(&text, first..forward, &mut renamed, handed);
                 (first, forward) = (end, end);
                 drop(self.start_long(text.slice(start..end), handed));
             } else {
                 match self.inspect(block, &mut handed.data_events) {
                     Ok((Disposition::Forward, name)) => {
-                        if forward != start {
-                            hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
-                            first = start;
+                        if let (Some(name), Some(public)) = (name, &self.public_name) {
+                            let place = name.start + start..name.end + start;
+                            renamed.name(&text, first, place, public.quoted().as_bytes());
                         }
-                        names.extend(name.map(|name| name.start + start..name.end + start));
                         forward = end;
                         self.stop_if_beyond(before);
                     }
                     Ok((Disposition::Withhold(kind), name)) => {
                         if self.held.is_full_with(end - start) {
-                            hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
+                            hand(&text, first..forward, &mut renamed, handed);
                             (first, forward) = (end, end);
                         }
                         self.hold(&text.slice(start..end), name, kind, handed);
@@ -66,7 +59,7 @@ impl StreamMeter {
             }
             start = end;
         }
-        hand(&text, first..forward, &mut names, self.public_name.as_ref(), handed);
+        hand(&text, first..forward, &mut renamed, handed);
         self.framer.close(&mut text, start);
         if self.framer.pending() > LONGEST_BLOCK && self.goes_on() {
             self.pass_pending(handed);
@@ -84,21 +77,52 @@ impl StreamMeter {
         }
     }
 
-    /// Lets an event pass that brings only another text than one before it, and tells its length, and where in it
-    /// another name of the model stands. While something is held back, nothing passes.
-    fn pass(&mut self, bytes: &[u8]) -> Option<(usize, Option<Range<usize>>)> {
+    /// Lets the events pass from `start` on that bring only another text than one before them, and tells where they
+    /// end. What is handed on with them begins at `first`.
+    fn pass_alike(
+        &mut self,
+        text: &[u8],
+        first: usize,
+        start: usize,
+        renamed: &mut Renamed,
+        handed: &mut Handed,
+    ) -> usize {
         if self.state != StreamState::More || !self.held.is_empty() {
-            return None;
+            return start;
         }
-        let event = self.shape.read(bytes).filter(|event| event.length <= LONGEST_BLOCK)?;
-        if self.output.take_text(event.text, self.shape_text) {
+        let rest = text.get(start..).unwrap_or_default();
+        let by = self.public_name.as_ref().map_or("", |name| name.quoted()).as_bytes();
+        self.output.expect(self.shape.text_in(rest.len()));
+        let events_before = handed.data_events;
+        let (mut at, mut any_text, mut number, mut is_beyond) = (start, false, &b""[..], false);
+        for event in self.shape.run(rest).take_while(|event| event.length <= LONGEST_BLOCK) {
+            if let Some(name) = event.model {
+                if handed.data_events == events_before {
+                    renamed.reserve(at - first + self.shape.renamed(text.len() - at, by.len()));
+                }
+                renamed.name(text, first, name.start + at..name.end + at, by);
+            }
+            let before = self.output.words();
+            any_text |= self.output.take_text(event.text, event.is_escaped, self.shape_text);
+            number = event.number;
+            handed.data_events += 1;
+            at += event.length;
+            if self.output.words() != before && self.bound.is_some_and(|bound| before.are_beyond(bound)) {
+                is_beyond = true;
+                break;
+            }
+        }
+        if any_text {
             self.usage.outdate();
             self.timings.outdate();
         }
-        if !event.number.is_empty() {
-            self.number(Some(event.number));
+        if !number.is_empty() {
+            self.number(Some(number));
         }
-        Some((event.length, event.model))
+        if is_beyond {
+            (self.stopped, self.state) = (Some(false), StreamState::Ended);
+        }
+        at
     }
 
     /// Ends the answer if it could not be within what was bought even `before` the last event, which brought more.
@@ -242,21 +266,10 @@ impl StreamMeter {
 /// No answer has more text than that, in bytes.
 const LONGEST_ANSWER: u64 = 64 << 20;
 
-/// Hands on a part of what came, with the public name at each of the places of another one.
-fn hand(
-    text: &Bytes,
-    part: Range<usize>,
-    names: &mut Vec<Range<usize>>,
-    public: Option<&PublicName>,
-    handed: &mut Handed,
-) {
+/// Hands on a part of what came, which may be renamed.
+fn hand(text: &Bytes, part: Range<usize>, renamed: &mut Renamed, handed: &mut Handed) {
     if part.is_empty() {
         return;
     }
-    if names.is_empty() {
-        return handed.add(text.slice(part));
-    }
-    let by = public.map_or("", |name| name.quoted());
-    handed.add(replaced_in(text, part, names, by.as_bytes()).into());
-    names.clear();
+    handed.add(if renamed.is_none() { text.slice(part) } else { renamed.up_to(text, part.end).into() });
 }
