@@ -11,8 +11,9 @@ run: ## build, and serve a demo that needs nothing else: prints a curl line that
 quick: ## the tests that need nothing but cargo: the first to see green
 	cargo test --lib
 
+# The stories wait for sockets more than they work.
 test: ## unit tests, stories against the real binary, and the suites of tests/run.sh
-	cargo test
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test
 	@if [ -x tests/run.sh ]; then tests/run.sh; fi
 
 check: ## formatting, lints and documentation, none of them with a warning
