@@ -103,7 +103,9 @@ CREATE TABLE providers (
   removed_at INTEGER,
   created_at INTEGER NOT NULL,
   ca_pem TEXT,
-  allow TEXT NOT NULL DEFAULT ''
+  allow TEXT NOT NULL DEFAULT '',
+  auth TEXT NOT NULL DEFAULT 'bearer' CHECK (auth IN ('bearer', 'x-api-key')),
+  think_tags INTEGER NOT NULL DEFAULT 0 CHECK (think_tags IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX providers_name ON providers (name) WHERE removed_at IS NULL;
 

@@ -312,6 +312,7 @@ fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
         max_concurrent: None,
         ca_pem: None,
         allow: coordinator::dialect::request::hosted::Allow::default(),
+        manners: Default::default(),
         models: Vec::new(),
     };
     let _: ProviderId = providers::create(conn, &provider, "model", now())?.id;

@@ -69,6 +69,7 @@ fn prepare(conn: &Tx, url: &str, api_key: Secret, models: &[String]) -> Result<(
         max_concurrent: None,
         ca_pem: None,
         allow: crate::dialect::request::hosted::Allow::default(),
+        manners: Default::default(),
         models,
     };
     providers::create(conn, &new, ACTOR, now).map(drop)

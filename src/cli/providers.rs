@@ -15,6 +15,7 @@ use super::{ACTOR, Failed};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::model_name::{self, is_model_name};
+use crate::domain::provider::Manners;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::local::{ProbeReport, ProviderLoad};
@@ -55,6 +56,12 @@ pub struct AddArgs {
     /// The API key that it asks for; env:VAR is read from the server's environment
     #[arg(long, value_name = "KEY|env:VAR", value_parser = secret)]
     api_key: Option<Secret>,
+    /// The header that the key goes into: bearer (authorization), or x-api-key as at Anthropic
+    #[arg(long, value_name = "HEADER", default_value = "bearer", value_parser = ["bearer", "x-api-key"])]
+    auth: String,
+    /// It writes its reasoning into its chat answers, between <think> and </think>: in other dialects it is told as reasoning
+    #[arg(long)]
+    think_tags: bool,
     /// A field or a tool whose work at the provider may be asked for, such as web_search or store; may be given often
     #[arg(long = "allow", value_name = "FIELD", value_parser = allow)]
     allow: Vec<String>,
@@ -97,6 +104,8 @@ struct View {
     models: Vec<Model>,
     max_concurrent: Option<u32>,
     has_api_key: bool,
+    auth: &'static str,
+    think_tags: bool,
     allow: Vec<String>,
     has_ca: bool,
     enabled: bool,
@@ -144,6 +153,8 @@ fn view(conn: &Read, row: ProviderRow) -> Result<View, StoreError> {
         models: models.into_iter().map(|(model, upstream_model)| Model { model, upstream_model }).collect(),
         max_concurrent: row.max_concurrent,
         has_api_key: row.api_key.is_some(),
+        auth: row.manners.auth.as_str(),
+        think_tags: row.manners.think_tags,
         allow: row.allow.names().to_vec(),
         has_ca: row.ca_pem.is_some(),
         enabled: row.disabled_at.is_none(),
@@ -182,6 +193,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         Command::Add(args) => {
             let ca_pem = args.ca_file.as_deref().map(read_ca).transpose()?;
             let allow = Allow::of(&args.allow).map_err(Failed::Other)?;
+            let auth = args.auth.parse().map_err(Failed::Other)?;
             let added = store.write_exclusive(|conn| {
                 let account_id = accounts::find(conn, &args.account)?.id;
                 let new = NewProvider {
@@ -192,6 +204,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                     max_concurrent: args.max_concurrent,
                     ca_pem,
                     allow,
+                    manners: Manners { auth, think_tags: args.think_tags },
                     models: args.models,
                 };
                 let row = providers::create(conn, &new, ACTOR, now)?;

@@ -104,6 +104,7 @@ impl Bench {
                 max_concurrent: None,
                 ca_pem: None,
                 allow: crate::dialect::request::hosted::Allow::default(),
+                manners: Default::default(),
                 models: vec![(MODEL.into(), MODEL.into())],
             };
             providers::create(conn, &new, "test", now)

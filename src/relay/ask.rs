@@ -73,7 +73,8 @@ impl<'a> Form<'a> {
     pub fn chat(call: &InferenceCall, target: &Target, InChat { made, request }: &'a InChat<'a>) -> Self {
         let headers = call.headers.iter().filter(|(name, _)| !name.starts_with("anthropic-"));
         let headers = Cow::Owned(headers.cloned().collect());
-        let translation = Some(Translation::new(call.request_id, &request.model, &made.context, target.think_tags));
+        let translation =
+            Some(Translation::new(call.request_id, &request.model, &made.context, target.manners.think_tags));
         Self { request, made: Some(&made.body), query: "", headers, translation }
     }
 

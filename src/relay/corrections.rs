@@ -212,6 +212,7 @@ mod tests {
             max_concurrent: None,
             ca_pem: None,
             allow: crate::dialect::request::hosted::Allow::default(),
+            manners: Default::default(),
             flagged: 0,
             disabled_at: None,
             created_at: Timestamp::from_millis(0),

@@ -167,7 +167,7 @@ pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_ke
         allow: provider.allow.clone(),
         takes: OutputFields::default(),
         translated: false,
-        think_tags: false,
+        manners: provider.manners,
     }
 }
 

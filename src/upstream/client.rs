@@ -22,6 +22,7 @@ use super::guard::Used;
 use super::outgoing::Outgoing;
 use super::undo::Undo;
 use super::{tls, wait};
+use crate::domain::provider::Auth;
 
 /// How long each part of an exchange may take.
 #[derive(Debug, Clone, Copy)]
@@ -263,9 +264,18 @@ fn build(
     map.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     map.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(key) = &target.api_key {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|e| settings(&e))?;
-        bearer.set_sensitive(true);
-        map.insert(AUTHORIZATION, bearer);
+        let (name, value) = match target.manners.auth {
+            Auth::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", key.expose()))),
+            Auth::XApiKey => (HeaderName::from_static("x-api-key"), HeaderValue::try_from(key.expose())),
+        };
+        let mut value = value.map_err(|e| settings(&e))?;
+        value.set_sensitive(true);
+        map.insert(name, value);
+    }
+    if target.manners.auth == Auth::XApiKey {
+        // Anthropic answers nothing without one. Its clients send theirs.
+        let version = HeaderName::from_static("anthropic-version");
+        map.entry(version).or_insert(HeaderValue::from_static("2023-06-01"));
     }
     if let Some(host) = uri.authority().filter(|_| uri.port_u16().is_none_or(|port| port != 80 && port != 443)) {
         // What hyper would write, at the cost of spelling it anew for each request.

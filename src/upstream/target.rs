@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::dialect::request::hosted::Allow;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::ids::ProviderId;
+use crate::domain::provider::Manners;
 use crate::domain::secret::Secret;
 
 /// Where a request can be sent.
@@ -30,8 +31,8 @@ pub struct Target {
     pub takes: OutputFields,
     /// The request goes to its chat, translated.
     pub translated: bool,
-    /// It writes its reasoning into the content, between `<think>` and `</think>`.
-    pub think_tags: bool,
+    /// How it is spoken to.
+    pub manners: Manners,
 }
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ impl Target {
             allow: Allow::default(),
             takes: OutputFields::default(),
             translated: false,
-            think_tags: false,
+            manners: Manners::default(),
         }
     }
 }

@@ -12,6 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use crate::world::answer::{Answer, completion, honest, usage};
+use crate::world::http::Request;
+use crate::world::upstream::Upstream;
 use crate::world::{MODEL, World, chat_body, eventually};
 
 fn fixture(name: &str) -> PathBuf {
@@ -188,4 +190,50 @@ fn an_address_that_no_provider_has_is_refused_on_the_connection_too() {
     assert_eq!(world.chat(&chat_body()).status, 502);
     let words = "2002:a9fe:a9fe::1 is no address of a provider";
     eventually("the words in the log", || world.server.log().contains(words));
+}
+
+#[test]
+fn a_server_that_wants_its_key_as_anthropic_does_gets_it_so() {
+    let world = World::unstarted("5", honest(40, 7));
+    let anthropic = Upstream::start(|seen| {
+        let is_known = seen.header("x-api-key") == Some("sk-ant") && seen.header("anthropic-version").is_some();
+        match seen.target.as_str() {
+            _ if !is_known || seen.header("authorization").is_some() => {
+                Answer::json(401, &json!({"type": "error", "error": {"type": "authentication_error", "message": "no"}}))
+            }
+            "/v1/messages" => Answer::json(
+                200,
+                &json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+                    "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 3, "output_tokens": 2}}),
+            ),
+            _ => Answer::json(404, &json!({"type": "error", "error": {"type": "not_found_error", "message": "no"}})),
+        }
+    });
+    let mut world = world;
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("up", &anthropic.url(), &world.owner, &["--auth", "x-api-key", "--api-key", "sk-ant"]);
+    world.server.start(&[]);
+    world.server.ok(&["provider", "probe", "up"]);
+    let body = json!({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+    let ask = Request::post("/v1/messages").key(&world.payer.key).json(&body);
+    world.server.http().send(&ask).expect(200);
+    assert_eq!(anthropic.last().header("anthropic-version"), Some("2023-06-01"));
+    world.server.http().send(&ask.clone().header("anthropic-version", "2025-01-01")).expect(200);
+    assert_eq!(anthropic.last().header("anthropic-version"), Some("2025-01-01"));
+    assert_eq!(world.server.ok(&["provider", "list"])[0]["auth"], "x-api-key");
+    assert_eq!(world.rows().len(), 2);
+    let refused = world.server.cli(&[
+        "provider",
+        "add",
+        "x",
+        "--url",
+        "http://127.0.0.1:1/v1",
+        "--account",
+        "owner",
+        "--model",
+        "m",
+        "--auth",
+        "basic",
+    ]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
 }

@@ -312,3 +312,40 @@ fn a_chat_request_is_no_longer_than_a_body_may_be() {
     }
     world.wait_released();
 }
+
+#[test]
+fn thoughts_in_the_text_are_told_as_such_of_a_server_that_is_marked_to_write_them_there() {
+    let world = World::unstarted("5", |_| Answer::json(404, &json!({"detail": "Not Found"})));
+    let thinks = Upstream::start(only(CHAT, |seen| {
+        if seen.json()["stream"] == json!(true) {
+            let texts =
+                ["<th", "ink>hm", "</think>", "Hello."].map(|text| chunk(&json!({"content": text}), &Value::Null));
+            let events = [&texts[..], &[chunk(&json!({}), &json!("stop")), usage_chunk(&usage(40, 7))]].concat();
+            let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            return Answer::text(200, "text/event-stream", &(text + "data: [DONE]\n\n"), "");
+        }
+        let mut answer = crate::world::answer::completion(usage(40, 7));
+        answer["choices"][0]["message"]["content"] = json!("<think>hm</think>Hello.");
+        Answer::json(200, &answer)
+    }));
+    let mut world = world;
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.provider("up", &thinks.url(), &world.owner, &[]);
+    world.server.start(&[]);
+    let told_of = |world: &World| {
+        let whole = send(world, "/v1/messages", &body("/v1/messages", false)).expect(200).json();
+        let kinds: Vec<String> =
+            whole["content"].as_array().unwrap().iter().map(|block| crate::world::text(block, "type")).collect();
+        let streamed = told(&send(world, "/v1/messages", &body("/v1/messages", true)).expect(200));
+        let thought = streamed.iter().any(|event| event["delta"]["type"] == "thinking_delta");
+        (kinds.join(" "), thought)
+    };
+    assert_eq!(told_of(&world), ("text".to_owned(), false), "what a server says is what it says");
+    let admin = world.server.admin_key();
+    let providers = world.server.http().get("/v1/admin/providers", &admin).expect(200).json();
+    let path = format!("/v1/admin/providers/{}", crate::world::text(&providers[0], "id"));
+    let patch = Request::new("PATCH", &path).key(&admin).json(&json!({"think_tags": true}));
+    let patched = world.server.http().send(&patch).expect(200).json();
+    assert_eq!((&patched["think_tags"], &patched["auth"]), (&json!(true), &json!("bearer")), "{patched}");
+    assert_eq!(told_of(&world), ("thinking text".to_owned(), true));
+}

@@ -33,6 +33,10 @@ pub struct ProviderView {
     /// How long the first of them has waited.
     longest_wait_ms: Option<u64>,
     has_api_key: bool,
+    /// The header that its key goes into: `bearer` or `x-api-key`.
+    auth: &'static str,
+    /// It writes its reasoning into the content of a chat.
+    think_tags: bool,
     /// Fields and tools whose work at the provider may be asked for.
     allow: Vec<String>,
     /// A private authority is trusted for it.
@@ -113,6 +117,8 @@ impl ProviderView {
             waiting: health.waiting,
             longest_wait_ms: health.longest_wait.map(millis),
             has_api_key: row.api_key.is_some(),
+            auth: row.manners.auth.as_str(),
+            think_tags: row.manners.think_tags,
             allow: row.allow.names().to_vec(),
             has_ca: row.ca_pem.is_some(),
             models: models.map(|(model, upstream_model)| ProviderModel { model, upstream_model }).collect(),

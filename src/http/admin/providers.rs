@@ -13,6 +13,7 @@ use crate::auth::Admin;
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::model_name::is_model_name;
+use crate::domain::provider::{Auth, Manners};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::http::shared::body;
@@ -50,6 +51,10 @@ pub struct NewProviderBody {
     ca_pem: Option<String>,
     /// Fields and tools whose work at the provider may be asked for: `web_search`, `store` …
     allow: Option<Vec<String>>,
+    /// The header that its key goes into: `bearer` (as without this), or `x-api-key`, as at Anthropic.
+    auth: Option<String>,
+    /// It writes its reasoning into the content of a chat, between `<think>` and `</think>`.
+    think_tags: Option<bool>,
 }
 
 /// The body of `PATCH /v1/admin/providers/{id}`: what is left out stays.
@@ -70,6 +75,8 @@ pub struct ProviderPatch {
     #[schema(value_type = Option<String>)]
     ca_pem: Option<Option<String>>,
     allow: Option<Vec<String>>,
+    auth: Option<String>,
+    think_tags: Option<bool>,
     enabled: Option<bool>,
 }
 
@@ -117,6 +124,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
     let account_id = state.store.read_inline(|conn| accounts::find(conn, &account)).map_err(account_error)?.id;
     let api_key = new.api_key.filter(|key| !key.is_empty()).map(Secret::new);
     let ca_pem = new.ca_pem.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose()?;
+    let auth = new.auth.as_deref().map(auth).transpose()?.unwrap_or_default();
     let new = NewProvider {
         name: new.name,
         account_id,
@@ -125,6 +133,7 @@ pub async fn create(sent: AdminBody<NewProviderBody>, state: Data<AppState>) -> 
         max_concurrent,
         ca_pem,
         allow: allow(&new.allow.unwrap_or_default())?,
+        manners: Manners { auth, think_tags: new.think_tags.unwrap_or_default() },
         models,
     };
     let now = Timestamp::now();
@@ -160,6 +169,8 @@ pub async fn patch(
             .map(|given| given.as_deref().filter(|pem| !pem.is_empty()).map(ca_pem).transpose())
             .transpose()?,
         allow: patch.allow.as_deref().map(allow).transpose()?,
+        auth: patch.auth.as_deref().map(auth).transpose()?,
+        think_tags: patch.think_tags,
         models: patch.models.map(models).transpose()?,
     };
     let (enabled, now) = (patch.enabled, Timestamp::now());
@@ -211,6 +222,10 @@ fn account_error(e: StoreError) -> ApiError {
 
 fn base_url(text: &str) -> Result<String, ApiError> {
     check_base_url(text).map_err(|e| ApiError::invalid(Some("base_url"), format!("base_url: {e}")))
+}
+
+fn auth(text: &str) -> Result<Auth, ApiError> {
+    text.parse().map_err(|e: String| ApiError::invalid(Some("auth"), e))
 }
 
 fn allow(names: &[String]) -> Result<Allow, ApiError> {

@@ -70,6 +70,7 @@ impl World {
             max_concurrent: None,
             ca_pem: None,
             allow: crate::dialect::request::hosted::Allow::default(),
+            manners: Default::default(),
             models: vec![(MODEL.into(), MODEL.into())],
         };
         self.store.write_exclusive(|conn| providers::create(conn, &new, "test", NOW)).unwrap();

@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("steps/6.sql"),
     include_str!("steps/7.sql"),
     include_str!("steps/8.sql"),
+    include_str!("steps/9.sql"),
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.

@@ -5,6 +5,7 @@ use rusqlite::params;
 use super::rows::{ProviderRow, check, get, models, set_models, taken};
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::provider::Auth;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::tables::{accounts, endpoints, events};
@@ -27,6 +28,10 @@ pub struct ProviderChange {
     pub ca_pem: Option<Option<String>>,
     /// What it may be asked to do beside generating.
     pub allow: Option<Allow>,
+    /// The header that its key goes into.
+    pub auth: Option<Auth>,
+    /// It writes its reasoning into the content of a chat.
+    pub think_tags: Option<bool>,
     /// Public name and its own name of each model.
     pub models: Option<Vec<(String, String)>>,
 }
@@ -41,6 +46,8 @@ impl ProviderChange {
             && self.max_concurrent.is_none()
             && self.ca_pem.is_none()
             && self.allow.is_none()
+            && self.auth.is_none()
+            && self.think_tags.is_none()
             && self.models.is_none()
     }
 }
@@ -67,7 +74,7 @@ pub fn change(
     let updated = conn
         .prepare_cached(
             "UPDATE providers SET name = ?2, account_id = ?3, url = ?4, api_key = ?5, max_concurrent = ?6, \
-             ca_pem = ?7, allow = ?8 WHERE id = ?1",
+             ca_pem = ?7, allow = ?8, auth = ?9, think_tags = ?10 WHERE id = ?1",
         )?
         .execute(params![
             id.to_i64(),
@@ -78,6 +85,8 @@ pub fn change(
             change.max_concurrent.unwrap_or(row.max_concurrent),
             ca_pem,
             change.allow.as_ref().unwrap_or(&row.allow).text(),
+            change.auth.unwrap_or(row.manners.auth).as_str(),
+            change.think_tags.unwrap_or(row.manners.think_tags),
         ]);
     match updated {
         Err(e) if StoreError::is_duplicate(&e) => return Err(taken(name)),
@@ -91,7 +100,8 @@ pub fn change(
     let detail = serde_json::json!({
         "name": change.name, "account": change.account_id, "url": change.url, "max_concurrent": change.max_concurrent,
         "api_key": change.api_key.is_some(), "ca": change.ca_pem.is_some(),
-        "allow": change.allow.as_ref().map(Allow::names),
+        "allow": change.allow.as_ref().map(Allow::names), "auth": change.auth.map(Auth::as_str),
+        "think_tags": change.think_tags,
         "models": change.models.as_ref().map(|models| models.iter().map(|(model, _)| model).collect::<Vec<_>>()),
     });
     events::record(conn, actor, "provider.change", &id.to_string(), &detail, now)?;

@@ -9,7 +9,7 @@ use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::model_name::{self, is_model_name};
-use crate::domain::provider;
+use crate::domain::provider::{self, Manners};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::tables::{accounts, endpoints, events};
@@ -34,6 +34,8 @@ pub struct ProviderRow {
     pub ca_pem: Option<Arc<str>>,
     /// What it may be asked to do beside generating.
     pub allow: Allow,
+    /// How it is spoken to.
+    pub manners: Manners,
     /// Requests whose reported usage was above what they could have used.
     pub flagged: u64,
     /// Since when it gets no requests.
@@ -66,7 +68,7 @@ impl Offer {
 }
 
 const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
-     p.allow";
+     p.allow, p.auth, p.think_tags";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(ProviderRow {
@@ -81,6 +83,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
         created_at: Timestamp::from_millis(row.get(8)?),
         ca_pem: row.get::<_, Option<String>>(9)?.map(Arc::from),
         allow: Allow::from_text(&row.get::<_, String>(10)?),
+        // One of the two that the table takes.
+        manners: Manners { auth: row.get::<_, String>(11)?.parse().unwrap_or_default(), think_tags: row.get(12)? },
     })
 }
 
@@ -105,13 +109,13 @@ pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Res
     };
     let chat = Endpoint::ChatCompletions.path();
     let rows = statement.query_map(params![model, endpoint.path(), stream, chat], |row| {
-        let has_chat = endpoint.translation().is_some() && row.get(14)?;
+        let has_chat = endpoint.translation().is_some() && row.get(16)?;
         Ok(Offer {
             provider: from_row(row)?,
-            upstream_model: row.get(11)?,
-            refuses: row.get(12)?,
-            takes: fields(row, 13)?,
-            chat: if has_chat { Some(fields(row, 15)?) } else { None },
+            upstream_model: row.get(13)?,
+            refuses: row.get(14)?,
+            takes: fields(row, 15)?,
+            chat: if has_chat { Some(fields(row, 17)?) } else { None },
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -192,6 +196,8 @@ pub struct NewProvider {
     pub ca_pem: Option<String>,
     /// What it may be asked to do beside generating.
     pub allow: Allow,
+    /// How it is spoken to.
+    pub manners: Manners,
     /// Public name and its own name of each model.
     pub models: Vec<(String, String)>,
 }
@@ -208,8 +214,8 @@ pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Resu
     let id = ProviderId::generate(now);
     let made = conn
         .prepare_cached(
-            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem, allow) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO providers (id, name, account_id, url, api_key, max_concurrent, created_at, ca_pem, allow, \
+             auth, think_tags) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id.to_i64(),
@@ -221,6 +227,8 @@ pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Resu
             now.millis(),
             new.ca_pem,
             new.allow.text(),
+            new.manners.auth.as_str(),
+            new.manners.think_tags,
         ]);
     match made {
         Err(e) if StoreError::is_duplicate(&e) => {
@@ -231,7 +239,7 @@ pub fn create(conn: &Tx, new: &NewProvider, actor: &str, now: Timestamp) -> Resu
     set_models(conn, id, &new.models)?;
     let models: Vec<_> = new.models.iter().map(|(model, _)| model).collect();
     let detail = serde_json::json!({"name": name, "url": new.url, "account": new.account_id, "models": models,
-        "allow": new.allow.names()});
+        "allow": new.allow.names(), "auth": new.manners.auth.as_str(), "think_tags": new.manners.think_tags});
     events::record(conn, actor, "provider.add", &id.to_string(), &detail, now)?;
     get(conn, id)
 }

@@ -48,6 +48,7 @@ impl Books {
             max_concurrent: None,
             ca_pem: None,
             allow: crate::dialect::request::hosted::Allow::default(),
+            manners: Default::default(),
             models: vec![("m".into(), "m".into())],
         };
         let provider_id = providers::create(&conn, &new, "test", NOW)?.id;

@@ -57,6 +57,7 @@ impl Books {
             max_concurrent: None,
             ca_pem: None,
             allow: crate::dialect::request::hosted::Allow::default(),
+            manners: Default::default(),
             models: vec![("m".into(), "m".into())],
         };
         let provider = providers::create(&conn, &new, "test", NOW).unwrap().id;
