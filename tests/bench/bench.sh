@@ -130,6 +130,22 @@ for c in $connections; do
       "$(m nginx p99_us)" "$(m ours rps)" "$(m ours p50_us)" "$(m ours p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
   done
 done
+# The same stream to clients of the other dialects, of a server that speaks chat alone, beside one that passes through.
+echo
+printf '%-11s %-11s %14s %8s %8s   %s\n' connections translated /s "p50 us" "p99 us" "ratio to the stream passed through (each round)"
+export STREAM=1 MODEL=$events
+c=64
+for dialect in messages responses; do
+  : >"$room/passed"; : >"$room/translated"
+  for _ in $(seq "$rounds"); do
+    load "$port" "$c" >>"$room/passed"; DIALECT=$dialect load "$port" "$c" >>"$room/translated"
+    cut_at_most=$((cut_at_most + 2 * c))
+  done
+  cat "$room/passed" "$room/translated" >>"$room/ours.all"
+  ratios=$(paste -d' ' <(values rps <"$room/passed") <(values rps <"$room/translated") | awk '{ printf "%.2f\n", $2 / $1 }')
+  printf '%-11s %-11s %14s %8s %8s   %.2f (%s)\n' "$c" $dialect "$(m translated rps)" "$(m translated p50_us)" \
+    "$(m translated p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
+done
 answered=$(values requests <"$room/ours.all" | awk '{ n += $1 } END { print n }')
 errors=$(values errors <"$room/ours.all" | awk '{ n += $1 } END { print n }')
 

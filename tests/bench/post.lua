@@ -1,12 +1,20 @@
--- wrk script: one billed chat completion a request. KEY, MODEL and STREAM come from the environment.
+-- wrk script: one billed chat completion a request. KEY, MODEL and STREAM come from the environment; with DIALECT
+-- (messages, responses) the same is asked in that.
 -- With EXACTLY=N it sends N requests and no more, so that none is cut off when the time is up.
 wrk.method = "POST"
-wrk.path = "/v1/chat/completions"
+local dialect = os.getenv("DIALECT") or ""
+wrk.path = dialect == "" and "/v1/chat/completions" or "/v1/" .. dialect
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer " .. (os.getenv("KEY") or "none")
 local stream = os.getenv("STREAM") == "1" and ',"stream":true' or ""
-wrk.body = '{"model":"' .. os.getenv("MODEL") .. '","messages":[{"role":"system","content":"You are a helpful assistant."},'
-  .. '{"role":"user","content":"Explain gradient descent in one paragraph."}],"max_tokens":256' .. stream .. '}'
+local system, user = "You are a helpful assistant.", "Explain gradient descent in one paragraph."
+local asked = '"messages":[{"role":"system","content":"' .. system .. '"},{"role":"user","content":"' .. user .. '"}],"max_tokens":256'
+if dialect == "messages" then
+  asked = '"system":"' .. system .. '","messages":[{"role":"user","content":"' .. user .. '"}],"max_tokens":256'
+elseif dialect == "responses" then
+  asked = '"instructions":"' .. system .. '","input":"' .. user .. '","max_output_tokens":256'
+end
+wrk.body = '{"model":"' .. os.getenv("MODEL") .. '",' .. asked .. stream .. '}'
 
 local exactly = tonumber(os.getenv("EXACTLY") or "")
 if exactly then
