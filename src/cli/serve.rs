@@ -153,9 +153,11 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     announce(address, &args.reach.base(&address.to_string()), demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
+    let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
     let stopped = run_until_stopped(server, &relay).await;
     debits.abort();
     watch.abort();
+    offers.abort();
     stopped?;
     relay.flush().await?;
     if let Some(local) = local {

@@ -20,13 +20,13 @@ mod tests;
 
 use std::net::TcpListener;
 
+use actix_web::dev::ServiceRequest;
 pub use actix_web::dev::{Server, ServerHandle};
-use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::domain::endpoint::Endpoint;
 use crate::store;
-use crate::upstream::Client;
 use account::{earnings, key_body, keys, payments, redeem, withdrawals};
 use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
 use inference::{count_tokens, models, quote, run};
@@ -47,9 +47,7 @@ macro_rules! runs {
     ($endpoint:expr, $request:literal, $says:literal) => {
         post(
             $endpoint.path(),
-            at!(by_itself Inference, |request: HttpRequest, payload: Payload, state: Data<AppState>, client: Data<Client>| {
-                run::run($endpoint, request, payload, state, client)
-            }),
+            at!(service Inference, |request: ServiceRequest| run::run($endpoint, request)),
             $says,
         )
         .model($request)

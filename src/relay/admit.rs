@@ -94,7 +94,7 @@ impl Relay {
         if output_capped && !call.endpoint.takes_bound() {
             return Err(Refusal::InsufficientFunds);
         }
-        let _ = call.output_capped.set(output_capped);
+        let _ = call.so_far.output_capped.set(output_capped);
         Ok(Admission { offered, bounds, prompts, output_capped, hold })
     }
 

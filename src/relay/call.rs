@@ -1,5 +1,6 @@
 //! A call of the API as it comes into the story.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -39,7 +40,16 @@ pub struct InferenceCall {
     pub rate_limit: Option<RateLimitStatus>,
     /// When it came.
     pub began: Instant,
+    /// What is known of it before its answer is there.
+    pub so_far: Arc<SoFar>,
+}
+
+/// What is known of a request before its answer is there.
+#[derive(Debug, Default)]
+pub struct SoFar {
     /// Filled in when it is admitted: the output bound was lowered to what the balance affords. For a head that cannot
     /// wait for the answer.
-    pub output_capped: Arc<OnceLock<bool>>,
+    pub output_capped: OnceLock<bool>,
+    /// It waits for its turn, or did: there may be thousands.
+    pub waits: AtomicBool,
 }

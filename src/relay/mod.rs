@@ -9,6 +9,7 @@
 //! | `forms` | the request in the words of those who may be asked: as it came, or as chat |
 //! | `admit`, `worst_case` | the price, the ceiling, the hold |
 //! | [`holds`] | money promised to requests in flight |
+//! | `meanwhile` | what may have changed while a request waited |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
 //! | `send`, `ask`, `opened` | asking one provider after the other, each up to the first byte |
 //! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may see of it |
@@ -31,6 +32,7 @@ mod affinity;
 mod worst_case;
 pub mod holds;
 mod wait;
+mod meanwhile;
 mod queue;
 mod send;
 mod ask;
@@ -53,6 +55,7 @@ mod newly_limited;
 mod refusal;
 mod errands;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -65,6 +68,7 @@ use crate::domain::settle::FeeBps;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
+use admit::Admission;
 use affinity::Affinity;
 use arrival::{Arrivals, Shares};
 use ask::UpstreamReply;
@@ -76,13 +80,15 @@ use forms::Forms;
 use holds::Holds;
 use newly_limited::NewlyLimitedKeys;
 use queue::{Queue, RunningGates};
-use replay::{Claimed, Record, Replays};
+use replay::{Claim, Claimed, Record, Replays};
 use settle::settle;
+use wait::Turn;
 
 pub use arrival::Upload;
-pub use call::{Caller, InferenceCall};
+pub use call::{Caller, InferenceCall, SoFar};
 pub use errands::capacity::Capacity;
 pub use errands::count::CountedTokens;
+pub use errands::offers::follow_offers;
 pub use errands::probe::{PROBE_TIMEOUTS, QUICK_PROBE_TIMEOUTS, probe};
 pub use errands::quote::Quote;
 pub use errands::watch::{ASK_TIMEOUTS, watch};
@@ -130,6 +136,9 @@ pub struct Relay {
     resolve_key: ResolveKey,
     draining: AtomicBool,
 }
+
+/// The rest of the story.
+type Rest<'a> = Pin<Box<dyn Future<Output = Result<InferenceReply, Refusal>> + 'a>>;
 
 /// The room for what is in flight: memory, and places in line.
 #[derive(Debug)]
@@ -217,12 +226,11 @@ impl Relay {
         self: &Arc<Self>,
         client: &Client,
         caller: &Caller,
-        call: InferenceCall,
+        call: &InferenceCall,
     ) -> Result<InferenceReply, Refusal> {
-        let rate_limit = call.rate_limit;
         let request = InferenceRequest::read(call.endpoint, &call.body)?;
         let claim = match self.claim(caller, call.idempotency)? {
-            Some(Claimed::Before(saved)) => return Ok(InferenceReply::replay(saved, rate_limit)),
+            Some(Claimed::Before(saved)) => return Ok(InferenceReply::replay(saved, call.rate_limit)),
             Some(Claimed::New(claim)) => Some(claim),
             None => None,
         };
@@ -231,13 +239,44 @@ impl Relay {
         let made = self.as_chat(caller, &request, &call.body, &offered).await?;
         let forms = Forms::of(&request, made.as_deref());
         let offered = forms.able(offered)?;
-        let admission = self.admit(caller, &call, &forms, offered).await?;
-        let output_capped = admission.output_capped;
-        let turn = self.wait(caller, &request, &admission).await?;
-        let dispatch = self.send(client, caller, &call, &forms, &admission, turn).await?;
+        let admission = self.admit(caller, call, &forms, offered).await?;
+        self.go_on(client, caller, call, &forms, (admission, claim))?.await
+    }
+
+    /// What comes after the hold: the answer, if it is the request's turn, or the wait for it. Each in a box of its
+    /// own: a request that waits, as thousands may, takes no more room than its wait.
+    fn go_on<'a>(
+        self: &'a Arc<Self>,
+        client: &'a Client,
+        caller: &'a Caller,
+        call: &'a InferenceCall,
+        forms: &'a Forms<'a>,
+        (admission, claim): (Admission, Option<Arc<Claim>>),
+    ) -> Result<Rest<'a>, Refusal> {
+        if let Some(turn) = self.turn_now(caller, forms.own, &admission)? {
+            return Ok(Box::pin(self.answer(client, caller, call, forms, (admission, turn, claim))));
+        }
+        call.so_far.waits.store(true, Ordering::Relaxed);
+        Ok(Box::pin(async move {
+            let turn = self.wait(caller, forms, &admission).await?;
+            Box::pin(self.answer(client, caller, call, forms, (admission, turn, claim))).await
+        }))
+    }
+
+    /// The story of a request whose turn it is.
+    async fn answer(
+        self: &Arc<Self>,
+        client: &Client,
+        caller: &Caller,
+        call: &InferenceCall,
+        forms: &Forms<'_>,
+        (admission, turn, claim): (Admission, Turn, Option<Arc<Claim>>),
+    ) -> Result<InferenceReply, Refusal> {
+        let (rate_limit, output_capped) = (call.rate_limit, admission.output_capped);
+        let dispatch = self.send(client, caller, call, forms, &admission, turn).await?;
         let waited = dispatch.waited;
-        let record = claim.clone().map(|claim| Record::new(claim, call.request_id, request.stream, output_capped));
-        let (bill, reply, seat) = self.bill(caller, &call, admission, dispatch, &forms, claim);
+        let record = claim.clone().map(|claim| Record::new(claim, call.request_id, forms.own.stream, output_capped));
+        let (bill, reply, seat) = self.bill(caller, call, admission, dispatch, forms, claim);
         let body = match reply {
             UpstreamReply::Whole(answer) => {
                 // The server is done: the next one need not wait for the disk.

@@ -34,6 +34,12 @@ pub enum Refusal {
     /// The key may not use this model.
     #[error("this key may not use the model \"{0}\"")]
     ModelNotAllowed(String),
+    /// The key was revoked while the request waited.
+    #[error("the API key is missing or not valid")]
+    KeyRevoked,
+    /// The account was suspended while the request waited.
+    #[error("this account is suspended")]
+    Suspended,
     /// What is available does not cover even the prompt.
     #[error("the balance does not cover this request: add credit")]
     InsufficientFunds,

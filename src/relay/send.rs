@@ -12,6 +12,7 @@ use super::wait::{Seat, Turn};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::output_fields::OutputFields;
 use crate::dialect::request::{BadRequest, InferenceRequest};
+use crate::store::Offered;
 use crate::store::providers::{Offer, ProviderRow};
 use crate::upstream::{AnswerShare, Client, On, Target};
 
@@ -45,20 +46,20 @@ impl Relay {
         let (mut tried, mut lacks_endpoint) = (Attempts::default(), false);
         let (request, mut unsayable) = (forms.own, None);
         let share = || self.answers.share(caller.account, true);
-        let Turn { mut placed, passes, until, mut waited, conversation } = turn;
+        let Turn { mut placed, mut offered, passes, until, mut waited, conversation } = turn;
         let mut stood = None;
         let refusal = loop {
             let Placed { place, target, mut others, ticket } = placed;
             stood = ticket.or(stood);
             let sent = Instant::now();
-            match ask_in_form(client, (call, forms, admission), &target, tried.on(), &share).await {
+            match ask_in_form(client, (call, forms, admission, &offered), &target, tried.on(), &share).await {
                 Ok(reply) => {
                     let first_byte = Instant::now();
                     place.answered(first_byte.duration_since(sent));
                     if let Some(conversation) = conversation {
                         self.affinity.note(conversation, target.provider);
                     }
-                    let offer = offer_of(admission, &target).map(Arc::clone).ok_or(Refusal::ProvidersFull(None))?;
+                    let offer = offer_of(&offered, &target).map(Arc::clone).ok_or(Refusal::ProvidersFull(None))?;
                     let (seat, translated) = (Seat { place, _passes: passes }, target.translated);
                     return Ok(Dispatch { reply, offer, seat, sent, first_byte, waited, translated });
                 }
@@ -79,7 +80,8 @@ impl Relay {
                 }
             }
             drop(place);
-            match self.next_place(caller, request, admission, others, &mut tried.without_room, (until, stood)).await {
+            let (known, without_room) = ((admission, &mut offered), &mut tried.without_room);
+            match self.next_place(caller, forms, known, others, without_room, (until, stood)).await {
                 Ok((next, took)) => (placed, waited) = (next, waited + took),
                 Err(Some(Refusal::Draining)) => return Err(Refusal::Draining),
                 Err(refusal) => break refusal,
@@ -93,8 +95,8 @@ impl Relay {
     }
 
     /// Who can be asked, in which order.
-    pub(super) fn ranked(&self, admission: &Admission) -> Result<Vec<Target>, Refusal> {
-        let targets = admission.offered.offers.iter().map(|offer| self.target(offer)).collect();
+    pub(super) fn ranked(&self, offered: &Offered) -> Result<Vec<Target>, Refusal> {
+        let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
         self.providers.rank(targets, Instant::now()).map_err(Refusal::ProvidersDown)
     }
 
@@ -124,7 +126,7 @@ enum NoReply {
 /// Asks one provider in the words that it understands.
 async fn ask_in_form(
     client: &Client,
-    (call, forms, admission): (&InferenceCall, &Forms<'_>, &Admission),
+    (call, forms, admission, offered): (&InferenceCall, &Forms<'_>, &Admission, &Offered),
     target: &Target,
     on: On,
     share: AnswerShare<'_>,
@@ -140,7 +142,7 @@ async fn ask_in_form(
         }
         if failed.is_no_path()
             && !target.translated
-            && let Some(takes) = offer_of(admission, target).and_then(|offer| offer.chat.clone())
+            && let Some(takes) = offer_of(offered, target).and_then(|offer| offer.chat.clone())
         {
             let has_chat = || NoReply::HasChat(Box::new(Target { takes, translated: true, ..target.clone() }));
             return forms.not_for_chat(&target.allow).map_or_else(has_chat, NoReply::Unsayable);
@@ -150,8 +152,8 @@ async fn ask_in_form(
     })
 }
 
-fn offer_of<'a>(admission: &'a Admission, target: &Target) -> Option<&'a Arc<Offer>> {
-    admission.offered.offers.iter().find(|offer| offer.provider.id == target.provider)
+fn offer_of<'a>(offered: &'a Offered, target: &Target) -> Option<&'a Arc<Offer>> {
+    offered.offers.iter().find(|offer| offer.provider.id == target.provider)
 }
 
 /// Where a model of a provider is sent, with its key.

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::admit::Admission;
 use super::affinity::Conversation;
-use super::queue::{Full, Gates, NoPlace, Pass, Place, Placed, Shut, Ticket, Wait};
+use super::forms::Forms;
+use super::meanwhile::Asked;
+use super::queue::{Call, Gates, NoPlace, Pass, Place, Placed, Shut, Ticket, Wait};
 use super::{Caller, Refusal, Relay};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
+use crate::store::Offered;
 use crate::upstream::Target;
 
 /// A request that may be sent.
@@ -18,6 +21,8 @@ use crate::upstream::Target;
 pub struct Turn {
     /// Where, and where else.
     pub placed: Placed,
+    /// What was offered when it got its place: of a provider that came while it waited the admission knows nothing.
+    pub offered: Arc<Offered>,
     /// It counts as running.
     pub passes: Passes,
     /// Until when it may wait for another server, if this one has no room after all.
@@ -60,8 +65,8 @@ impl Relay {
     pub(super) async fn next_place(
         self: &Arc<Self>,
         caller: &Caller,
-        request: &InferenceRequest<'_>,
-        admission: &Admission,
+        forms: &Forms<'_>,
+        (admission, offered): (&Admission, &mut Arc<Offered>),
         others: Vec<Target>,
         without_room: &mut Vec<Target>,
         (until, stood): (Instant, Option<Ticket>),
@@ -75,17 +80,52 @@ impl Relay {
             return Err(None);
         }
         let began = Instant::now();
-        let placed = self.wait_in_line(caller, request, admission, targets, (until, stood)).await?;
+        let waiting = self.wait_in_line(caller, forms, (admission, offered), targets, (until, stood));
+        let placed;
+        (placed, *offered) = Box::pin(waiting).await?;
         Ok((placed, began.elapsed()))
     }
 
-    /// Waits until it is the request's turn. One that finds a free place where nobody waits does not wait.
-    pub(super) async fn wait(
+    /// The turn of a request that need not wait for it: what it counts towards has room, and it finds a free place
+    /// where nobody waits.
+    pub(super) fn turn_now(
         self: &Arc<Self>,
         caller: &Caller,
         request: &InferenceRequest<'_>,
         admission: &Admission,
+    ) -> Result<Option<Turn>, Refusal> {
+        let now = Instant::now();
+        let until = now + self.queue.limits().timeout;
+        let key = match caller.key.limits.max_concurrent {
+            Some(most) => match self.gates.keys.try_pass(caller.key.id, most) {
+                Some(pass) => Some(pass),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let model = match admission.offered.price.max_running {
+            Some(most) => match self.gates.models.try_pass((caller.account, request.model.as_str().into()), most) {
+                Some(pass) => Some(pass),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let passes = Passes { _key: key, _model: model };
+        let offered = &admission.offered;
+        let (targets, conversation) = self.to_ask(caller, request, offered, now)?;
+        let Ok(placed) = self.queue.free_place(targets) else { return Ok(None) };
+        let (offered, waited) = (Arc::clone(offered), now.elapsed());
+        Ok(Some(Turn { placed, offered, passes, until, waited, conversation }))
+    }
+
+    /// Waits until it is the request's turn.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        caller: &Caller,
+        forms: &Forms<'_>,
+        admission: &Admission,
     ) -> Result<Turn, Refusal> {
+        let request = forms.own;
         let began = Instant::now();
         let until = began + self.queue.limits().timeout;
         let key = match caller.key.limits.max_concurrent {
@@ -100,21 +140,39 @@ impl Relay {
             None => None,
         };
         let passes = Passes { _key: key, _model: model };
-        let mut targets = self.ranked(admission)?;
+        self.may_run_still(caller)?;
+        let offered = self.offered_now(caller, forms, admission)?;
+        let (targets, conversation) = self.to_ask(caller, request, &offered, began)?;
+        let targets = match self.queue.free_place(targets) {
+            Ok(placed) => {
+                let waited = began.elapsed();
+                return Ok(Turn { placed, offered, passes, until, waited, conversation });
+            }
+            Err(targets) => targets,
+        };
+        let (placed, offered) = self.wait_in_line(caller, forms, (admission, &offered), targets, (until, None)).await?;
+        Ok(Turn { placed, offered, passes, until, waited: began.elapsed(), conversation })
+    }
+
+    /// Who can be asked, the best first, and the conversation that is to stay where it was.
+    fn to_ask(
+        &self,
+        caller: &Caller,
+        request: &InferenceRequest<'_>,
+        offered: &Offered,
+        now: Instant,
+    ) -> Result<(Vec<Target>, Option<Conversation>), Refusal> {
+        let mut targets = self.ranked(offered)?;
         // With one server there is nothing to choose.
         let conversation = (targets.len() > 1 && self.queue.limits().affinity)
             .then(|| self.affinity.conversation(caller, request))
             .flatten();
         if let Some(conversation) = conversation {
-            self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, began));
+            self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, now));
         }
         // Who understands the client itself comes first.
         targets.sort_by_key(|target| target.translated);
-        let placed = match self.queue.free_place(targets) {
-            Ok(placed) => placed,
-            Err(targets) => self.wait_in_line(caller, request, admission, targets, (until, None)).await?,
-        };
-        Ok(Turn { placed, passes, until, waited: began.elapsed(), conversation })
+        Ok((targets, conversation))
     }
 
     async fn pass<K: Hash + Eq + Clone>(
@@ -138,16 +196,17 @@ impl Relay {
         })
     }
 
-    /// Waits for a place at one of these servers, in its old place in line if it stood there before. One that is not
-    /// offered any more when its turn comes gets nothing.
+    /// Waits for a place at one of these servers, or one that comes meanwhile, in its old place in line if it stood
+    /// there before. One that is not offered any more when its turn comes gets nothing.
     pub(super) async fn wait_in_line(
         self: &Arc<Self>,
         caller: &Caller,
-        request: &InferenceRequest<'_>,
-        admission: &Admission,
-        mut targets: Vec<Target>,
+        forms: &Forms<'_>,
+        (admission, offered): (&Admission, &Arc<Offered>),
+        targets: Vec<Target>,
         (until, mut again): (Instant, Option<Ticket>),
-    ) -> Result<Placed, Refusal> {
+    ) -> Result<(Placed, Arc<Offered>), Refusal> {
+        let request = forms.own;
         let refusal = match self.providers.said_full(&targets, Instant::now()) {
             Some((status, wait)) => Refusal::ProviderBusy { status, says: None, wait: Some(wait) },
             None => Refusal::ProvidersFull(Some(self.retry_after(&request.model, &targets))),
@@ -156,28 +215,44 @@ impl Relay {
             return Err(refusal);
         }
         let Some(_room) = self.room_to_wait(caller, request)? else { return Err(refusal) };
-        loop {
-            let (account, model, work) = (caller.account, request.model.as_str(), admission.work());
-            let wait = Wait { account, model, work, targets, until, again };
-            // Boxed: the request's own future is moved about, and most never wait.
-            let placed = match Box::pin(self.queue.wait(wait)).await {
-                Ok(placed) => placed,
-                Err(NoPlace::Closed) => return Err(Refusal::Draining),
-                Err(NoPlace::TimedOut | NoPlace::Full(Full::Model | Full::Account)) => return Err(refusal),
+        let asked = Asked::of(&targets, offered);
+        // Of what can be had again nothing is kept: thousands wait.
+        drop(targets);
+        let (account, model, work) = (caller.account, request.model.as_str(), admission.work());
+        let servers = || match self.offered_now(caller, forms, admission).map(|offered| asked.open(&offered))? {
+            servers if servers.is_empty() => Err(self.not_served(request)?),
+            servers => Ok(servers),
+        };
+        let no_place = |why| if why == NoPlace::Closed { Refusal::Draining } else { refusal };
+        let (place, ticket) = loop {
+            let looks = self.queue.looks();
+            let wait = Wait { account, model, work, servers: servers()?, looks, again };
+            let mut line = match self.queue.join(wait) {
+                Ok(line) => line,
+                Err(why) => return Err(no_place(why)),
             };
-            let offered = self.store.cached(|cache| cache.offered(model, request.endpoint, request.stream))?;
-            let is_offered = |target: &Target| {
-                offered.iter().flat_map(|offered| &offered.offers).any(|offer| offer.provider.id == target.provider)
+            let place = loop {
+                match line.called(until).await {
+                    Ok(Call::Place(place)) => break place,
+                    Ok(Call::LookAgain) => line.reroute(&servers()?),
+                    Err(why) => return Err(no_place(why)),
+                }
             };
-            if is_offered(&placed.target) {
-                return Ok(placed);
+            self.may_run_still(caller)?;
+            if servers()?.iter().any(|server| server.provider == place.provider()) {
+                break (place, line.ticket());
             }
-            (targets, again) = (placed.others, placed.ticket);
-            targets.retain(is_offered);
-            if targets.is_empty() {
-                return Err(self.not_served(request)?);
-            }
-        }
+            again = Some(line.ticket());
+            self.queue.refund(place.provider(), account, work);
+        };
+        let offered = self.offered_now(caller, forms, admission)?;
+        let mut targets: Vec<Target> =
+            asked.offers(&offered).map(|offer| asked.in_form(self.target(offer), offer)).collect();
+        let at = targets.iter().position(|target| target.provider == place.provider());
+        let Some(at) = at else { return Err(self.not_served(request)?) };
+        let target = targets.swap_remove(at);
+        let others = self.providers.rank(targets, Instant::now()).unwrap_or_default();
+        Ok((Placed { place, target, others, ticket: Some(ticket) }, offered))
     }
 
     /// When there may be a place: those who wait, each for as long as recent requests took, over the places.

@@ -23,6 +23,6 @@ pub use failure::Failure;
 pub use local::{Unanswered, ask_local};
 pub use providers::{ProviderStatus, Providers, Sign, Slot};
 pub use room::AnswerShare;
-pub use target::Target;
+pub use target::{Server, Target};
 pub use tls::check_ca_pem;
 pub use url::check_base_url;

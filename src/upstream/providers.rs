@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub use slot::Slot;
 pub use state::{Providers, Sign};
 
-use super::target::Target;
+use super::target::{Server, Target};
 use crate::domain::ids::ProviderId;
 use state::{Ask, Rank, State, pause};
 
@@ -76,23 +76,28 @@ impl Providers {
 
     /// Takes a place at a provider, unless it is full or down by now.
     pub fn take(self: &Arc<Self>, target: &Target) -> Option<Slot> {
-        self.take_if(target, |state, now| !state.is_full(target, now))
+        self.take_at(target.server())
+    }
+
+    /// The same, where it is not known yet what is sent there.
+    pub fn take_at(self: &Arc<Self>, server: Server) -> Option<Slot> {
+        self.take_if(server, |state, now| !state.is_full(server.max_concurrent, now))
     }
 
     /// Takes a place at a provider even if it said that it is full: where nobody can wait, a try beats a refusal.
     pub fn take_unasked(self: &Arc<Self>, target: &Target) -> Option<Slot> {
-        self.take_if(target, |state, _| target.max_concurrent.is_none_or(|most| state.in_flight < most))
+        self.take_if(target.server(), |state, _| target.max_concurrent.is_none_or(|most| state.in_flight < most))
     }
 
-    fn take_if(self: &Arc<Self>, target: &Target, is_free: impl FnOnce(&State, Instant) -> bool) -> Option<Slot> {
+    fn take_if(self: &Arc<Self>, server: Server, is_free: impl FnOnce(&State, Instant) -> bool) -> Option<Slot> {
         let now = Instant::now();
         let mut states = self.lock();
-        let state = states.entry(target.provider).or_default();
+        let state = states.entry(server.provider).or_default();
         if state.down || !is_free(state, now) {
             return None;
         }
         state.in_flight += 1;
-        let (providers, provider) = (Arc::clone(self), target.provider);
+        let (providers, provider) = (Arc::clone(self), server.provider);
         Some(Slot { providers, provider, taken: now, answered: AtomicBool::new(false) })
     }
 

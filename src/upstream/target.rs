@@ -8,6 +8,15 @@ use crate::domain::ids::ProviderId;
 use crate::domain::provider::Manners;
 use crate::domain::secret::Secret;
 
+/// A provider, and how many requests it takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Who.
+    pub provider: ProviderId,
+    /// The most requests at once, as far as that is set.
+    pub max_concurrent: Option<u32>,
+}
+
 /// Where a request can be sent.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -33,6 +42,13 @@ pub struct Target {
     pub translated: bool,
     /// How it is spoken to.
     pub manners: Manners,
+}
+
+impl Target {
+    /// Who it is, without what is sent there.
+    pub const fn server(&self) -> Server {
+        Server { provider: self.provider, max_concurrent: self.max_concurrent }
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The endpoints that run a model.
 
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::body::SizedStream;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{Error, HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 use memchr::memmem::Finder;
 use tokio::time::error::Elapsed;
@@ -21,7 +24,7 @@ use crate::http::shared::idempotency;
 use crate::http::shared::log::{self, Arrived, GoneGuard, LoggedElsewhere};
 use crate::http::shared::stall::{self, SignOfLife};
 use crate::http::state::AppState;
-use crate::relay::{InferenceCall, InferenceReply, RateLimitStatus, ReplyBody};
+use crate::relay::{Caller, InferenceCall, InferenceReply, RateLimitStatus, ReplyBody, SoFar};
 use crate::upstream::Client;
 
 /// Request headers that go to a provider. Everything else, credentials and conversation ids included,
@@ -34,65 +37,103 @@ const PASSED_ON: [&str; 4] = ["accept", "user-agent", "anthropic-version", "anth
 const LONGEST_PASSED_ON: usize = 4 << 10;
 const LONGEST_QUERY: usize = 2 << 10;
 
-/// Answers a request to `endpoint`.
-pub async fn run(
-    endpoint: Endpoint,
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<AppState>,
-    client: Data<Client>,
-) -> HttpResponse {
-    let arrived = log::arrived(&request);
-    let guard = GoneGuard::new(&request);
-    let answered = answer(endpoint, &request, payload, &state, &client, arrived, guard).await;
-    answered.unwrap_or_else(|e| e.response(endpoint.dialect().errors.envelope, Some(arrived.id)))
+/// Answers a request to `endpoint`. As a service and not as a handler, of which actix keeps another copy of the request:
+/// nobody could take anything out of it while it waits.
+///
+/// # Errors
+/// None: what is wrong is in the response.
+pub async fn run(endpoint: Endpoint, mut request: ServiceRequest) -> Result<ServiceResponse, Error> {
+    let arrived = log::arrived(request.request());
+    let payload = request.extract::<Payload>().await?;
+    let data = request.app_data::<Data<AppState>>().cloned().zip(request.app_data::<Data<Client>>().cloned());
+    let guard = GoneGuard::new(request);
+    let (request, answered) = match data {
+        Some((state, client)) => answer(endpoint, payload, &state, client, arrived, guard).await,
+        None => (guard.answered(), Err(ApiError::internal())),
+    };
+    let answer = answered.unwrap_or_else(|e| e.response(endpoint.dialect().errors.envelope, Some(arrived.id)));
+    Ok(ServiceResponse::new(request, answer))
 }
 
 async fn answer(
     endpoint: Endpoint,
-    request: &HttpRequest,
     payload: Payload,
     state: &Data<AppState>,
-    client: &Data<Client>,
+    client: Data<Client>,
     arrived: Arrived,
-    guard: GoneGuard,
-) -> Result<HttpResponse, ApiError> {
-    let read = async {
-        check_query(request)?;
-        let caller = auth::caller(state, request, Need::Inference).await?;
-        let rate_limit = state.relay.count_request(&caller)?;
-        let body = body::read_prompt(state, request, payload, || state.relay.await_body(&caller)).await?;
-        let idempotency = idempotency::inference_key(request, &body)?;
-        Ok((caller, InferenceCall { idempotency, rate_limit, ..call(endpoint, request, body, arrived) }))
+    mut guard: GoneGuard,
+) -> (HttpRequest, Result<HttpResponse, ApiError>) {
+    // Boxed: it is larger than what waits later on.
+    let begun = match Box::pin(read(endpoint, guard.request(), payload, state, arrived)).await {
+        Ok((caller, call)) => Begun::new(state, client, caller, call),
+        Err(e) => return (guard.answered(), Err(e)),
     };
-    let (caller, call) = match read.await {
-        Ok(read) => read,
-        Err(e) => {
-            guard.answered();
-            return Err(e);
+    let Begun { mut story, text, rate_limit, so_far } = begun;
+    let until_it_waits = poll_fn(|cx| {
+        let polled = story.as_mut().poll(cx);
+        if polled.is_pending() && so_far.waits.load(Ordering::Relaxed) {
+            guard.lighten();
         }
-    };
-    let (text, rate_limit, output_capped) = (call.body.clone(), call.rate_limit, Arc::clone(&call.output_capped));
-    let (relay, client) = (Arc::clone(&state.relay), client.clone());
-    let mut story: Story = Box::pin(async move { relay.run(&client, &caller, call).await });
-    let answered = match timeout(state.settings.sign_of_life, &mut story, may_stream(&text)).await {
+        polled
+    });
+    let answered = match timeout(state.settings.sign_of_life, until_it_waits, may_stream(&text)).await {
         Ok(answered) => answered,
         Err(_) if InferenceRequest::read(endpoint, &text).is_ok_and(|asked| asked.stream) => {
+            let request = guard.request().clone();
             let late = Late { guard, text };
             let mut head = HttpResponse::Ok();
-            terms_headers(&mut head, output_capped.get().copied().unwrap_or(false), rate_limit);
-            return Ok(begin_late(head, endpoint, request, state, arrived.id, Progress::Waiting(story, late)));
+            terms_headers(&mut head, so_far.output_capped.get().copied().unwrap_or(false), rate_limit);
+            let late = begin_late(head, endpoint, &request, state, arrived.id, Progress::Waiting(story, late));
+            return (request, Ok(late));
         }
         Err(_) => story.await,
     };
-    guard.answered();
-    let reply = answered.inspect_err(|_| note_model(endpoint, request, &text))?;
-    let again = matches!(reply.body, ReplyBody::Replay(_));
-    let mut response = respond(reply, arrived.id, request, state);
-    if !again {
-        response.extensions_mut().insert(LoggedElsewhere);
+    let request = guard.answered();
+    let response = answered.map(|reply| {
+        let again = matches!(reply.body, ReplyBody::Replay(_));
+        let mut response = respond(reply, arrived.id, &request, state);
+        if !again {
+            response.extensions_mut().insert(LoggedElsewhere);
+        }
+        response
+    });
+    if response.is_err() {
+        note_model(endpoint, &request, &text);
     }
-    Ok(response)
+    (request, response.map_err(ApiError::from))
+}
+
+/// A story that is to be told, and what of it is needed beside.
+struct Begun {
+    story: Story,
+    text: Bytes,
+    rate_limit: Option<RateLimitStatus>,
+    so_far: Arc<SoFar>,
+}
+
+impl Begun {
+    fn new(state: &AppState, client: Data<Client>, caller: Caller, call: InferenceCall) -> Self {
+        let (text, rate_limit, so_far) = (call.body.clone(), call.rate_limit, Arc::clone(&call.so_far));
+        let relay = Arc::clone(&state.relay);
+        let story: Story = Box::pin(async move { relay.run(&client, &caller, &call).await });
+        Self { story, text, rate_limit, so_far }
+    }
+}
+
+/// Who asks, and what.
+async fn read(
+    endpoint: Endpoint,
+    request: &HttpRequest,
+    payload: Payload,
+    state: &AppState,
+    arrived: Arrived,
+) -> Result<(Caller, InferenceCall), ApiError> {
+    check_query(request)?;
+    let caller = auth::caller(state, request, Need::Inference).await?;
+    let rate_limit = state.relay.count_request(&caller)?;
+    let body = body::read_prompt(state, request, payload, || state.relay.await_body(&caller)).await?;
+    let idempotency = idempotency::inference_key(request, &body)?;
+    Ok((caller, InferenceCall { idempotency, rate_limit, ..call(endpoint, request, body, arrived) }))
 }
 
 /// A timeout that is not set where nothing would come of it.
@@ -127,18 +168,8 @@ pub fn call(endpoint: Endpoint, request: &HttpRequest, body: Bytes, arrived: Arr
         .filter(|(_, value)| room.checked_sub(value.len()).map(|left| room = left).is_some())
         .collect();
     let query = request.query_string().to_owned();
-    let (request_id, began, output_capped) = (arrived.id, arrived.at, Arc::default());
-    InferenceCall {
-        request_id,
-        endpoint,
-        query,
-        headers,
-        body,
-        idempotency: None,
-        rate_limit: None,
-        began,
-        output_capped,
-    }
+    let (request_id, began, so_far) = (arrived.id, arrived.at, Arc::default());
+    InferenceCall { request_id, endpoint, query, headers, body, idempotency: None, rate_limit: None, began, so_far }
 }
 
 fn respond(reply: InferenceReply, request_id: RequestId, request: &HttpRequest, state: &AppState) -> HttpResponse {

@@ -123,6 +123,13 @@ macro_rules! at {
     (by_itself $access:ident, $handler:expr) => {
         Served { access: Access::$access, mount: || actix_web::web::route().to($handler) }
     };
+    // The same, with the request in its own hands.
+    (service $access:ident, $service:expr) => {
+        Served {
+            access: Access::$access,
+            mount: || actix_web::web::route().service(actix_service::fn_service($service)),
+        }
+    };
     ($access:ident, $handler:expr) => {
         Served { access: proved(&$handler, Access::$access), mount: || actix_web::web::route().to($handler) }
     };

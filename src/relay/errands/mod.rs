@@ -7,6 +7,7 @@
 //! | `capacity` | how busy the servers of each model are |
 //! | `places` | how many requests a server says that it takes at once |
 //! | `trial` | which field a server takes for the output bound |
+//! | [`offers`] | who serves the models for which somebody waits |
 //! | [`watch`] | asking the servers that are down until they answer |
 //! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
 //! | [`quote`] | what a request would cost now |
@@ -14,6 +15,7 @@
 
 pub mod capacity;
 pub mod probe;
+pub mod offers;
 mod places;
 mod trial;
 pub mod watch;

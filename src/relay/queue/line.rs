@@ -6,7 +6,8 @@
 //! been away nor having been busy elsewhere is worth anything. Neither many keys, many requests nor large requests
 //! buy more than a share.
 //!
-//! A ticket waits at each server that can serve it, and leaves all of them when one takes it. Pure: no clock, no I/O.
+//! A ticket waits at each server that can serve it, and leaves all of them when one takes it. Where too many wait, who
+//! has most of them makes room for who has none. Pure: no clock, no I/O.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -49,11 +50,11 @@ pub struct Line {
     longest: usize,
 }
 
-/// How many wait for one model.
+/// Those who wait for one model.
 #[derive(Debug, Default)]
 struct AtModel {
     all: usize,
-    of: HashMap<AccountId, usize>,
+    of: HashMap<AccountId, BTreeSet<Ticket>>,
 }
 
 /// Those who wait at one server.
@@ -98,6 +99,21 @@ impl Line {
         self.models.get(model).map_or(0, |at| at.all)
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// The models for which somebody waits.
+    pub fn models(&self) -> Vec<Arc<str>> {
+        self.models.keys().map(Arc::clone).collect()
+    }
+
+    /// Who waits for a model.
+    pub fn tickets(&self, model: &str) -> Vec<Ticket> {
+        self.models.get(model).map_or_else(Vec::new, |at| at.of.values().flatten().copied().collect())
+    }
+
     /// How many wait at a server.
     pub fn waiting_at(&self, server: ProviderId) -> usize {
         self.servers.get(&server).map_or(0, |at| at.accounts.values().map(|a| a.tickets.len()).sum())
@@ -108,32 +124,44 @@ impl Line {
         self.servers.get(&server)?.accounts.values().filter_map(|a| a.tickets.first()).min().copied()
     }
 
+    /// Where the line of a model is full, and nobody of the account is in it: the newest of the account that has most in
+    /// it leaves, unless all have one. Who it was is to be told.
+    pub fn make_room(&mut self, model: &str, account: AccountId) -> Option<Ticket> {
+        let at = self.models.get(model)?;
+        if at.all < self.longest || at.of.contains_key(&account) {
+            return None;
+        }
+        let most = at.of.values().filter(|of| of.len() > 1).max_by_key(|of| (of.len(), of.last()))?;
+        let newest = most.last().copied()?;
+        self.leave(newest).map(|_| newest)
+    }
+
     /// Counts one more. Of an account that waits already no more than are free: however many accounts fill the line,
     /// the next one finds room, and each takes half of what the one before left.
-    fn count(&mut self, waiter: &Waiter) -> Result<(), Full> {
+    fn count(&mut self, ticket: Ticket, waiter: &Waiter) -> Result<(), Full> {
         let at = self.models.entry(Arc::clone(&waiter.model)).or_default();
         let of_account = at.of.entry(waiter.account).or_default();
-        let full = match *of_account {
+        let full = match of_account.len() {
             0 if at.all >= self.longest => Some(Full::Model),
             0 => None,
             of_account if of_account >= part_of_one(self.longest) => Some(Full::Account),
             of_account if of_account >= self.longest.saturating_sub(at.all) => Some(Full::Account),
             _ => None,
         };
-        *of_account += 1;
+        of_account.insert(ticket);
         at.all += 1;
         full.map_or(Ok(()), |full| {
-            self.uncount(waiter);
+            self.uncount(ticket, waiter);
             Err(full)
         })
     }
 
-    fn uncount(&mut self, waiter: &Waiter) {
+    fn uncount(&mut self, ticket: Ticket, waiter: &Waiter) {
         let Some(at) = self.models.get_mut(&waiter.model) else { return };
         at.all = at.all.saturating_sub(1);
-        if let Some(count) = at.of.get_mut(&waiter.account) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(of_account) = at.of.get_mut(&waiter.account) {
+            of_account.remove(&ticket);
+            if of_account.is_empty() {
                 at.of.remove(&waiter.account);
             }
         }
@@ -147,8 +175,8 @@ impl Line {
     /// # Errors
     /// Too many wait.
     pub fn join(&mut self, waiter: Waiter) -> Result<Ticket, Full> {
-        self.count(&waiter)?;
         let ticket = Ticket(self.next);
+        self.count(ticket, &waiter)?;
         self.next += 1;
         self.place(ticket, waiter);
         Ok(ticket)
@@ -159,7 +187,7 @@ impl Line {
         if !self.waiters.contains_key(&ticket) {
             let at = self.models.entry(Arc::clone(&waiter.model)).or_default();
             at.all += 1;
-            *at.of.entry(waiter.account).or_default() += 1;
+            at.of.entry(waiter.account).or_default().insert(ticket);
             self.place(ticket, waiter);
         }
     }
@@ -175,15 +203,31 @@ impl Line {
     pub fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiters.remove(&ticket)?;
         for server in &waiter.servers {
-            let Some(at) = self.servers.get_mut(server) else { continue };
-            at.leave(waiter.account, ticket);
-            if at.accounts.is_empty() {
-                // With nobody waiting nobody is owed anything.
-                self.servers.remove(server);
-            }
+            self.leave_server(*server, waiter.account, ticket);
         }
-        self.uncount(&waiter);
+        self.uncount(ticket, &waiter);
         Some(waiter)
+    }
+
+    fn leave_server(&mut self, server: ProviderId, account: AccountId, ticket: Ticket) {
+        let Some(at) = self.servers.get_mut(&server) else { return };
+        at.leave(account, ticket);
+        if at.accounts.is_empty() {
+            // With nobody waiting nobody is owed anything.
+            self.servers.remove(&server);
+        }
+    }
+
+    /// Other servers can serve it now. It stands there where it would if it had come to them when it began to wait.
+    pub fn reroute(&mut self, ticket: Ticket, servers: Vec<ProviderId>) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        let (account, before) = (waiter.account, std::mem::replace(&mut waiter.servers, servers.clone()));
+        for server in servers.iter().filter(|server| !before.contains(server)) {
+            self.servers.entry(*server).or_default().join(account, ticket);
+        }
+        for server in before.iter().filter(|server| !servers.contains(server)) {
+            self.leave_server(*server, account, ticket);
+        }
     }
 
     /// Whose turn it is at a server.
@@ -409,6 +453,46 @@ mod tests {
         assert!(line.join(waiter(9, 1)).is_ok());
     }
 
+    #[test]
+    fn who_has_nobody_in_a_full_line_finds_room_as_long_as_somebody_has_two() {
+        let mut line = Line::new(8);
+        for account in [1, 1, 2, 2, 3, 3, 4, 5] {
+            join(&mut line, account, 1);
+        }
+        let room = |line: &mut Line, account| {
+            let gone = line.make_room("m", AccountId::from_i64(account))?;
+            join(line, account, 1);
+            Some(gone.0)
+        };
+        // The newest of those who have two; nobody for who waits already, or in a line of its own.
+        assert_eq!(
+            (line.make_room("m", AccountId::from_i64(1)), line.make_room("n", AccountId::from_i64(9))),
+            (None, None)
+        );
+        assert_eq!(
+            (6..=9).map(|account| room(&mut line, account)).collect::<Vec<_>>(),
+            [Some(5), Some(3), Some(1), None]
+        );
+        assert_eq!(line.join(waiter(9, 1)), Err(Full::Model));
+        assert_eq!(served(&mut line, 9), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn who_is_served_elsewhere_from_now_on_keeps_its_place() {
+        let (mut line, other) = (Line::new(100), ProviderId::from_i64(2));
+        let tickets: Vec<Ticket> = [1, 2, 1].into_iter().map(|account| join(&mut line, account, 10)).collect();
+        for ticket in tickets.iter().rev() {
+            line.reroute(*ticket, vec![SERVER, other]);
+        }
+        assert_eq!((line.first(other), line.waiting_at(other)), (Some(tickets[0]), 3));
+        line.reroute(tickets[0], vec![other]);
+        assert_eq!((line.first(SERVER), line.waiting_at(SERVER), line.waiting("m")), (Some(tickets[1]), 2, 3));
+        let order: Vec<_> = (0..4).map_while(|_| line.serve(other)).map(|(ticket, _)| ticket).collect();
+        assert_eq!(order, tickets);
+        line.reroute(tickets[0], vec![SERVER]);
+        assert!(line.is_empty() && line.first(SERVER).is_none(), "who is gone is gone");
+    }
+
     /// The same rules, spelled out with lists: for every server, who waits and where the accounts start.
     #[derive(Default)]
     struct Model {
@@ -418,6 +502,27 @@ mod tests {
     }
 
     impl Model {
+        fn reroute(&mut self, ticket: Ticket, servers: &[ProviderId]) {
+            let Some(at) = self.waiting.iter().position(|(t, _)| *t == ticket) else { return };
+            let waiter = self.waiting[at].1.clone();
+            for server in servers.iter().filter(|server| !waiter.servers.contains(server)) {
+                if !self.waits(*server, waiter.account) {
+                    let clock = self.clocks.get(server).copied().unwrap_or(0);
+                    let start = self.starts.entry((*server, waiter.account)).or_default();
+                    *start = clock.max(*start);
+                }
+            }
+            self.waiting[at].1.servers = servers.to_vec();
+            self.forget();
+        }
+
+        /// The newest of those of who has most, if that is more than one.
+        fn makes_room(&self) -> Option<Ticket> {
+            let of = |account| self.waiting.iter().filter(move |(_, w)| w.account == account).map(|(t, _)| *t);
+            let most = self.waiting.iter().map(|(_, w)| (of(w.account).count(), of(w.account).max())).max()?;
+            if most.0 > 1 { most.1 } else { None }
+        }
+
         fn waits(&self, server: ProviderId, account: AccountId) -> bool {
             self.waiting.iter().any(|(_, w)| w.account == account && w.servers.contains(&server))
         }
@@ -435,6 +540,10 @@ mod tests {
 
         fn leave(&mut self, ticket: Ticket) {
             self.waiting.retain(|(t, _)| *t != ticket);
+            self.forget();
+        }
+
+        fn forget(&mut self) {
             let here: Vec<ProviderId> = self.waiting.iter().flat_map(|(_, w)| w.servers.clone()).collect();
             self.starts.retain(|(server, _), _| here.contains(server));
             self.clocks.retain(|server, _| here.contains(server));
@@ -456,15 +565,21 @@ mod tests {
     enum Step {
         Join(i64, u64, Vec<i64>),
         Leave(usize),
+        Reroute(usize, Vec<i64>),
         Serve(i64),
     }
+
+    /// So few that the line is full now and then.
+    const LONGEST: usize = 24;
 
     fn step() -> impl proptest::strategy::Strategy<Value = Step> {
         use proptest::prelude::*;
         prop_oneof![
-            4 => (0..6_i64, 0..50_u64, proptest::sample::subsequence(vec![1, 2, 3], 1..=3))
+            4 => (0..30_i64, 0..50_u64, proptest::sample::subsequence(vec![1, 2, 3], 1..=3))
                 .prop_map(|(account, work, servers)| Step::Join(account, work, servers)),
             1 => any::<usize>().prop_map(Step::Leave),
+            1 => (any::<usize>(), proptest::sample::subsequence(vec![1, 2, 3], 1..=3))
+                .prop_map(|(any, servers)| Step::Reroute(any, servers)),
             3 => (1..4_i64).prop_map(Step::Serve),
         ]
     }
@@ -472,19 +587,35 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn the_order_is_the_models(steps in proptest::collection::vec(step(), 0..200)) {
-            let (mut line, mut model) = (Line::new(10_000), Model::default());
+            let (mut line, mut model) = (Line::new(LONGEST), Model::default());
             for step in steps {
                 match step {
                     Step::Join(account, work, servers) => {
                         let servers = servers.into_iter().map(ProviderId::from_i64).collect();
                         let waiter = Waiter { servers, ..waiter(account, work) };
-                        let ticket = line.join(waiter.clone()).unwrap();
-                        model.join(ticket, waiter);
+                        let has = model.waiting.iter().filter(|(_, w)| w.account == waiter.account).count();
+                        let left = LONGEST.saturating_sub(model.waiting.len());
+                        let gone = if has == 0 && left == 0 { model.makes_room() } else { None };
+                        proptest::prop_assert_eq!(line.make_room("m", waiter.account), gone);
+                        gone.into_iter().for_each(|gone| model.leave(gone));
+                        let fits = if has == 0 { left > 0 || gone.is_some() } else { has < LONGEST / 4 && has < left };
+                        match (line.join(waiter.clone()), fits) {
+                            (Ok(ticket), true) => model.join(ticket, waiter),
+                            (Err(_), false) => {}
+                            (joined, _) => proptest::prop_assert!(false, "{:?}, and it fits: {}", joined, fits),
+                        }
                     }
                     Step::Leave(any) => {
                         if let Some((ticket, _)) = model.waiting.get(any % model.waiting.len().max(1)).cloned() {
                             model.leave(ticket);
                             proptest::prop_assert!(line.leave(ticket).is_some());
+                        }
+                    }
+                    Step::Reroute(any, servers) => {
+                        let servers: Vec<_> = servers.into_iter().map(ProviderId::from_i64).collect();
+                        if let Some((ticket, _)) = model.waiting.get(any % model.waiting.len().max(1)).cloned() {
+                            model.reroute(ticket, &servers);
+                            line.reroute(ticket, servers);
                         }
                     }
                     Step::Serve(server) => {

@@ -5,22 +5,27 @@
 //! taken in the order *line, then servers*, and a place is never dropped while the line is locked.
 
 mod gates;
+mod in_line;
 mod line;
+mod place;
 
 use std::collections::HashMap;
-use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
-use crate::domain::ids::{AccountId, ProviderId};
-use crate::upstream::{Providers, Slot, Target};
+use crate::domain::ids::{AccountId, IdMap, ProviderId};
+use crate::upstream::{Providers, Server, Target};
+use in_line::{Told, Waiting};
 use line::{Line, Waiter};
 
 pub use gates::{Gates, Pass, RunningGates, Shut};
+pub use in_line::{Call, InLine};
 pub use line::{Full, Ticket};
+pub use place::{Place, Placed};
 
 /// How long and how many may wait.
 #[derive(Debug, Clone, Copy)]
@@ -60,10 +65,10 @@ pub struct Wait<'a> {
     pub model: &'a str,
     /// The most tokens it may take.
     pub work: u64,
-    /// Where it can be served, the best first.
-    pub targets: Vec<Target>,
-    /// Until when it waits.
-    pub until: Instant,
+    /// Where it can be served.
+    pub servers: Vec<Server>,
+    /// As of when that is known: see [`Queue::looks`].
+    pub looks: u64,
     /// It waited before, and was served in vain.
     pub again: Option<Ticket>,
 }
@@ -72,8 +77,11 @@ pub struct Wait<'a> {
 #[derive(Debug)]
 pub struct Queue {
     waiters: Mutex<Waiters>,
-    /// How many there are: read at the start and at the end of every request.
+    /// How many are in line: read at the start and at the end of every request.
     waiting: AtomicUsize,
+    /// How often those who wait were told to look again where they can be served.
+    looks: AtomicU64,
+    somebody_waits: Notify,
     providers: Arc<Providers>,
     limits: QueueLimits,
 }
@@ -81,71 +89,22 @@ pub struct Queue {
 #[derive(Debug)]
 struct Waiters {
     line: Line,
+    /// Those in line, and those who have been told how that ended and have not heard it yet.
     waiting: HashMap<Ticket, Waiting>,
+    /// How many requests the servers take at once, as whoever came last knows.
+    most: IdMap<ProviderId, Option<u32>>,
     /// Servers that said when they have room again, to be checked then.
     timers: HashMap<ProviderId, Instant>,
     closed: bool,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    targets: Vec<Target>,
-    since: Instant,
-    tell: oneshot::Sender<Placed>,
-}
-
-/// A place, and where it is.
-#[derive(Debug)]
-pub struct Placed {
-    /// The place.
-    pub place: Place,
-    /// The server.
-    pub target: Target,
-    /// Where else it could have been served.
-    pub others: Vec<Target>,
-    /// It stood in line for it: its account was charged for the place.
-    pub ticket: Option<Ticket>,
-}
-
-/// A place at a server. When it is dropped, whose turn it is has it.
-#[derive(Debug)]
-pub struct Place {
-    /// Given back first: fields are dropped in order.
-    slot: Slot,
-    _next: Next,
-}
-
-/// Hands out the places of a server when it is dropped.
-#[derive(Debug)]
-struct Next {
-    server: ProviderId,
-    queue: Arc<Queue>,
-}
-
-impl Deref for Place {
-    type Target = Slot;
-
-    fn deref(&self) -> &Slot {
-        &self.slot
-    }
-}
-
-impl Drop for Next {
-    fn drop(&mut self) {
-        // Whoever begins to wait says so before it looks for a free place: one of the two sees the other.
-        fence(Ordering::SeqCst);
-        if self.queue.waiting.load(Ordering::Relaxed) > 0 {
-            self.queue.hand_out(self.server);
-        }
-    }
-}
-
 impl Queue {
     /// Nobody waits.
     pub fn new(providers: Arc<Providers>, limits: QueueLimits) -> Self {
-        let line = Line::new(limits.length);
-        let waiters = Waiters { line, waiting: HashMap::new(), timers: HashMap::new(), closed: false };
-        Self { waiters: Mutex::new(waiters), waiting: AtomicUsize::new(0), providers, limits }
+        let (line, waiting) = (Line::new(limits.length), HashMap::new());
+        let waiters = Waiters { line, waiting, most: IdMap::default(), timers: HashMap::new(), closed: false };
+        let (waiters, waiting, looks) = (Mutex::new(waiters), AtomicUsize::new(0), AtomicU64::new(0));
+        Self { waiters, waiting, looks, somebody_waits: Notify::new(), providers, limits }
     }
 
     /// How long and how many may wait.
@@ -173,39 +132,14 @@ impl Queue {
         let others = targets.split_off(at + 1);
         let Some(target) = targets.pop() else { return Err(others) };
         targets.extend(others);
-        Ok(Placed { place: self.place(slot), target, others: targets, ticket: None })
+        Ok(Placed { place: Place::new(slot, self), target, others: targets, ticket: None })
     }
 
-    fn place(self: &Arc<Self>, slot: Slot) -> Place {
-        let _next = Next { server: slot.provider(), queue: Arc::clone(self) };
-        Place { slot, _next }
-    }
-
-    /// Waits for a place in the order of the line.
+    /// Stands in line for a place.
     ///
     /// # Errors
-    /// Too many wait, it took too long, or the server stops.
-    pub async fn wait(self: &Arc<Self>, wait: Wait<'_>) -> Result<Placed, NoPlace> {
-        let servers: Vec<ProviderId> = wait.targets.iter().map(|target| target.provider).collect();
-        let until = wait.until;
-        let (mut placed, leaving) = self.join(wait)?;
-        // Said, and then looked: see `Place`.
-        fence(Ordering::SeqCst);
-        for server in servers {
-            self.hand_out(server);
-        }
-        let found = tokio::time::timeout_at(until.into(), &mut placed).await;
-        drop(leaving);
-        match found {
-            Ok(Ok(placed)) => Ok(placed),
-            Ok(Err(_)) => Err(NoPlace::Closed),
-            // It may have been given one just now.
-            Err(_) => placed.try_recv().map_err(|_| NoPlace::TimedOut),
-        }
-    }
-
-    fn join(self: &Arc<Self>, wait: Wait<'_>) -> Result<(oneshot::Receiver<Placed>, Leaving), NoPlace> {
-        let (tell, placed) = oneshot::channel();
+    /// Too many wait, or the server stops.
+    pub fn join(self: &Arc<Self>, wait: Wait<'_>) -> Result<InLine, NoPlace> {
         let mut waiters = self.lock();
         if waiters.closed {
             return Err(NoPlace::Closed);
@@ -214,53 +148,114 @@ impl Queue {
             account: wait.account,
             model: wait.model.into(),
             work: wait.work,
-            servers: wait.targets.iter().map(|target| target.provider).collect(),
+            servers: wait.servers.iter().map(|server| server.provider).collect(),
         };
+        let mut gone = None;
         let ticket = match wait.again {
             Some(ticket) => {
                 waiters.line.rejoin(ticket, waiter);
                 ticket
             }
-            None => waiters.line.join(waiter).map_err(NoPlace::Full)?,
+            None => {
+                gone = waiters.line.make_room(wait.model, wait.account);
+                waiters.line.join(waiter).map_err(NoPlace::Full)?
+            }
         };
-        waiters.waiting.insert(ticket, Waiting { targets: wait.targets, since: Instant::now(), tell });
+        let sent_away = gone.and_then(|gone| waiters.tell(gone, Told::NoPlace(NoPlace::Full(Full::Account))));
+        // Whoever is told to look again from here on finds the ticket.
+        let told = if wait.looks == self.looks() { Told::Nothing } else { Told::LookAgain };
+        waiters.waiting.insert(ticket, Waiting { since: Instant::now(), waker: None, told });
+        waiters.note_most(&wait.servers);
         self.count(&waiters);
         drop(waiters);
-        Ok((placed, Leaving { queue: Arc::clone(self), ticket }))
+        self.somebody_waits.notify_one();
+        sent_away.into_iter().for_each(Waker::wake);
+        self.hand_out_at(&wait.servers);
+        Ok(InLine::new(Arc::clone(self), ticket))
+    }
+
+    /// Others can serve this one from now on. Nothing is handed out there yet: all who look again come first, so that
+    /// those who are woken first have nothing of it.
+    fn reroute(&self, ticket: Ticket, servers: &[Server]) {
+        let mut waiters = self.lock();
+        waiters.line.reroute(ticket, servers.iter().map(|server| server.provider).collect());
+        waiters.note_most(servers);
+    }
+
+    fn hand_out_at(self: &Arc<Self>, servers: &[Server]) {
+        // Said, and then looked: see `Place`.
+        fence(Ordering::SeqCst);
+        for server in servers {
+            self.hand_out(server.provider);
+        }
     }
 
     fn count(&self, waiters: &Waiters) {
-        self.waiting.store(waiters.waiting.len(), Ordering::Relaxed);
+        self.waiting.store(waiters.line.len(), Ordering::Relaxed);
     }
 
     /// Gives the free places of a server to whose turn it is.
     pub fn hand_out(self: &Arc<Self>, server: ProviderId) {
-        while let Some((tell, placed)) = self.next(server) {
-            // Whoever left at the same moment gives the place back by not taking it.
-            drop(tell.send(placed));
+        while let Some(called) = self.call_next(server) {
+            called.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Whose turn it is at a server, if there is a free place.
-    fn next(self: &Arc<Self>, server: ProviderId) -> Option<(oneshot::Sender<Placed>, Placed)> {
+    /// Gives a place to whose turn it is at a server, if there is one free. Whom to wake, if that one listens yet.
+    fn call_next(self: &Arc<Self>, server: ProviderId) -> Option<Option<Waker>> {
         let mut waiters = self.lock();
-        let ticket = waiters.line.first(server)?;
-        let target = waiters.waiting.get(&ticket)?.targets.iter().find(|target| target.provider == server)?;
-        let Some(slot) = self.providers.take(target) else {
-            self.look_again(&mut waiters, server);
+        waiters.line.first(server)?;
+        let max_concurrent = waiters.most.get(&server).copied().flatten();
+        let Some(slot) = self.providers.take_at(Server { provider: server, max_concurrent }) else {
+            self.look_again_at(&mut waiters, server);
             return None;
         };
-        waiters.line.serve(server);
-        let Waiting { mut targets, tell, .. } = waiters.waiting.remove(&ticket)?;
+        let place = Box::new(Place::new(slot, self));
+        let served = waiters.line.serve(server);
         self.count(&waiters);
+        let is_in_line = |ticket| waiters.waiting.get(ticket).is_some_and(Waiting::is_in_line);
+        let known = served.as_ref().is_some_and(|(ticket, _)| is_in_line(ticket));
+        match served {
+            Some((ticket, _)) if known => Some(waiters.tell(ticket, Told::Place(place))),
+            // Nobody is there after all; the place is given back when nothing is locked.
+            _ => {
+                drop(waiters);
+                drop(place);
+                None
+            }
+        }
+    }
+
+    /// Whoever waits for a model is to look again where it can be served. When they have, [`Self::hand_out`] is due.
+    pub fn look_again(&self, model: &str) {
+        let mut waiters = self.lock();
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let tickets = waiters.line.tickets(model);
+        let wakers: Vec<Waker> =
+            tickets.into_iter().filter_map(|ticket| waiters.tell(ticket, Told::LookAgain)).collect();
         drop(waiters);
-        let at = targets.iter().position(|target| target.provider == server)?;
-        let target = targets.remove(at);
-        Some((tell, Placed { place: self.place(slot), target, others: targets, ticket: Some(ticket) }))
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// How often those who wait were told to look again. To be asked before one looks where it can be served.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+
+    /// Waits until somebody waits.
+    pub async fn somebody_waits(&self) {
+        while self.waiting.load(Ordering::Relaxed) == 0 {
+            self.somebody_waits.notified().await;
+        }
+    }
+
+    /// The models for which somebody waits.
+    pub fn models(&self) -> Vec<Arc<str>> {
+        self.lock().line.models()
     }
 
     /// A server that said when it has room again is checked then.
-    fn look_again(self: &Arc<Self>, waiters: &mut Waiters, server: ProviderId) {
+    fn look_again_at(self: &Arc<Self>, waiters: &mut Waiters, server: ProviderId) {
         let Some(at) = self.providers.full_until(server, Instant::now()) else { return };
         if waiters.timers.get(&server).is_some_and(|set| *set <= at) {
             return;
@@ -285,11 +280,12 @@ impl Queue {
     pub fn close(&self) {
         let mut waiters = self.lock();
         waiters.closed = true;
-        let gone = std::mem::take(&mut waiters.waiting);
         waiters.line = Line::new(self.limits.length);
         self.count(&waiters);
+        let closed = |waiting: &mut Waiting| waiting.tell(Told::NoPlace(NoPlace::Closed));
+        let wakers: Vec<Waker> = waiters.waiting.values_mut().filter_map(closed).collect();
         drop(waiters);
-        drop(gone);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// How many wait for a model.
@@ -307,7 +303,8 @@ impl Queue {
     /// How many wait, and since when the first of them does.
     pub fn all_waiting(&self) -> (usize, Option<Instant>) {
         let waiters = self.lock();
-        (waiters.waiting.len(), waiters.waiting.values().map(|waiting| waiting.since).min())
+        let in_line = waiters.waiting.values().filter(|waiting| waiting.is_in_line());
+        (waiters.line.len(), in_line.map(|waiting| waiting.since).min())
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -315,21 +312,14 @@ impl Queue {
     }
 }
 
-/// Takes a ticket out of the line, wherever its request ends.
-struct Leaving {
-    queue: Arc<Queue>,
-    ticket: Ticket,
-}
+impl Waiters {
+    /// Tells one who waits what became of it. Whom to wake, if that one listens yet.
+    fn tell(&mut self, ticket: Ticket, told: Told) -> Option<Waker> {
+        self.waiting.get_mut(&ticket)?.tell(told)
+    }
 
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let mut waiters = self.queue.lock();
-        let waiting = waiters.waiting.remove(&self.ticket);
-        if waiting.is_some() {
-            waiters.line.leave(self.ticket);
-            self.queue.count(&waiters);
-        }
-        drop(waiters);
+    fn note_most(&mut self, servers: &[Server]) {
+        self.most.extend(servers.iter().map(|server| (server.provider, server.max_concurrent)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{NoPlace, Placed, Queue, QueueLimits, Wait};
+use super::{Call, NoPlace, Place, Queue, QueueLimits, Wait};
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::upstream::Target;
 
@@ -18,8 +18,19 @@ fn queue(length: usize) -> Arc<Queue> {
 }
 
 fn wait(account: i64, work: u64, targets: &[Target]) -> Wait<'static> {
-    let until = Instant::now() + Duration::from_secs(60);
-    Wait { account: AccountId::from_i64(account), model: "m", work, targets: targets.to_vec(), until, again: None }
+    let servers = targets.iter().map(Target::server).collect();
+    Wait { account: AccountId::from_i64(account), model: "m", work, servers, looks: 0, again: None }
+}
+
+/// Waits for a place, as it is offered at first.
+async fn placed(queue: &Arc<Queue>, wait: Wait<'_>, seconds: f64) -> Result<Place, NoPlace> {
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    let mut line = queue.join(wait)?;
+    loop {
+        if let Call::Place(place) = line.called(until).await? {
+            return Ok(place);
+        }
+    }
 }
 
 fn in_flight(queue: &Queue, server: i64) -> u32 {
@@ -46,9 +57,9 @@ async fn a_place_given_back_goes_to_whose_turn_it_is() {
     for (place, account) in [1, 1, 1, 2].into_iter().enumerate() {
         let (own, order, servers) = (Arc::clone(&queue), Arc::clone(&order), servers.clone());
         tasks.spawn(async move {
-            let placed = own.wait(wait(account, 10, &servers)).await.unwrap();
+            let place = placed(&own, wait(account, 10, &servers), 60.0).await.unwrap();
             order.lock().unwrap().push(account);
-            drop(placed);
+            drop(place);
         });
         eventually("one more", || queue.waiting_for("m") == place + 1).await;
     }
@@ -67,12 +78,12 @@ async fn whichever_server_is_free_first_serves() {
     assert_eq!((one.target.provider.to_i64(), two.target.provider.to_i64()), (1, 2));
     assert_eq!((one.others.len(), two.others.len()), (1, 1));
     let own = Arc::clone(&queue);
-    let waiting = tokio::spawn(async move { own.wait(wait(1, 1, &servers)).await });
+    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &servers), 60.0).await });
     eventually("it to wait", || queue.waiting_for("m") == 1).await;
     drop(two);
-    let placed = waiting.await.unwrap().unwrap();
-    assert_eq!((placed.target.provider.to_i64(), placed.others.len()), (2, 1));
-    drop((placed, one));
+    let place = waiting.await.unwrap().unwrap();
+    assert_eq!(place.provider().to_i64(), 2);
+    drop((place, one));
     assert_eq!((in_flight(&queue, 1), in_flight(&queue, 2)), (0, 0));
 }
 
@@ -80,17 +91,16 @@ async fn whichever_server_is_free_first_serves() {
 async fn nobody_waits_for_longer_than_agreed_nor_after_the_end() {
     let (queue, servers) = (queue(4), [target(1, 1)]);
     let taken = queue.free_place(servers.to_vec()).unwrap();
-    let short = Wait { until: Instant::now() + Duration::from_millis(20), ..wait(1, 1, &servers) };
-    assert!(matches!(queue.wait(short).await, Err(NoPlace::TimedOut)));
+    assert!(matches!(placed(&queue, wait(1, 1, &servers), 0.02).await, Err(NoPlace::TimedOut)));
     assert_eq!(queue.all_waiting().0, 0);
     let own = Arc::clone(&queue);
     let targets = servers.clone();
-    let waiting = tokio::spawn(async move { own.wait(wait(1, 1, &targets)).await });
+    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &targets), 60.0).await });
     eventually("it to wait", || queue.waiting_for("m") == 1).await;
-    assert!(matches!(queue.wait(wait(1, 1, &servers)).await, Err(NoPlace::Full(_))), "one of four is its part");
+    assert!(matches!(queue.join(wait(1, 1, &servers)), Err(NoPlace::Full(_))), "one of four is its part");
     queue.close();
     assert!(matches!(waiting.await.unwrap(), Err(NoPlace::Closed)));
-    assert!(matches!(queue.wait(wait(1, 1, &servers)).await, Err(NoPlace::Closed)));
+    assert!(matches!(queue.join(wait(1, 1, &servers)), Err(NoPlace::Closed)));
     drop(taken);
     assert_eq!(in_flight(&queue, 1), 0);
 }
@@ -98,13 +108,63 @@ async fn nobody_waits_for_longer_than_agreed_nor_after_the_end() {
 #[tokio::test]
 async fn a_server_that_said_when_it_has_room_is_looked_at_then() {
     let (queue, servers) = (queue(100), [target(1, 4)]);
-    let placed = queue.free_place(servers.to_vec()).unwrap();
-    placed.place.busy(429, Some(Duration::from_millis(50)), Instant::now());
-    drop(placed);
+    let free = queue.free_place(servers.to_vec()).unwrap();
+    free.place.busy(429, Some(Duration::from_millis(50)), Instant::now());
+    drop(free);
     assert!(queue.free_place(servers.to_vec()).is_err());
     // Nobody gives a place back: only time passes.
-    drop(queue.wait(wait(1, 1, &servers)).await.unwrap());
+    drop(placed(&queue, wait(1, 1, &servers), 60.0).await.unwrap());
     assert_eq!(in_flight(&queue, 1), 0);
+}
+
+#[tokio::test]
+async fn who_waits_goes_to_a_server_that_came_meanwhile_and_not_to_one_that_went() {
+    let (queue, old, new) = (queue(100), [target(1, 1)], [target(2, 1)]);
+    let running = queue.free_place(old.to_vec()).unwrap();
+    let mut line: Vec<_> = (0..3).map(|_| queue.join(wait(1, 1, &old)).unwrap()).collect();
+    queue.look_again("another");
+    queue.look_again("m");
+    let soon = || Instant::now() + Duration::from_secs(10);
+    for one in &mut line {
+        assert!(matches!(one.called(soon()).await, Ok(Call::LookAgain)));
+        one.reroute(&new.each_ref().map(Target::server));
+    }
+    // Where it was before nobody waits any more; the new one serves the first.
+    drop(running);
+    assert_eq!((in_flight(&queue, 1), in_flight(&queue, 2), queue.waiting_for("m")), (0, 0, 3));
+    queue.hand_out(ProviderId::from_i64(2));
+    assert_eq!((in_flight(&queue, 1), in_flight(&queue, 2), queue.waiting_for("m")), (0, 1, 2));
+    let mut line = line.into_iter();
+    let place = match line.next().unwrap().called(soon()).await {
+        Ok(Call::Place(place)) => place,
+        other => panic!("{other:?}"),
+    };
+    // Who has a place and does not take it, or leaves, stops nobody.
+    let (second, mut third) = (line.next().unwrap(), line.next().unwrap());
+    drop(place);
+    assert_eq!((in_flight(&queue, 2), queue.waiting_for("m")), (1, 1));
+    drop(second);
+    assert!(matches!(third.called(soon()).await, Ok(Call::Place(_))));
+    assert_eq!((in_flight(&queue, 2), queue.all_waiting().0), (0, 0));
+    // Who looked before others were told so is told too.
+    let running = queue.free_place(old.to_vec()).unwrap();
+    let mut late = queue.join(wait(1, 1, &old)).unwrap();
+    assert!(matches!(late.called(soon()).await, Ok(Call::LookAgain)));
+    drop((running, late));
+    assert_eq!((in_flight(&queue, 1), queue.all_waiting().0), (0, 0));
+}
+
+#[tokio::test]
+async fn who_makes_room_for_a_newcomer_is_told() {
+    let (queue, servers) = (queue(8), [target(1, 1)]);
+    let running = queue.free_place(servers.to_vec()).unwrap();
+    let mut line: Vec<_> =
+        [1, 1, 2, 2, 3, 4, 5, 6].map(|account| queue.join(wait(account, 1, &servers)).unwrap()).into();
+    let newcomer = queue.join(wait(7, 1, &servers)).unwrap();
+    assert!(matches!(line[3].called(Instant::now() + Duration::from_secs(10)).await, Err(NoPlace::Full(_))));
+    assert_eq!(queue.waiting_for("m"), 8);
+    drop((running, line, newcomer));
+    assert_eq!((in_flight(&queue, 1), queue.all_waiting().0, queue.lock().waiting.len()), (0, 0, 0));
 }
 
 /// What a crowd did.
@@ -116,14 +176,13 @@ struct Crowd {
 }
 
 async fn visit(queue: Arc<Queue>, servers: [Target; 2], crowd: Arc<Crowd>, one: u64) {
-    let placed = match queue.free_place(servers.to_vec()) {
-        Ok(placed) => placed,
+    let place = match queue.free_place(servers.to_vec()) {
+        Ok(free) => free.place,
         Err(targets) => {
             let account = i64::try_from(one % 20).unwrap();
-            queue.wait(Wait { targets, ..wait(account, one % 7, &servers) }).await.unwrap()
+            placed(&queue, wait(account, one % 7, &targets), 60.0).await.unwrap()
         }
     };
-    let Placed { place, .. } = placed;
     let counted = Running::new(&crowd);
     tokio::time::sleep(Duration::from_micros(one % 5 * 300)).await;
     drop((counted, place));

@@ -107,15 +107,15 @@ impl State {
         max_concurrent.into_iter().chain(self.had_room_for).min()
     }
 
-    pub fn is_full(&self, target: &Target, now: Instant) -> bool {
-        self.most(target.max_concurrent).is_some_and(|most| self.in_flight >= most) || self.full_for(now).is_some()
+    pub fn is_full(&self, max_concurrent: Option<u32>, now: Instant) -> bool {
+        self.most(max_concurrent).is_some_and(|most| self.in_flight >= most) || self.full_for(now).is_some()
     }
 
     /// When it is to be asked, beside others.
     pub fn rank(&self, target: &Target, now: Instant) -> Rank {
         match self {
             _ if self.down => Rank::Down,
-            _ if self.is_full(target, now) => Rank::Full,
+            _ if self.is_full(target.max_concurrent, now) => Rank::Full,
             _ if self.cooling_for(now).is_some() => Rank::Cooling,
             _ => Rank::Open,
         }

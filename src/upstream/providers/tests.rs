@@ -17,7 +17,7 @@ enum Unavailable {
 fn order(providers: &Providers, targets: &[Target], now: Instant) -> Result<Vec<String>, Unavailable> {
     let ranked = providers.rank(targets.to_vec(), now).map_err(Unavailable::Down)?;
     let states = providers.lock();
-    let takes = |t: &Target| states.get(&t.provider).is_none_or(|s| !s.down && !s.is_full(t, now));
+    let takes = |t: &Target| states.get(&t.provider).is_none_or(|s| !s.down && !s.is_full(t.max_concurrent, now));
     let (takes, not): (Vec<_>, Vec<_>) = ranked.iter().map(|t| (takes(t), t.name.clone())).partition(|(t, _)| *t);
     assert!(ranked.iter().rev().zip(not.iter().rev()).all(|(last, (_, name))| last.name == *name), "they come last");
     let names: Vec<String> = takes.into_iter().map(|(_, name)| name).collect();

@@ -68,7 +68,8 @@ impl From<Refusal> for ApiError {
             Refusal::ModelNotFound(_) | Refusal::EndpointNotServed { .. } => {
                 Self { param: Some("model".into()), ..Self::not_found(message) }.code("model_not_found")
             }
-            Refusal::ModelNotAllowed(_) => Self::forbidden(message),
+            Refusal::ModelNotAllowed(_) | Refusal::Suspended => Self::forbidden(message),
+            Refusal::KeyRevoked => Self::unauthorized(),
             Refusal::InsufficientFunds | Refusal::HeldByOthers => {
                 Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
                     .code("insufficient_quota")
