@@ -42,6 +42,7 @@ CREATE INDEX sessions_expiry ON sessions (expires_at);
 -- Credentials, of an account or of an admin. The secret is nowhere: `hash` is an argon2id PHC string and,
 -- after a blank, a fast keyed hash (keys from before there was one get it when they are first used).
 -- `window_spent_micro_usd` is what the key was charged since `window_started_at`, for its spend limit.
+-- `max_machines`: how many machines may join with it; `holds_machines`: an admin is to enable each new one.
 -- (Of NULL, `json_valid` said 0 before SQLite 3.41: its tools would call the rows damaged.)
 CREATE TABLE keys (
   id INTEGER PRIMARY KEY,
@@ -61,6 +62,8 @@ CREATE TABLE keys (
   window_spent_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (window_spent_micro_usd >= 0),
   revoked_at INTEGER,
   created_at INTEGER NOT NULL,
+  max_machines INTEGER CHECK (max_machines > 0),
+  holds_machines INTEGER NOT NULL DEFAULT 0,
   CHECK ((account_id IS NULL) <> (admin_id IS NULL)),
   CHECK ((scopes = 'admin') = (admin_id IS NOT NULL))
 ) STRICT;
@@ -90,7 +93,8 @@ CREATE UNIQUE INDEX prices_in_force ON prices (model) WHERE retired_at IS NULL;
 -- the requests whose reported usage was out of bounds (above what they could have used, or zero for what was sent or
 -- delivered), and those whose output went on beyond its bound. `ca_pem` holds the certificates of
 -- a private authority that is trusted for it: they travel with a backup, and no file can go missing. `allow` names
--- the fields and tools, with blanks between them, whose work at the provider may be asked for.
+-- the fields and tools, with blanks between them, whose work at the provider may be asked for. A machine that is not
+-- dialled but joins has no address: `joined_with` is the key that it came with last, `joined_as` what it calls itself.
 CREATE TABLE providers (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
@@ -105,7 +109,9 @@ CREATE TABLE providers (
   ca_pem TEXT,
   allow TEXT NOT NULL DEFAULT '',
   auth TEXT NOT NULL DEFAULT 'bearer' CHECK (auth IN ('bearer', 'x-api-key')),
-  think_tags INTEGER NOT NULL DEFAULT 0 CHECK (think_tags IN (0, 1))
+  think_tags INTEGER NOT NULL DEFAULT 0 CHECK (think_tags IN (0, 1)),
+  joined_with INTEGER REFERENCES keys (id),
+  joined_as TEXT
 ) STRICT;
 CREATE UNIQUE INDEX providers_name ON providers (name) WHERE removed_at IS NULL;
 

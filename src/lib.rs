@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 4 | `main.rs`, [`cli`] | arguments, subcommands, wiring, exit codes; the only reader of the environment |
 //! | 3 | [`http`] | HTTP ⇄ domain: the table of routes, who may ask, one error table, pages |
+//! | 3 | [`join`] | what `coordinator join` runs: a machine behind a NAT that serves for a coordinator |
 //! | 3 | [`demo`] | a provider of its own, to try all this without a model; serves HTTP as `http` does |
 //! | 2 | [`relay`] | the story, told once, and the holds in memory. The only room that knows the order |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
@@ -14,6 +15,7 @@
 //! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
 //! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; all above may use it |
+//! | ½ | [`tunnel`] | the wire between a machine that joined and the coordinator: what both ends say, and its bounds |
 //! | 0 | [`domain`] | money, prices, usage, ids, key format, settlement arithmetic; JSON and events as bytes |
 //!
 //! What holds everywhere, and what breaks if it does not:
@@ -40,11 +42,13 @@
 
 pub mod domain;
 pub mod dialect;
+pub mod tunnel;
 pub mod meter;
 pub mod store;
 pub mod upstream;
 pub mod auth;
 pub mod relay;
 pub mod http;
+pub mod join;
 pub mod demo;
 pub mod cli;

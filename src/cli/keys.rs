@@ -34,7 +34,7 @@ pub struct CreateArgs {
     /// A name by which people know it
     #[arg(long, default_value = "")]
     name: String,
-    /// What the key may do; may be given twice [default: inference]
+    /// What the key may do; may be given often [default: inference]
     #[arg(long)]
     scope: Vec<Scope>,
     /// Spend limit: the most that the key may be charged in a window
@@ -52,6 +52,12 @@ pub struct CreateArgs {
     /// A model the key may use; may be given often [default: all]
     #[arg(long, value_name = "MODEL")]
     allow_model: Vec<String>,
+    /// How many machines may join with the key
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_machines: Option<u32>,
+    /// New machines that join with the key get no requests until: provider enable NAME
+    #[arg(long)]
+    hold_machines: bool,
     /// When the key expires
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires_at: Option<Timestamp>,
@@ -61,6 +67,8 @@ pub struct CreateArgs {
 enum Scope {
     Inference,
     Manage,
+    /// Let machines join
+    Provide,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,7 +140,12 @@ fn create(store: &Store, args: CreateArgs) -> Result<(PlainKey, KeyView), Failed
         Scopes::INFERENCE
     } else {
         let has = |scope| args.scope.contains(&scope);
-        Scopes { inference: has(Scope::Inference), manage: has(Scope::Manage), admin: false }
+        Scopes {
+            inference: has(Scope::Inference),
+            manage: has(Scope::Manage),
+            provide: has(Scope::Provide),
+            admin: false,
+        }
     };
     let limits = KeyLimits {
         spend: args.limit_usd,
@@ -141,6 +154,8 @@ fn create(store: &Store, args: CreateArgs) -> Result<(PlainKey, KeyView), Failed
         max_concurrent: args.max_concurrent,
         allowed_models: Some(args.allow_model).filter(|models| !models.is_empty()),
         expires_at: args.expires_at,
+        max_machines: args.max_machines,
+        holds_machines: args.hold_machines,
     };
     mint(store, &args.account, args.name, scopes, limits)
 }

@@ -8,6 +8,8 @@ mod accounts;
 mod admins;
 mod debit;
 mod demo;
+mod invite;
+mod join;
 mod keys;
 mod local;
 mod json_line;
@@ -50,6 +52,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Box<serve::Args>),
+    /// Serve for a coordinator from a machine that it cannot reach: behind a NAT or a firewall
+    Join(Box<join::Args>),
     /// What goes on in the running server: requests, holds, queue, providers; exits 1 if none runs
     Status,
     /// Admins: who may add credit
@@ -124,6 +128,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failed> {
     let out = Output { json: cli.json };
+    let cli = match cli.command {
+        // Without a database.
+        Command::Join(args) => return join::run(*args, out),
+        command => Cli { command, ..cli },
+    };
     let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
     let dir = cli.data_dir.unwrap_or_else(|| PathBuf::from(if demo { "demo-data" } else { "data" }));
     if matches!(cli.command, Command::Status) {
@@ -132,6 +141,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
     let store = Store::open(&dir)?;
     match cli.command {
         Command::Serve(args) => serve::run(*args, store, out),
+        Command::Join(args) => join::run(*args, out),
         Command::Status => status::run(&dir, out),
         Command::Admin(command) => admins::run(command, &store, out),
         Command::Account(command) => accounts::run(command, &store, out),

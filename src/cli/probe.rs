@@ -27,6 +27,9 @@ pub fn probe(name: &str, quick: bool, store: &Store) -> Result<ProbeReport, Fail
         Some(ProbeOutcome::Failed(why)) => return Err(Failed::Other(why)),
         None => {}
     }
+    if row.joined_with.is_some() {
+        return Err(Failed::Other(format!("{name} is a machine that joins a running server, and none runs")));
+    }
     let client = Client::new(if quick { QUICK_PROBE_TIMEOUTS } else { PROBE_TIMEOUTS });
     let found = http::block_on(relay::probe(&client, &row, &models, resolve_key));
     store.write_exclusive(|conn| endpoints::store(conn, row.id, &found, ACTOR))?;

@@ -29,6 +29,8 @@ use crate::upstream;
 pub enum Command {
     /// Add a provider
     Add(AddArgs),
+    /// Invite a machine that the server cannot reach: prints the one line to run there, once
+    Invite(super::invite::Args),
     /// All providers, and how they do if a server runs: requests in flight, those that wait, up or down
     List,
     /// Try what a provider answers to, and what it reports; the running server does it, if there is one
@@ -76,7 +78,7 @@ pub struct AddArgs {
     no_probe: bool,
 }
 
-fn model(text: &str) -> Result<(String, String), String> {
+pub fn model(text: &str) -> Result<(String, String), String> {
     let (public, upstream) = text.split_once('=').unwrap_or((text, text));
     if is_model_name(public) && is_model_name(upstream) {
         Ok((public.to_owned(), upstream.to_owned()))
@@ -90,7 +92,7 @@ fn allow(text: &str) -> Result<String, String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a clap parser")]
-fn secret(text: &str) -> Result<Secret, String> {
+pub fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text.to_owned()))
 }
 
@@ -179,7 +181,7 @@ const LONGEST_CA: u64 = 1 << 20;
 
 /// The certificates of a private authority. They are kept in the database, not the name of the file: the server may
 /// run elsewhere and as somebody else, a backup holds them, and they were checked.
-fn read_ca(file: &Path) -> Result<String, Failed> {
+pub fn read_ca(file: &Path) -> Result<String, Failed> {
     let mut text = String::new();
     // What is longer is refused; a device has no end.
     let read = File::open(file).and_then(|file| file.take(LONGEST_CA).read_to_string(&mut text));
@@ -220,6 +222,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
                 _ => Ok(()),
             }
         }
+        Command::Invite(args) => super::invite::run(args, store, out),
         Command::List => list(store, out),
         Command::Probe { name } => super::probe::run(&name, store, out),
         Command::Enable { name } => set_disabled(store, &name, false, out),

@@ -105,7 +105,7 @@ fn fee(text: &str) -> Result<FeeBps, String> {
     text.parse().ok().and_then(FeeBps::new).ok_or_else(|| "a fee is 0 to 10000 basis points".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let parsed = text.parse().ok().filter(|n| (1..=86_400).contains(n));
     parsed.map(Duration::from_secs).ok_or_else(|| "a time is 1 to 86400 seconds".to_owned())
 }
@@ -145,6 +145,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let (writer, writing) = Writer::start(&store)?;
     let relay = Arc::new(Relay::new(store.clone(), writer.clone(), args.fee_bps, rooms(&args)?, resolve_key));
     relay.recount_every(args.recount_every);
+    relay.await_machines()?;
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
     let setup = first_admin_link(&store, &state.admins, &args.reach.base(&openable(address)))?;
     let local = LocalState { app: state.clone(), listening: address, started };
@@ -152,7 +153,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let local = LocalServer::start(store.dir(), local);
     announce(address, &args.reach.base(&address.to_string()), demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
-    let watch = tokio::spawn(relay::watch(Arc::clone(&relay), Client::new(ASK_TIMEOUTS)));
+    let watch = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
     let stopped = run_until_stopped(server, &relay).await;
     debits.abort();
@@ -170,6 +171,10 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     // The writer ends with its last handle; one that a worker still holds must not keep the process.
     drop(writing);
     Ok(())
+}
+
+fn asking(relay: &Relay) -> Client {
+    Client::new(ASK_TIMEOUTS).with(relay.providers().machines())
 }
 
 /// What the server needs in the database before it starts.
@@ -285,6 +290,8 @@ async fn run_until_stopped(server: http::Server, relay: &Arc<Relay>) -> Result<(
         }
         tracing::info!("stopping: no new work, what is in flight may finish");
         relay.drain();
+        let leaving = Arc::clone(&relay);
+        tokio::spawn(async move { leaving.dismiss_machines().await });
         let stopped = handle.stop(true);
         tokio::select! {
             () = stopped => {}
@@ -300,7 +307,7 @@ async fn run_until_stopped(server: http::Server, relay: &Arc<Relay>) -> Result<(
 }
 
 /// Each stream takes two descriptors: the soft limit of 1,024 would end at 500 of them.
-fn raise_file_limit() {
+pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -19,6 +19,10 @@ pub struct KeyLimits {
     pub allowed_models: Option<Vec<String>>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+    /// How many machines may join with it; `None`: any number.
+    pub max_machines: Option<u32>,
+    /// A new machine gets no requests until an admin enables it.
+    pub holds_machines: bool,
 }
 
 /// What a key was charged since the beginning of its window.

@@ -145,21 +145,26 @@ pub struct Scopes {
     pub inference: bool,
     /// Make and change keys, withdraw.
     pub manage: bool,
+    /// Let machines join that serve for the account.
+    pub provide: bool,
     /// Everything below `/v1/admin`; only an admin's key has it, and it has nothing else.
     pub admin: bool,
 }
 
 impl Scopes {
     /// What a key gets if nothing is asked for.
-    pub const INFERENCE: Self = Self { inference: true, manage: false, admin: false };
+    pub const INFERENCE: Self = Self { inference: true, manage: false, provide: false, admin: false };
+    /// What a machine joins with.
+    pub const PROVIDE: Self = Self { inference: false, manage: false, provide: true, admin: false };
     /// An admin's key.
-    pub const ADMIN: Self = Self { inference: false, manage: false, admin: true };
+    pub const ADMIN: Self = Self { inference: false, manage: false, provide: false, admin: true };
 
     /// Reads names separated by blanks; `None` for a name that is no scope.
     pub fn parse(text: &str) -> Option<Self> {
         text.split_ascii_whitespace().try_fold(Self::default(), |scopes, name| match name {
             "inference" => Some(Self { inference: true, ..scopes }),
             "manage" => Some(Self { manage: true, ..scopes }),
+            "provide" => Some(Self { provide: true, ..scopes }),
             "admin" => Some(Self { admin: true, ..scopes }),
             _ => None,
         })
@@ -167,11 +172,15 @@ impl Scopes {
 
     /// The text in the database.
     pub const fn as_str(self) -> &'static str {
-        match (self.admin, self.inference, self.manage) {
-            (true, _, _) => "admin",
-            (false, true, true) => "inference manage",
-            (false, false, true) => "manage",
-            (false, _, false) => "inference",
+        match (self.admin, self.inference, self.manage, self.provide) {
+            (true, ..) => "admin",
+            (false, true, true, false) => "inference manage",
+            (false, false, true, false) => "manage",
+            (false, _, false, false) => "inference",
+            (false, true, true, true) => "inference manage provide",
+            (false, true, false, true) => "inference provide",
+            (false, false, true, true) => "manage provide",
+            (false, false, false, true) => "provide",
         }
     }
 

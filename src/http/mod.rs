@@ -7,6 +7,7 @@ mod account;
 mod admin;
 mod inference;
 pub mod local;
+mod machines;
 mod openapi;
 mod pages;
 mod public;
@@ -27,6 +28,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::domain::endpoint::Endpoint;
 use crate::store;
+use crate::tunnel;
 use account::{earnings, key_body, keys, payments, redeem, withdrawals};
 use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
 use inference::{count_tokens, models, quote, run};
@@ -142,6 +144,14 @@ const ROUTES: &[Route] = &[
     .json::<session::SetupBody>()
     .made::<wire::SessionView>()
     .errors(&[401, 403]),
+    // With a key of the scope `provide`.
+    post(tunnel::MACHINES, at!(Provide, machines::register), "Register a machine that is about to join")
+        .json::<tunnel::Hello>()
+        .made::<tunnel::Welcome>()
+        .errors(&[409]),
+    get(tunnel::TUNNEL, at!(Provide, machines::connect), "The WebSocket of a machine that registered")
+        .upgrades()
+        .errors(&[404]),
     // Admins.
     get("/v1/admin/overview", at!(Admin, overview::get), "What stands where").query("days").one::<overview::Overview>(),
     get("/v1/admin/audit", at!(Admin, audit::audit), "Derive every balance again from the rows")

@@ -63,7 +63,9 @@ pub fn app(
         .app_data(shared.places.clone())
         .app_data(shared.overview.clone())
         // One client per worker, made on its thread.
-        .app_data(Data::new(Client::new(shared.state.settings.timeouts)))
+        .app_data(Data::new(
+            Client::new(shared.state.settings.timeouts).with(shared.state.relay.providers().machines()),
+        ))
         .wrap(from_fn(edge::middleware))
         .configure(routes)
 }

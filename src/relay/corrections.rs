@@ -216,6 +216,7 @@ mod tests {
             flagged: 0,
             disabled_at: None,
             created_at: Timestamp::from_millis(0),
+            joined_with: None,
         };
         Offer { provider, upstream_model: "up".into(), refuses: false, takes: Default::default(), chat: None }
     }

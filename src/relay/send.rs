@@ -156,12 +156,17 @@ fn offer_of<'a>(offered: &'a Offered, target: &Target) -> Option<&'a Arc<Offer>>
     offered.offers.iter().find(|offer| offer.provider.id == target.provider)
 }
 
+/// A machine that joined has no address: this is what it is told that it is asked at.
+const MACHINE_URL: &str = "http://machine/v1";
+
 /// Where a model of a provider is sent, with its key.
 pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_key: ResolveKey) -> Target {
+    let joined = provider.joined_with.is_some();
     Target {
         provider: provider.id,
         name: provider.name.clone(),
-        url: provider.url.clone(),
+        joined,
+        url: if joined { MACHINE_URL.to_owned() } else { provider.url.clone() },
         api_key: provider.api_key.as_ref().and_then(resolve_key),
         upstream_model: upstream_model.to_owned(),
         max_concurrent: provider.max_concurrent,

@@ -2,6 +2,7 @@
 //! real servers ask for.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +20,7 @@ use super::body::UpstreamBody;
 use super::connect::{self, Connector, Resolver, with_causes};
 use super::failure::Failure;
 use super::guard::Used;
+use super::joined::Machines;
 use super::outgoing::Outgoing;
 use super::undo::Undo;
 use super::{tls, wait};
@@ -59,6 +61,8 @@ pub struct Client {
     /// One for each authority that is trusted beside the machine's. Made when first needed: reading the machine's
     /// certificates takes time and memory.
     tls: Arc<Mutex<TlsPools>>,
+    /// Those that are not dialled.
+    machines: Arc<Machines>,
     timeouts: Timeouts,
 }
 
@@ -101,6 +105,14 @@ pub enum On {
     Fresh,
 }
 
+/// A request on its way.
+enum Sending {
+    /// On a connection of ours.
+    Dialled(ResponseFuture),
+    /// On one that the machine made.
+    Joined(Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, Failure>> + Send>>),
+}
+
 /// Why a request that was sent at `sent` has no answer.
 fn not_answered(e: &SendError, target: &Target, sent: Instant) -> Failure {
     if e.is_connect() {
@@ -136,10 +148,16 @@ const STALE_WITHIN: Duration = Duration::from_secs(1);
 const MOST_BUFFERED: usize = 64 << 10;
 
 impl Client {
-    /// A client for the thread it is made on.
+    /// A client for the thread it is made on, which reaches no machine that joined.
     pub fn new(timeouts: Timeouts) -> Self {
         let plain = Pool::new(Connector::new(connect::tcp(timeouts.connect), timeouts.connect));
-        Self { plain, tls: Arc::default(), timeouts }
+        Self { plain, tls: Arc::default(), machines: Arc::default(), timeouts }
+    }
+
+    /// The same, which reaches these.
+    #[must_use]
+    pub fn with(self, machines: &Arc<Machines>) -> Self {
+        Self { machines: Arc::clone(machines), ..self }
     }
 
     fn tls(&self, ca_pem: Option<&Arc<str>>) -> Result<Pool<Tls>, Failure> {
@@ -209,9 +227,14 @@ impl Client {
         let (sent, first_byte) = (Instant::now(), self.timeouts.first_byte);
         let answer = request.and_then(|request| self.send(target, request, on));
         async move {
-            let answer = tokio::time::timeout(first_byte, answer?).await;
-            let answer = answer.map_err(|_| Failure::Late(first_byte))?;
-            let answer = answer.map_err(|e| not_answered(&e, target, sent))?;
+            let late = |_| Failure::Late(first_byte);
+            let answer = match answer? {
+                Sending::Dialled(answer) => {
+                    let answer = tokio::time::timeout(first_byte, answer).await.map_err(late)?;
+                    answer.map_err(|e| not_answered(&e, target, sent))?
+                }
+                Sending::Joined(answer) => tokio::time::timeout(first_byte, answer).await.map_err(late)??,
+            };
             if let Some(used) = answer.extensions().get::<Used>() {
                 used.mark();
             }
@@ -219,11 +242,13 @@ impl Client {
         }
     }
 
-    fn send(&self, target: &Target, request: Request<Outgoing>, on: On) -> Result<ResponseFuture, Failure> {
-        if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-            Ok(self.tls(target.ca_pem.as_ref())?.send(request, on))
+    fn send(&self, target: &Target, request: Request<Outgoing>, on: On) -> Result<Sending, Failure> {
+        if target.joined {
+            Ok(Sending::Joined(Box::pin(Arc::clone(&self.machines).send(target.provider, request))))
+        } else if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+            Ok(Sending::Dialled(self.tls(target.ca_pem.as_ref())?.send(request, on)))
         } else {
-            Ok(self.plain.send(request, on))
+            Ok(Sending::Dialled(self.plain.send(request, on)))
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub use slot::Slot;
 pub use state::{Providers, Sign};
 
+use super::joined::Machines;
 use super::target::{Server, Target};
 use crate::domain::ids::ProviderId;
 use state::{Ask, Rank, State, pause};
@@ -206,6 +207,30 @@ impl Providers {
                 state.ask = Some(Ask { at: now + pause(tries), tries, under_way: false });
             }
         }
+    }
+
+    /// The machines that joined and are connected.
+    pub const fn machines(&self) -> &Arc<Machines> {
+        &self.machines
+    }
+
+    /// A machine that joined is there, and takes so many requests at once.
+    pub fn machine_came(&self, provider: ProviderId, most: u32) {
+        let mut states = self.lock();
+        let state = states.entry(provider).or_default();
+        state.joined_most = Some(most);
+        // Of a server that was another one.
+        (state.had_room_for, state.full_until) = (None, None);
+        state.is_well();
+    }
+
+    /// A machine that joined is not there, or no more: it gets no requests until it is. Nobody asks it meanwhile.
+    pub fn machine_went(&self, provider: ProviderId, why: &str) {
+        let mut states = self.lock();
+        let state = states.entry(provider).or_default();
+        state.is_well();
+        state.down = true;
+        state.last_failure = Some(why.to_owned());
     }
 
     /// A probe reached nobody there: it is asked at once whether it is there, and is down if it is not.

@@ -24,6 +24,8 @@ pub struct Target {
     pub provider: ProviderId,
     /// Its name, for the log.
     pub name: String,
+    /// It is a machine that joined: what is sent goes on its own connection.
+    pub joined: bool,
     /// Base URL, ends in `/v1`.
     pub url: String,
     /// What it asks for.
@@ -58,6 +60,7 @@ impl Target {
         Self {
             provider: ProviderId::from_i64(provider),
             name: provider.to_string(),
+            joined: false,
             url: String::new(),
             api_key: None,
             upstream_model: String::new(),

@@ -24,6 +24,7 @@ mod credit;
 mod idempotency;
 mod caps;
 mod queue;
+mod join;
 mod withdrawals;
 mod refunds;
 mod sizes;

@@ -6,10 +6,10 @@ use super::sources::{Source, none, root, sources};
 /// the top one, where everything is wired.
 const FLOORS: &[&[&str]] = &[
     &["domain"],
-    &["dialect"],
+    &["dialect", "tunnel"],
     &["meter", "upstream", "store"],
     &["auth", "relay"],
-    &["http", "demo"],
+    &["http", "join", "demo"],
     &["cli", "main", "lib"],
 ];
 

@@ -121,7 +121,8 @@ impl Coordinator {
         assert!(self.server.is_none(), "the server runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut child = Self::command()
-            .args(["serve", "--json", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--json"])
+            .args(["--listen", "127.0.0.1:0"].iter().filter(|_| !args.contains(&"--listen")))
             .args(args)
             .env("COORDINATOR_DATA_DIR", self.data_dir())
             .envs(environment.iter().copied())

@@ -1,5 +1,6 @@
 //! The world of a story: a coordinator, an upstream that does what the story says, accounts with money.
 
+pub mod agent;
 pub mod answer;
 pub mod coordinator;
 pub mod http;

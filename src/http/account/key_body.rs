@@ -56,6 +56,7 @@ pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimi
         max_concurrent: change.max_concurrent.flatten(),
         allowed_models: change.allowed_models.flatten(),
         expires_at: change.expires_at.flatten(),
+        ..KeyLimits::default()
     };
     Ok((change.name.unwrap_or_default(), change.scopes.unwrap_or(Scopes::INFERENCE), limits))
 }

@@ -145,7 +145,8 @@ pub fn state(row: &ProviderRow, health: &ProviderStatus, probe_is_fine: Option<b
     match probe_is_fine {
         _ if row.disabled_at.is_some() => "disabled",
         _ if health.down => "down",
-        _ if answered => "up",
+        // A machine that joined is there for as long as it is connected.
+        _ if answered || row.joined_with.is_some() => "up",
         Some(true) => "up",
         Some(false) => "down",
         None => "unknown",

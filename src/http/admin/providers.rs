@@ -205,7 +205,8 @@ pub async fn probe(at: At<Admin, ProviderId>, state: Data<AppState>) -> Result<J
 /// Probes in a task of its own: it is stored even if nobody waits for it any more.
 async fn run_probe(state: &AppState, id: ProviderId, actor: String, patience: Duration) -> Result<ProbeView, ApiError> {
     let relay = Arc::clone(&state.relay);
-    let task = actix_web::rt::spawn(async move { relay.probe(&Client::new(PROBE_TIMEOUTS), id, actor).await });
+    let client = Client::new(PROBE_TIMEOUTS).with(relay.providers().machines());
+    let task = actix_web::rt::spawn(async move { relay.probe(&client, id, actor).await });
     match tokio::time::timeout(patience, task).await {
         Ok(Ok(probed)) => Ok(probed?.into()),
         Ok(Err(_)) => Err(StoreError::Closed.into()),

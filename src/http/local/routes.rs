@@ -95,7 +95,8 @@ async fn probe(
     state.app.store.read_inline(|conn| providers::find(conn, &id.to_string()))?;
     let timeouts = if how.quick { QUICK_PROBE_TIMEOUTS } else { PROBE_TIMEOUTS };
     let relay = Arc::clone(&state.app.relay);
-    let probing = actix_web::rt::spawn(async move { relay.probe(&Client::new(timeouts), id, ACTOR.to_owned()).await });
+    let client = Client::new(timeouts).with(relay.providers().machines());
+    let probing = actix_web::rt::spawn(async move { relay.probe(&client, id, ACTOR.to_owned()).await });
     let parts = stream::unfold(Some(probing), |probing| async {
         let (bytes, left) = part(probing?).await;
         Some((Ok::<_, Infallible>(bytes), left))

@@ -33,21 +33,23 @@ pub fn document(routes: &[Route]) -> Value {
     })
 }
 
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("Without a key", "Anybody may ask"),
     ("Inference", "With a key of the scope inference"),
     ("Account", "With any key of the account"),
     ("Keys and withdrawals", "With a key of the scope manage"),
+    ("Machines", "With a key of the scope provide: what coordinator join asks"),
     ("Admin", "With an admin's key, or the session of the admin page"),
 ];
 
 const fn tag(access: Access) -> &'static str {
-    let [(nobody, _), (inference, _), (key, _), (manage, _), (admin, _)] = TAGS;
+    let [(nobody, _), (inference, _), (key, _), (manage, _), (provide, _), (admin, _)] = TAGS;
     match access {
         Access::Anybody => nobody,
         Access::Inference => inference,
         Access::Key => key,
         Access::Manage => manage,
+        Access::Provide => provide,
         Access::Admin => admin,
     }
 }

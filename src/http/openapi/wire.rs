@@ -14,6 +14,8 @@ pub enum Scope {
     Inference,
     /// Make and change keys, withdraw.
     Manage,
+    /// Let machines join.
+    Provide,
 }
 
 /// How long the window of a key's limit is.

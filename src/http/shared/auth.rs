@@ -27,6 +27,8 @@ pub enum Need {
     Inference,
     /// Make and change keys, withdraw.
     Manage,
+    /// Let machines join.
+    Provide,
 }
 
 /// The account whose key the request carries.
@@ -46,6 +48,7 @@ pub async fn caller(state: &AppState, request: &HttpRequest, need: Need) -> Resu
         Need::Any => (true, ""),
         Need::Inference => (key.scopes.inference, "inference"),
         Need::Manage => (key.scopes.manage, "manage"),
+        Need::Provide => (key.scopes.provide, "provide"),
     };
     if !allowed {
         return Err(ApiError::forbidden(format!("this key does not have the scope \"{scope}\"")));

@@ -8,7 +8,7 @@ use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderValue, ORIGIN, UPGRADE};
 use actix_web::http::uri::PathAndQuery;
-use actix_web::http::{ConnectionType, Method, Uri};
+use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage, HttpResponse};
@@ -90,7 +90,7 @@ async fn serve<B: MessageBody + 'static>(
     {
         cors::allow(response.headers_mut(), origin);
     }
-    if wants_upgrade {
+    if wants_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // actix would say `connection: upgrade`, which this is not, and close: then it should say so.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

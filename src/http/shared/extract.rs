@@ -30,6 +30,10 @@ pub struct Inference;
 #[derive(Debug, Clone, Copy)]
 pub struct Manage;
 
+/// A key that machines may join with.
+#[derive(Debug, Clone, Copy)]
+pub struct Provide;
+
 /// What a key must be allowed to do, as a type.
 pub trait Scope: 'static {
     /// The same as a value.
@@ -51,6 +55,11 @@ impl Scope for Inference {
 impl Scope for Manage {
     const NEED: Need = Need::Manage;
     const ACCESS: Access = Access::Manage;
+}
+
+impl Scope for Provide {
+    const NEED: Need = Need::Provide;
+    const ACCESS: Access = Access::Provide;
 }
 
 /// An account, by a key of the scope.

@@ -46,6 +46,8 @@ pub enum Access {
     Inference,
     /// A key with the scope `manage`.
     Manage,
+    /// A key with the scope `provide`.
+    Provide,
     /// An admin's key or session.
     Admin,
 }
@@ -214,6 +216,11 @@ impl Route {
     /// Takes JSON or nothing.
     pub const fn maybe_json<T: ToSchema>(self) -> Self {
         Self { body: Body::Maybe(Described::of::<T>()), ..self }
+    }
+
+    /// Answers with a WebSocket.
+    pub const fn upgrades(self) -> Self {
+        Self { answer: Answer::Empty(101), ..self }
     }
 
     /// Answers 200 with one.

@@ -8,6 +8,7 @@
 //! | `places` | how many requests a server says that it takes at once |
 //! | `trial` | which field a server takes for the output bound |
 //! | [`offers`] | who serves the models for which somebody waits |
+//! | `machines` | machines that join, and leave |
 //! | [`watch`] | asking the servers that are down until they answer |
 //! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
 //! | [`quote`] | what a request would cost now |
@@ -17,6 +18,7 @@ pub mod capacity;
 pub mod probe;
 pub mod offers;
 mod places;
+mod machines;
 mod trial;
 pub mod watch;
 pub mod count;

@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("steps/7.sql"),
     include_str!("steps/8.sql"),
     include_str!("steps/9.sql"),
+    include_str!("steps/10.sql"),
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.

@@ -73,6 +73,7 @@ pub fn update(
         max_concurrent: change.max_concurrent.unwrap_or(old.max_concurrent),
         allowed_models: change.allowed_models.clone().unwrap_or_else(|| old.allowed_models.clone()),
         expires_at: change.expires_at.unwrap_or(old.expires_at),
+        ..old.clone()
     };
     conn.prepare_cached(
         "UPDATE keys SET name = ?2, scopes = ?3, limit_micro_usd = ?4, limit_reset = ?5, rpm_limit = ?6, \

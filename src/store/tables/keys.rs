@@ -54,7 +54,7 @@ impl KeyRow {
 
 const COLUMNS: &str = "k.id, k.account_id, k.admin_id, k.name, k.hash, k.scopes, k.limit_micro_usd, k.limit_reset, \
      k.rpm_limit, k.max_concurrent, k.allowed_models, k.expires_at, k.window_started_at, k.window_spent_micro_usd, \
-     k.revoked_at, k.created_at, a.suspended_at IS NOT NULL";
+     k.revoked_at, k.created_at, a.suspended_at IS NOT NULL, k.max_machines, k.holds_machines";
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     let time = |i| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(i)?.map(Timestamp::from_millis));
@@ -78,6 +78,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
             // Unreadable JSON allows no model rather than all.
             allowed_models: models.map(|text| serde_json::from_str(&text).unwrap_or_default()),
             expires_at: time(11)?,
+            max_machines: row.get(17)?,
+            holds_machines: row.get(18)?,
         },
         window: SpendWindow { started_at: Timestamp::from_millis(row.get(12)?), spent: MicroUsd::new(row.get(13)?) },
         revoked_at: time(14)?,
@@ -117,8 +119,8 @@ pub fn create(conn: &Tx, key: &NewKey, actor: &str, now: Timestamp) -> Result<Ke
     let models = models_text(limits);
     conn.prepare_cached(
         "INSERT INTO keys (id, account_id, admin_id, name, hash, scopes, limit_micro_usd, limit_reset, rpm_limit, \
-         max_concurrent, allowed_models, expires_at, window_started_at, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)",
+         max_concurrent, allowed_models, expires_at, window_started_at, created_at, max_machines, holds_machines) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15)",
     )?
     .execute(params![
         key.id.to_i64(),
@@ -134,6 +136,8 @@ pub fn create(conn: &Tx, key: &NewKey, actor: &str, now: Timestamp) -> Result<Ke
         models,
         limits.expires_at.map(Timestamp::millis),
         now.millis(),
+        limits.max_machines,
+        limits.holds_machines,
     ])?;
     let detail = serde_json::json!({"name": key.name, "scopes": key.scopes.as_str()});
     events::record(conn, actor, "key.create", &key.id.to_string(), &detail, now)?;

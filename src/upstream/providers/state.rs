@@ -1,11 +1,12 @@
 //! What is remembered of each provider.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::domain::ids::{IdMap, ProviderId};
+use crate::upstream::joined::Machines;
 use crate::upstream::target::Target;
 
 /// What a failure says of a server.
@@ -24,6 +25,7 @@ pub enum Sign {
 pub struct Providers {
     pub(super) states: Mutex<IdMap<ProviderId, State>>,
     pub(super) something_due: Notify,
+    pub(super) machines: Arc<Machines>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,8 @@ pub(super) struct State {
     pub full_status: u16,
     /// How many requests it had room for when it said so.
     pub had_room_for: Option<u32>,
+    /// A machine that joined takes no more than that, as it says.
+    pub joined_most: Option<u32>,
     /// How long a request has its place, smoothed.
     pub service: Option<Duration>,
     /// The last times until the first byte, in milliseconds, in no order, and how many there have been.
@@ -102,9 +106,10 @@ impl State {
         self.full_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
-    /// The most requests at once: as it was set, or as many as it had room for if these are fewer.
+    /// The most requests at once: as it was set, or as many as it had room for or says that it takes if these are
+    /// fewer.
     pub fn most(&self, max_concurrent: Option<u32>) -> Option<u32> {
-        max_concurrent.into_iter().chain(self.had_room_for).min()
+        max_concurrent.into_iter().chain(self.had_room_for).chain(self.joined_most).min()
     }
 
     pub fn is_full(&self, max_concurrent: Option<u32>, now: Instant) -> bool {

@@ -15,7 +15,7 @@ QUICK = True
 PLANTS = {"not-revoked": "the revoked key is not revoked", "short-table": "one route is missing from the table"}
 PASSWORD = "a long password for the torture"
 
-# Who may: `open` anybody; `inference`, `account` (any key of the account), `manage`, `admin`; `session` is the
+# Who may: `open` anybody; `inference`, `account` (any key of the account), `manage`, `provide`, `admin`; `session` is the
 # page's own way in, which takes no key.
 TABLE: dict[str, str] = {
     "GET /health": "open",
@@ -46,6 +46,8 @@ TABLE: dict[str, str] = {
     "POST /v1/payments/quote": "account",
     "POST /v1/invite/redeem": "account",
     "GET /v1/provider/account-earnings": "account",
+    "POST /v1/provider/machines": "provide",
+    "GET /v1/provider/tunnel": "provide",
     "GET /v1/payments/withdrawals": "manage",
     "POST /v1/payments/withdrawals": "manage",
     "GET /v1/keys": "manage",
@@ -112,6 +114,7 @@ class Credentials:
         self.inference = key(account, "inference")["key"]
         self.manage = key(account, "manage")["key"]
         self.both = key(account, "inference", "manage")["key"]
+        self.provide = key(account, "provide")["key"]
         self.foreign_manage = key(foreign, "manage")["key"]
         self.victim = key(account, "inference")["id"]
         revoked = key(account, "inference", "manage")
@@ -140,7 +143,8 @@ async def ask(world: World, route: str, key: str = "", **headers: str) -> Answer
 
 async def one_route(check: Check, world: World, route: str, who: str, c: Credentials) -> int:
     """Every credential on one route; returns how many were tried."""
-    right = {"inference": c.both, "account": c.inference, "manage": c.both, "admin": c.admin}.get(who, "")
+    rights = {"inference": c.both, "account": c.inference, "manage": c.both, "provide": c.provide, "admin": c.admin}
+    right = rights.get(who, "")
     good = await ask(world, route, right)
     if good.status == 404 and b"not implemented" in good.body:
         return 0
@@ -155,7 +159,8 @@ async def one_route(check: Check, world: World, route: str, who: str, c: Credent
         tries.append((name, await ask(world, route, key), (401,)))
     tries.append(("wrong cookie", await ask(world, route, cookie="session=wrong; __Host-session=wrong; sid=x"), (401,)))
     tries.append(("two keys that differ", await ask(world, route, right, x_api_key=c.foreign_manage), (401,)))
-    wrong_scope = {"inference": c.manage, "manage": c.inference, "admin": c.both, "account": c.admin}[who]
+    wrong = {"inference": c.manage, "manage": c.inference, "provide": c.both, "admin": c.both, "account": c.admin}
+    wrong_scope = wrong[who]
     tries.append(("wrong scope", await ask(world, route, wrong_scope), (401, 403)))
     if who != "admin":
         tries.append(("admin key", await ask(world, route, c.admin), (401, 403)))

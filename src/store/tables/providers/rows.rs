@@ -8,6 +8,7 @@ use crate::dialect::request::hosted::Allow;
 use crate::dialect::request::output_fields::OutputFields;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
+use crate::domain::keys::KeyId;
 use crate::domain::model_name::{self, is_model_name};
 use crate::domain::provider::{self, Manners};
 use crate::domain::secret::Secret;
@@ -42,6 +43,8 @@ pub struct ProviderRow {
     pub disabled_at: Option<Timestamp>,
     /// When it was added.
     pub created_at: Timestamp,
+    /// It is a machine that joins, last with this key; it has no URL.
+    pub joined_with: Option<KeyId>,
 }
 
 /// A provider that can serve a model.
@@ -67,10 +70,10 @@ impl Offer {
     }
 }
 
-const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
-     p.allow, p.auth, p.think_tags";
+pub(super) const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
+     p.allow, p.auth, p.think_tags, p.joined_with";
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(ProviderRow {
         id: ProviderId::from_i64(row.get(0)?),
         name: row.get(1)?,
@@ -85,6 +88,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
         allow: Allow::from_text(&row.get::<_, String>(10)?),
         // One of the two that the table takes.
         manners: Manners { auth: row.get::<_, String>(11)?.parse().unwrap_or_default(), think_tags: row.get(12)? },
+        joined_with: row.get::<_, Option<i64>>(13)?.map(KeyId::from_i64),
     })
 }
 
@@ -109,13 +113,13 @@ pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Res
     };
     let chat = Endpoint::ChatCompletions.path();
     let rows = statement.query_map(params![model, endpoint.path(), stream, chat], |row| {
-        let has_chat = endpoint.translation().is_some() && row.get(16)?;
+        let has_chat = endpoint.translation().is_some() && row.get(17)?;
         Ok(Offer {
             provider: from_row(row)?,
-            upstream_model: row.get(13)?,
-            refuses: row.get(14)?,
-            takes: fields(row, 15)?,
-            chat: if has_chat { Some(fields(row, 17)?) } else { None },
+            upstream_model: row.get(14)?,
+            refuses: row.get(15)?,
+            takes: fields(row, 16)?,
+            chat: if has_chat { Some(fields(row, 18)?) } else { None },
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -1,0 +1,8 @@
+//! Machines that join: they register, and connect (`tunnel` says how).
+
+mod raw;
+mod register;
+mod connect;
+
+pub use connect::connect;
+pub use register::register;

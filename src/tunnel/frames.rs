@@ -1,0 +1,246 @@
+//! A WebSocket as one stream of bytes: binary frames, of any size, one after the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_websockets::{ClientBuilder, Config, Limits, Message, ServerBuilder, WebSocketStream};
+
+/// The longest frame, and message, that is read: a few frames of HTTP/2.
+const LONGEST: usize = 256 << 10;
+/// The longest that is written: a proxy may keep a whole frame before it passes it on.
+const LONGEST_WRITTEN: usize = 64 << 10;
+
+/// A stream of bytes as seen from outside: ends it at once, and learns that it has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Cut(Arc<Mutex<CutState>>);
+
+#[derive(Debug, Default)]
+struct CutState {
+    is_cut: bool,
+    /// Who reads.
+    waiting: Option<Waker>,
+    is_over: bool,
+    /// Who waits for the end.
+    watching: Option<Waker>,
+    /// What was wrong with what came.
+    why: Option<String>,
+}
+
+impl Cut {
+    fn lock(&self) -> MutexGuard<'_, CutState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it.
+    pub fn cut(&self) {
+        let mut state = self.lock();
+        state.is_cut = true;
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Waits until nobody reads or writes it any more: what was wrong with it, if anything was. One may wait.
+    pub async fn over(&self) -> Option<String> {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.is_over {
+                return Poll::Ready(state.why.take());
+            }
+            state.watching = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Was it ended? If not, whoever asks is woken when it is.
+    fn poll(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        if !state.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            state.waiting = Some(cx.waker().clone());
+        }
+        state.is_cut
+    }
+}
+
+/// The stream of bytes in a WebSocket.
+#[derive(Debug)]
+pub struct WebSocketBytes<T> {
+    socket: WebSocketStream<T>,
+    /// What came and was not read yet.
+    rest: Bytes,
+    cut: Cut,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> WebSocketBytes<T> {
+    /// The coordinator's end of a connection whose handshake is done.
+    pub fn server(io: T, cut: Cut) -> Self {
+        let socket = ServerBuilder::new().config(config()).limits(limits()).serve(io);
+        Self { socket, rest: Bytes::new(), cut }
+    }
+
+    /// The agent's end.
+    pub fn client(io: T, cut: Cut) -> Self {
+        let socket = ClientBuilder::new().config(config()).limits(limits()).take_over(io);
+        Self { socket, rest: Bytes::new(), cut }
+    }
+
+    /// There must be room: `poll_ready` said so.
+    fn write(&mut self, bytes: Bytes) -> Poll<io::Result<usize>> {
+        let size = bytes.len();
+        Pin::new(&mut self.socket).start_send(Message::binary(bytes)).map_err(broken)?;
+        Poll::Ready(Ok(size))
+    }
+}
+
+impl<T> WebSocketBytes<T> {
+    /// Notes what is wrong with what came, for whoever ends this.
+    fn wrong(&self, e: io::Error) -> Poll<io::Result<()>> {
+        self.cut.lock().why.get_or_insert_with(|| e.to_string());
+        Poll::Ready(Err(e))
+    }
+}
+
+impl<T> Drop for WebSocketBytes<T> {
+    fn drop(&mut self) {
+        let mut state = self.cut.lock();
+        state.is_over = true;
+        if let Some(watching) = state.watching.take() {
+            watching.wake();
+        }
+    }
+}
+
+fn config() -> Config {
+    Config::default().frame_size(LONGEST_WRITTEN).flush_threshold(LONGEST_WRITTEN)
+}
+
+fn limits() -> Limits {
+    Limits::default().max_payload_len(Some(LONGEST))
+}
+
+fn broken(e: tokio_websockets::Error) -> io::Error {
+    match e {
+        tokio_websockets::Error::Io(e) => e,
+        e => io::Error::new(io::ErrorKind::InvalidData, e),
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketBytes<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cut.poll(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        while self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(e)) => return self.wrong(broken(e)),
+                Some(Ok(message)) if message.is_binary() => self.rest = message.into_payload().into(),
+                Some(Ok(message)) if message.is_text() => {
+                    return self.wrong(io::Error::new(io::ErrorKind::InvalidData, "a text frame"));
+                }
+                // Pings are answered below, and an end is followed by `None`.
+                Some(Ok(_)) => {}
+            }
+        }
+        let size = self.rest.len().min(buf.remaining());
+        buf.put_slice(&self.rest.split_to(size));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketBytes<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(broken)?;
+        let bytes = Bytes::copy_from_slice(buf.get(..buf.len().min(LONGEST_WRITTEN)).unwrap_or_default());
+        self.write(bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(broken)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx).map_err(broken)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// One frame of all parts: a header of HTTP/2 beside its payload need no frame each.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(broken)?;
+        let whole: usize = parts.iter().map(|part| part.len()).sum();
+        let mut bytes = Vec::with_capacity(whole.min(LONGEST_WRITTEN));
+        for part in parts {
+            let size = part.len().min(LONGEST_WRITTEN - bytes.len());
+            bytes.extend_from_slice(part.get(..size).unwrap_or_default());
+        }
+        self.write(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_come_as_they_were_written_however_the_frames_are_cut() {
+        let (near, far) = duplex(1_000);
+        let (mut server, mut client) =
+            (WebSocketBytes::server(near, Cut::default()), WebSocketBytes::client(far, Cut::default()));
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let expected = sent.clone();
+        let writing = tokio::spawn(async move {
+            for part in sent.chunks(70_001) {
+                client.write_all(part).await.unwrap();
+            }
+            client.flush().await.unwrap();
+            let mut answer = [0; 5];
+            client.read_exact(&mut answer).await.unwrap();
+            client.shutdown().await.unwrap();
+            answer
+        });
+        let mut came = vec![0; expected.len()];
+        server.read_exact(&mut came).await.unwrap();
+        assert!(came == expected);
+        server.write_all(b"hello").await.unwrap();
+        server.flush().await.unwrap();
+        assert_eq!(server.read(&mut came).await.unwrap(), 0, "the end");
+        assert_eq!(&writing.await.unwrap(), b"hello");
+    }
+
+    #[tokio::test]
+    async fn garbage_text_and_frames_without_end_are_errors_and_a_cut_ends_a_wait() {
+        // Not masked, as a client's frames are; a reserved bit; text; 2^62 bytes to come.
+        let rows: [&[u8]; 4] =
+            [b"\x82\x03abc", b"\xf2\x83\0\0\0\0abc", b"\x81\x83\0\0\0\0abc", b"\x82\xff\x40\0\0\0\0\0\0\0\0\0\0\0"];
+        for row in rows {
+            let (near, mut far) = duplex(1_000);
+            let mut server = WebSocketBytes::server(near, Cut::default());
+            far.write_all(row).await.unwrap();
+            assert!(server.read(&mut [0; 10]).await.is_err(), "{row:?}");
+        }
+        let (near, _far) = duplex(1_000);
+        let cut = Cut::default();
+        let mut server = WebSocketBytes::server(near, cut.clone());
+        let waiting = tokio::spawn(async move { server.read(&mut [0; 10]).await.is_err() });
+        tokio::task::yield_now().await;
+        cut.cut();
+        assert!(waiting.await.unwrap());
+        assert_eq!(cut.over().await, None);
+    }
+}

@@ -1,0 +1,213 @@
+//! All machines that are connected, and those that are about to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, Response, Uri};
+use hyper::body::{Body, Incoming};
+use tokio::task::JoinSet;
+
+use super::machine::Machine;
+use crate::domain::ids::{IdMap, ProviderId};
+use crate::domain::keys::KeyId;
+use crate::tunnel::{BYE, Bye, LOCAL_FAILURE, LONG_PROMPT};
+use crate::upstream::connect::with_causes;
+use crate::upstream::failure::Failure;
+use crate::upstream::outgoing::Outgoing;
+
+/// How long a session that was opened may take to be connected.
+const SESSION_LASTS: Duration = Duration::from_secs(60);
+/// More of them are not waited for.
+const MOST_SESSIONS: usize = 10_000;
+/// How long a machine may take to hear why it is sent away.
+const BYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The hash of a session's token.
+type Session = [u8; 32];
+
+/// A machine that registered, and is about to connect.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// Its row.
+    pub provider: ProviderId,
+    /// The key that it came with.
+    pub key: KeyId,
+    /// Of its process: this one takes its own place over.
+    pub instance: String,
+    /// It takes over anybody's.
+    pub replace: bool,
+    /// The most requests at once.
+    pub max_concurrent: u32,
+}
+
+/// Another process serves under this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another machine of this name has been connected for {} s: stop it, give this one another --name, or take its \
+     place with --replace", .0.as_secs()
+)]
+pub struct Occupied(Duration);
+
+/// All machines that are connected, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Machines(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    connected: IdMap<ProviderId, Arc<Machine>>,
+    sessions: HashMap<Session, (Instant, Arc<Machine>)>,
+}
+
+impl Machines {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A machine may connect with this session.
+    ///
+    /// # Errors
+    /// Another process has its place.
+    pub fn expect(&self, session: Session, expected: Expected) -> Result<(), Occupied> {
+        let Expected { provider, key, instance, replace, max_concurrent } = expected;
+        let mut known = self.lock();
+        if let Some(other) = known.connected.get(&provider).filter(|other| other.instance != instance && !replace) {
+            return Err(Occupied(other.since.elapsed()));
+        }
+        known.sessions.retain(|_, (since, _)| since.elapsed() < SESSION_LASTS);
+        if known.sessions.len() >= MOST_SESSIONS {
+            known.sessions.clear();
+        }
+        let machine = Machine::new(provider, key, instance, max_concurrent);
+        known.sessions.insert(session, (Instant::now(), Arc::new(machine)));
+        Ok(())
+    }
+
+    /// The machine whose session this is, and the number of its connection, if it is still waited for.
+    pub(super) fn attach(&self, session: &Session, key: KeyId) -> Option<(Arc<Machine>, usize)> {
+        let mut known = self.lock();
+        let (since, machine) = known.sessions.get(session)?;
+        if machine.key != key || since.elapsed() >= SESSION_LASTS {
+            return None;
+        }
+        let machine = Arc::clone(machine);
+        let number = machine.next_lane();
+        if number.is_none_or(|number| number + 1 == crate::tunnel::LANES) {
+            known.sessions.remove(session);
+        }
+        Some((machine, number?))
+    }
+
+    /// A machine's connection is there: with the first it takes its place, and whoever had it leaves. `true`: it was the
+    /// first.
+    pub(super) fn seat(&self, machine: &Arc<Machine>) -> bool {
+        let Some(before) = self.lock().connected.insert(machine.provider, Arc::clone(machine)) else { return true };
+        if Arc::ptr_eq(&before, machine) {
+            return false;
+        }
+        if before.instance == machine.instance {
+            // It lost a connection, and what is under way on the others may end.
+            before.leave();
+        } else {
+            tokio::spawn(async move { send_away(&before, "another machine took this one's name", false).await });
+        }
+        true
+    }
+
+    /// A machine's last connection has ended. `true`: it is not there any more.
+    pub(super) fn unseat(&self, machine: &Arc<Machine>) -> bool {
+        let mut known = self.lock();
+        let is_its_own = known.connected.get(&machine.provider).is_some_and(|other| Arc::ptr_eq(other, machine));
+        if is_its_own {
+            known.connected.remove(&machine.provider);
+        }
+        is_its_own
+    }
+
+    /// The machine that is connected for this row.
+    pub fn get(&self, provider: ProviderId) -> Option<Arc<Machine>> {
+        self.lock().connected.get(&provider).cloned()
+    }
+
+    /// Tells a machine why it has to leave, and ends its connections, with what is under way on them.
+    pub async fn dismiss(&self, machine: &Arc<Machine>, reason: &str) {
+        send_away(machine, reason, false).await;
+    }
+
+    /// The server is about to stop: tells all machines, and sends them nothing more. What is under way may end.
+    pub async fn leave_all(&self) {
+        let all: Vec<Arc<Machine>> = self.lock().connected.values().cloned().collect();
+        let mut saying = JoinSet::new();
+        for machine in all {
+            saying.spawn(async move {
+                say_bye(&machine, "the coordinator stops", true).await;
+                machine.leave();
+            });
+        }
+        while saying.join_next().await.is_some() {}
+    }
+
+    /// Sends a request to a machine.
+    ///
+    /// # Errors
+    /// It is not connected, it broke off, or its local server is not there.
+    pub async fn send(
+        self: Arc<Self>,
+        provider: ProviderId,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Failure> {
+        // It is in the address.
+        request.headers_mut().remove(HOST);
+        let is_long = request.body().size_hint().lower() >= LONG_PROMPT as u64;
+        let Some(machine) = self.get(provider) else {
+            return Err(Failure::Unreached("it is not connected".to_owned()));
+        };
+        while let Some((number, mut sender)) = machine.sender(is_long) {
+            let mut failed = match sender.try_send_request(request).await {
+                Ok(answer) => return local_failure(&answer).map_or(Ok(answer), Err),
+                Err(failed) => failed,
+            };
+            match failed.take_message() {
+                // It was not sent: another connection may do.
+                Some(unsent) => {
+                    machine.closed(number);
+                    request = unsent;
+                }
+                None => return Err(Failure::NoAnswer(with_causes(failed.error()))),
+            }
+        }
+        Err(Failure::Unreached("it is leaving".to_owned()))
+    }
+}
+
+/// What the agent says of its local server in place of that one's answer.
+fn local_failure(answer: &Response<Incoming>) -> Option<Failure> {
+    let said = answer.headers().get(LOCAL_FAILURE)?.to_str().unwrap_or_default();
+    let (kind, why) = said.split_once(": ").unwrap_or((said, "it does not say why"));
+    let why: String = why.chars().take(300).collect();
+    Some(match kind {
+        "unreached" => Failure::Unreached(format!("its local server: {why}")),
+        _ => Failure::NoAnswer(format!("its local server: {why}")),
+    })
+}
+
+async fn send_away(machine: &Machine, reason: &str, again: bool) {
+    machine.unwelcome(reason);
+    say_bye(machine, reason, again).await;
+    machine.cut();
+}
+
+async fn say_bye(machine: &Machine, reason: &str, again: bool) {
+    let Some((_, mut sender)) = machine.sender(false) else { return };
+    let text = serde_json::to_vec(&Bye { reason: reason.to_owned(), again }).unwrap_or_default();
+    let mut request = Request::new(Outgoing::from(vec![Bytes::from(text)]));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("http://machine/");
+    if let Ok(uri) = format!("http://machine{BYE}").parse() {
+        *request.uri_mut() = uri;
+    }
+    // Whoever does not listen is cut off without.
+    drop(tokio::time::timeout(BYE_WITHIN, sender.send_request(request)).await);
+}

@@ -1,0 +1,300 @@
+//! Machines behind a NAT: they join, serve, earn, drain, break and come back; and those that mean no good.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::world::agent::Agent;
+use crate::world::answer::{Answer, Cut, Gate, Stream, honest, usage};
+use crate::world::http::{Conn, Request};
+use crate::world::upstream::Seen;
+use crate::world::{Account, MODEL, World, chat_body, cost, eventually, stream_body, text};
+
+/// A world whose only provider is to join, and the key for it.
+fn nobody_yet(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account) {
+    let mut world = World::unstarted("5.00", script);
+    world.server.ok(&["provider", "remove", "up"]);
+    world.server.start(serve);
+    let key = world.server.provide_key(&world.owner, &[]);
+    (world, key)
+}
+
+/// The same, and a machine `kitchen` that has joined.
+fn joined(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account, Agent) {
+    let (world, key) = nobody_yet(&[], script);
+    let agent = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
+    (world, key, agent)
+}
+
+fn state(world: &World, name: &str) -> String {
+    let list = world.server.ok(&["provider", "list"]);
+    let all = list.as_array().unwrap();
+    all.iter().find(|p| p["name"] == name).map_or_else(String::new, |p| text(p, "state"))
+}
+
+#[test]
+fn a_machine_that_joined_serves_is_paid_and_sees_no_credential() {
+    let (world, _, _agent) = joined(honest(10, 5));
+    world.chat(&chat_body()).expect(200);
+    let streamed = world.chat(&stream_body(true)).expect(200);
+    assert_eq!(streamed.events().last().map(String::as_str), Some("[DONE]"));
+    let long = json!({"model": MODEL, "max_tokens": 5,
+        "messages": [{"role": "user", "content": "word ".repeat(100_000)}]});
+    world.chat(&long).expect(200);
+    assert_eq!(world.rows().len(), 3);
+    assert_eq!((world.balance(), world.earned()), (5_000_000 - 3 * cost(10, 5), 3 * cost(10, 5)));
+    assert_eq!(world.upstream.last().json()["messages"][0]["content"].as_str().map(str::len), Some(500_000));
+    for seen in world.upstream.requests() {
+        let credential = ["authorization", "x-api-key", "cookie"].into_iter().find_map(|name| seen.header(name));
+        assert_eq!((seen.target.as_str(), credential), ("/v1/chat/completions", None));
+    }
+    // Its probe travels the same way.
+    world.server.cli_plain(&["provider", "probe", "kitchen"]);
+    assert!(world.upstream.requests().len() > 3);
+}
+
+#[test]
+fn an_invitation_is_one_line_for_as_many_machines_as_it_says() {
+    let (world, _) = nobody_yet(&[], honest(10, 5));
+    let url = format!("http://{}", world.server.http().0);
+    let made = world.server.ok(&["provider", "invite", "owner", "--url", &url]);
+    let key = text(&made, "key");
+    assert_eq!(text(&made, "command"), format!("coordinator join {url} --key {key}"));
+    let key = Account { id: String::new(), key, key_id: text(&made, "id") };
+    let _agent = Agent::join(&world.server, &key, "first", &world.upstream.url(), &[]);
+    world.chat(&chat_body()).expect(200);
+    assert_eq!(world.server.http().get("/v1/models", &key.key).status, 403, "it is for nothing else");
+    assert!(refused(&world, &key, "second", &[]).contains("has them: first"));
+}
+
+#[test]
+fn a_client_that_leaves_stops_the_local_server() {
+    let (world, _, _agent) = joined(|_| Stream::new(9).cut(2, Cut::Silence).answer());
+    let mut conn = world.open(&stream_body(true));
+    conn.read_until("word2");
+    conn.close();
+    assert!(world.upstream.wait_closed(&world.upstream.last()) < Duration::from_secs(1));
+    assert_eq!(world.wait_rows(1)[0]["outcome"], "client_disconnected");
+}
+
+#[test]
+fn a_killed_agent_is_a_provider_that_broke_off_and_comes_back() {
+    let (world, key, mut agent) = joined(|_| Stream::new(9).cut(2, Cut::Silence).answer());
+    let mut streams: Vec<Conn> = (0..4).map(|_| world.open(&stream_body(true))).collect();
+    streams.iter_mut().for_each(|conn| drop(conn.read_until("word2")));
+    agent.kill();
+    for conn in streams {
+        let reply = conn.finish();
+        assert!(reply.text().contains("\"error\""), "{}", reply.text());
+    }
+    assert!(world.wait_rows(4).iter().all(|row| row["outcome"] == "provider_error" && row["cost_micro_usd"] == 0));
+    world.wait_released();
+    assert_eq!((world.balance(), world.earned()), (5_000_000, 0));
+    eventually("it to be down", || state(&world, "kitchen") == "down");
+    world.chat(&chat_body()).expect(503);
+    world.upstream.script(honest(10, 5));
+    let _again = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
+    world.chat(&chat_body()).expect(200);
+    assert_eq!(world.server.ok(&["provider", "list"]).as_array().map(Vec::len), Some(1), "it is the same machine");
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_fails_nobody() {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    let (world, key, mut agent) = joined(move |_| Stream::new(9).usage(usage(10, 9)).gate(2, &opened).answer());
+    let mut conn = world.open(&stream_body(true));
+    conn.read_until("word1");
+    let other = crate::world::upstream::Upstream::start(honest(10, 5));
+    let _other = Agent::join(&world.server, &key, "cellar", &other.url(), &[]);
+    agent.send_term();
+    eventually("it to say so", || agent.log().contains("stopping"));
+    for _ in 0..4 {
+        world.chat(&chat_body()).expect(200);
+    }
+    assert_eq!(other.requests().len(), 4);
+    gate.open();
+    let reply = conn.finish();
+    assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"), "{}", reply.text());
+    assert!(agent.wait_ended().success());
+    assert!(world.wait_rows(5).iter().all(|row| row["outcome"] == "completed"));
+}
+
+#[test]
+fn a_coordinator_that_stops_lets_go_at_once_and_is_joined_again() {
+    let (mut world, _, agent) = joined(honest(10, 5));
+    world.chat(&chat_body()).expect(200);
+    let at = world.server.http().0.to_string();
+    let began = Instant::now();
+    assert!(world.server.stop().success());
+    assert!(began.elapsed() < Duration::from_secs(10), "the connections of machines hold nothing up");
+    eventually("it to say why", || agent.log().contains("the coordinator stops"));
+    world.server.start(&["--listen", &at]);
+    agent.wait_joined();
+    world.chat(&chat_body()).expect(200);
+}
+
+#[test]
+fn a_key_that_is_revoked_ends_the_connection_with_a_reason_on_both_sides() {
+    let (world, key, mut agent) = joined(|_| Stream::new(9).cut(2, Cut::Silence).answer());
+    let mut conn = world.open(&stream_body(true));
+    conn.read_until("word2");
+    world.server.ok(&["key", "revoke", &key.key_id]);
+    assert_eq!(agent.wait_ended().code(), Some(1));
+    eventually("it to say why", || agent.log().contains("its key was revoked"));
+    assert!(conn.finish().text().contains("\"error\""));
+    eventually("it to be told here", || world.server.log().contains("its key was revoked"));
+    assert_eq!(world.wait_rows(1)[0]["cost_micro_usd"], 0);
+}
+
+/// Starts an agent that is refused: what it says.
+fn refused(world: &World, key: &Account, name: &str, more: &[&str]) -> String {
+    let mut agent = Agent::start(&world.server, key, name, &world.upstream.url(), more);
+    assert_eq!(agent.wait_ended().code(), Some(1));
+    eventually("it to say why", || agent.log().contains("coordinator:"));
+    agent.log()
+}
+
+#[test]
+fn who_may_not_join_is_told_why() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    let said = refused(&world, &world.payer, "a", &[]);
+    assert!(said.contains("does not have the scope \"provide\""), "{said}");
+    let unknown = Account { key: "sk-db-nobody".into(), ..key.clone() };
+    assert!(refused(&world, &unknown, "a", &[]).contains("not valid"));
+    assert!(refused(&world, &key, "kitchen", &[]).contains("--replace"));
+    // What is served is served, and the rest is told.
+    let other = Agent::join(&world.server, &key, "a", &world.upstream.url(), &["--model", "nothing"]);
+    eventually("it to be told", || other.log().contains("nothing has no price"));
+}
+
+#[test]
+fn a_key_is_for_its_models_and_its_number_of_machines_and_new_ones_may_be_held() {
+    let (world, _) = nobody_yet(&[], honest(10, 5));
+    let other = world.server.provide_key(&world.owner, &["--allow-model", "other"]);
+    assert!(refused(&world, &other, "a", &[]).contains(&format!("the key is not for {MODEL}")));
+    let one = world.server.provide_key(&world.owner, &["--max-machines", "1", "--hold-machines"]);
+    let agent = Agent::start(&world.server, &one, "first", &world.upstream.url(), &[]);
+    assert_eq!(agent.wait_joined()["held"], true);
+    assert!(refused(&world, &one, "second", &[]).contains("has them: first"));
+    assert_ne!(world.chat(&chat_body()).status, 200, "it is held");
+    world.server.ok(&["provider", "enable", "first"]);
+    world.chat(&chat_body()).expect(200);
+    // Another process takes its place when it says so.
+    let mut agent = agent;
+    let _new = Agent::join(&world.server, &one, "first", &world.upstream.url(), &["--replace"]);
+    assert_eq!(agent.wait_ended().code(), Some(1));
+    eventually("it to say why", || agent.log().contains("another machine took this one's name"));
+    world.chat(&chat_body()).expect(200);
+}
+
+/// Registers by hand and opens one WebSocket.
+fn by_hand(world: &World, key: &Account, name: &str) -> TcpStream {
+    let hello = json!({"protocol": 1, "version": "0", "name": name, "instance": "x", "max_concurrent": 50,
+        "models": [{"model": MODEL, "upstream_model": MODEL}]});
+    let http = world.server.http();
+    let welcome = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&hello)).expect(201).json();
+    let mut socket = TcpStream::connect(http.0).unwrap();
+    let (key, session) = (&key.key, text(&welcome, "session"));
+    write!(
+        socket,
+        "GET /v1/provider/tunnel HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncoordinator-session: {session}\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = read_some(&mut socket);
+    assert!(head.contains(" 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    socket
+}
+
+fn read_some(socket: &mut TcpStream) -> String {
+    let mut part = [0; 4_096];
+    let size = std::io::Read::read(socket, &mut part).unwrap_or(0);
+    String::from_utf8_lossy(&part[..size]).into_owned()
+}
+
+/// A binary frame of a client, with a mask of zeros.
+fn frame(bytes: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    [&[0x82, 0xfe, size[0], size[1], 0, 0, 0, 0], bytes].concat()
+}
+
+/// A frame of HTTP/2.
+fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    frame(&[&size[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat())
+}
+
+/// What a machine does, and how.
+type Way<'a> = (&'a str, &'a dyn Fn(&mut TcpStream));
+
+const SETTINGS: u8 = 4;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+
+#[test]
+fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    let endless = |socket: &mut TcpStream| {
+        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
+        // A header block that never ends.
+        let _ = socket.write_all(&h2(HEADERS, 0, 1, &[0x88]));
+        let part = h2(CONTINUATION, 0, 1, &[0x00; 16_000]);
+        while socket.write_all(&part).is_ok() {}
+    };
+    let pushed = |socket: &mut TcpStream| {
+        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
+        let _ = socket.write_all(&h2(HEADERS, 4, 2, &[0x88]));
+    };
+    let flooded = |socket: &mut TcpStream| {
+        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
+        // What it may not send: more than the window, on a stream that nobody opened.
+        let _ = socket.write_all(&h2(0, 0, 1, &[0; 16_000]));
+    };
+    let ways: [Way; 6] = [
+        ("garbage", &|socket| drop(socket.write_all(b"\xff\xfe\xfd garbage that is no frame"))),
+        ("text", &|socket| drop(socket.write_all(b"\x81\x83\0\0\0\0abc"))),
+        ("no HTTP/2", &|socket| drop(socket.write_all(&frame(b"HTTP/1.1 200 OK\r\n\r\n")))),
+        ("endless headers", &endless),
+        ("a stream of its own", &pushed),
+        ("bytes that nobody asked for", &flooded),
+    ];
+    for (what, way) in ways {
+        let mut socket = by_hand(&world, &key, "bad");
+        eventually("it to be up", || state(&world, "bad") == "up");
+        way(&mut socket);
+        eventually(&format!("{what} to be ended"), || state(&world, "bad") == "down");
+        world.chat(&chat_body()).expect(200);
+    }
+    let rows = world.rows();
+    assert!(rows.iter().all(|row| row["outcome"] == "completed" && row["provider_name"] != "bad"), "{rows:?}");
+}
+
+#[test]
+fn a_request_without_a_session_is_no_connection() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    let http = world.server.http();
+    let tunnel = || Request::get("/v1/provider/tunnel").key(&key.key);
+    http.send(&tunnel()).expect(400);
+    let upgrade = |request: Request| {
+        request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    http.send(&upgrade(tunnel())).expect(404);
+    http.send(&upgrade(tunnel().header("coordinator-session", &"0".repeat(64)))).expect(404);
+    let old =
+        json!({"protocol": 0, "version": "0.0.1", "name": "a", "instance": "x", "max_concurrent": 1, "models": []});
+    let reply = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&old)).expect(400);
+    assert!(reply.text().contains("update the agent"), "{}", reply.text());
+    let none = json!({"protocol": 1, "version": "0", "name": "a", "instance": "x", "max_concurrent": 1,
+        "models": [{"model": "nothing", "upstream_model": "x"}]});
+    let reply: Value = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&none)).expect(400).json();
+    assert!(reply.to_string().contains("nothing has no price"), "{reply}");
+}
