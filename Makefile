@@ -32,6 +32,8 @@ torture: ## kill, cut, starve and flood the real binary, then audit it
 agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the demo: what they send, are told and pay
 	cargo build
 	python3 tests/agents/run.py --binary target/debug/coordinator
+	python3 tests/agents/run.py --binary target/debug/coordinator --imitate mlx-lm
+	IMITATE=mlx-lm tests/sdk/run.sh
 
 fuzz: ## any bytes through the translation of dialects, ten minutes a direction (nightly, cargo-fuzz)
 	fuzz/run.sh

@@ -23,7 +23,7 @@ pub enum Imitate {
     LmStudio,
     /// SGLang.
     Sglang,
-    /// mlx_lm.server.
+    /// mlx_lm.server: it speaks chat and legacy completions, and nothing else.
     MlxLm,
 }
 
@@ -53,6 +53,11 @@ impl Imitate {
     /// It keeps prompts, and says how much of one it had.
     pub const fn caches(self) -> bool {
         matches!(self, Self::LlamaCpp | Self::Sglang | Self::MlxLm)
+    }
+
+    /// It has neither of the newer dialects, nor embeddings.
+    pub const fn is_chat_alone(self) -> bool {
+        matches!(self, Self::MlxLm)
     }
 
     /// Every delta of a chat says `"role":"assistant"`.

@@ -69,6 +69,7 @@ pub fn start(models: Vec<String>, style: Imitate, api_key: Option<Secret>) -> st
 }
 
 fn routes(app: &mut ServiceConfig, demo: Data<Demo>) {
+    let more = !demo.style.is_chat_alone();
     app.app_data(demo)
         .app_data(PayloadConfig::new(LARGEST_BODY))
         .route("/health", web::get().to(|| async { HttpResponse::Ok().json(json!({"status": "ok"})) }))
@@ -76,11 +77,13 @@ fn routes(app: &mut ServiceConfig, demo: Data<Demo>) {
         .route("/v1/models/{id:.+}", web::get().to(model))
         .route("/v1/chat/completions", web::post().to(infer::<chat::Chat>))
         .route("/v1/completions", web::post().to(infer::<completions::Completions>))
-        .route("/v1/responses", web::post().to(infer::<responses::Responses>))
-        .route("/v1/messages", web::post().to(infer::<messages::Messages>))
-        .route("/v1/messages/count_tokens", web::post().to(count_tokens))
-        .route("/v1/embeddings", web::post().to(embed))
         .default_service(web::to(nothing_here));
+    if more {
+        app.route("/v1/responses", web::post().to(infer::<responses::Responses>))
+            .route("/v1/messages", web::post().to(infer::<messages::Messages>))
+            .route("/v1/messages/count_tokens", web::post().to(count_tokens))
+            .route("/v1/embeddings", web::post().to(embed));
+    }
 }
 
 /// What the server knows.
@@ -239,7 +242,10 @@ async fn model(demo: Data<Demo>, request: HttpRequest, id: web::Path<String>) ->
     Ok(HttpResponse::Ok().json(demo.entry(&id)))
 }
 
-async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Unanswerable> {
+async fn nothing_here(request: HttpRequest, demo: Data<Demo>) -> Result<HttpResponse, Unanswerable> {
+    if demo.style.is_chat_alone() {
+        return Ok(HttpResponse::NotFound().content_type("text/html").body("Not Found"));
+    }
     let message = format!("{} {} is not implemented", request.method(), request.path());
     Err(Unanswerable::plain(404, "invalid_request_error", None, message))
 }

@@ -99,6 +99,17 @@ async fn a_server_that_caches_knows_a_prompt_the_second_time() {
 }
 
 #[actix_web::test]
+async fn one_of_them_speaks_chat_alone() {
+    for style in Imitate::ALL {
+        let ask = |path| post(path, &body(&json!({"max_tokens": 1, "input": "hi"})));
+        let answers = call(style, vec![ask("/v1/responses"), ask("/v1/messages"), ask("/v1/chat/completions")]).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.0.as_u16()).collect();
+        let newer = if style == Imitate::MlxLm { 404 } else { 200 };
+        assert_eq!(statuses, [newer, newer, 200], "{style:?}");
+    }
+}
+
+#[actix_web::test]
 async fn it_listens_on_a_loopback_port_until_it_is_stopped() {
     let (address, server) = start(vec!["m".into()], Imitate::Plain, None).unwrap();
     let handle = server.handle();

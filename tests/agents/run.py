@@ -3,7 +3,9 @@
 account of its own: a plain turn, one with a tool, one with a wrong key, one without credit. After each, the rows are
 what the program was told, the books are whole, and what it sent is in the table.
 
-    tests/agents/run.py [--binary target/debug/coordinator] [NAME…]
+    tests/agents/run.py [--binary target/debug/coordinator] [--imitate SERVER] [NAME…]
+
+With `--imitate mlx-lm` the demo speaks chat alone, and what the programs of other dialects are told is translated.
 
 What is installed stays in target/agents; the rest is removed. Programs run without a network (a namespace with nothing
 but loopback) where this machine lets them. What cannot be installed is skipped, with the reason.
@@ -28,8 +30,9 @@ from server import Server
 from steps import STEPS, step
 from table import table
 
-PROGRAMS = ["claude_code", "codex", "opencode", "pi", "aider", "qwen_code", "openai_agents", "lang_chain", "lang_chain_anthropic",
-            "llama_index", "pydantic_ai", "promptfoo", "open_webui"]
+PROGRAMS = ["claude_code", "codex", "opencode", "pi", "aider", "qwen_code", "openai_agents", "lang_chain", "lang_chain_responses",
+            "lang_chain_anthropic", "llama_index", "pydantic_ai", "pydantic_ai_responses", "pydantic_ai_anthropic", "promptfoo",
+            "open_webui"]
 
 
 def main():
@@ -60,6 +63,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--binary", default="target/debug/coordinator", type=Path)
+    parser.add_argument("--imitate", default="plain", help="the server whose habits the demo has")
     parser.add_argument("names", nargs="*", choices=[*PROGRAMS, []], metavar="NAME", help=", ".join(PROGRAMS))
     options = parser.parse_args()
     if not options.binary.exists():
@@ -91,7 +95,7 @@ def run(options, chosen, missing):
     folder = Path(tempfile.mkdtemp(prefix="agents-"))
     results = []
     try:
-        with Server(options.binary, folder) as server:
+        with Server(options.binary, folder, options.imitate) as server:
             for name, program in chosen.items():
                 results += one(server, folder, name, program, missing.get(name))
     finally:

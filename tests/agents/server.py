@@ -18,13 +18,13 @@ class Account:
 class Server:
     """`serve --demo` while a `with` lasts."""
 
-    def __init__(self, binary, folder):
-        self.binary, self.data = binary, folder / "data"
+    def __init__(self, binary, folder, imitate="plain"):
+        self.binary, self.data, self.imitate = binary, folder / "data", imitate
         self.log = folder / "log"
 
     def __enter__(self):
         command = [self.binary, "--data-dir", self.data, "--json", "serve", "--demo", "--listen", "127.0.0.1:0",
-                   "--log", "info"]
+                   "--imitate", self.imitate, "--log", "info"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
         ready = self.process.stdout.readline()

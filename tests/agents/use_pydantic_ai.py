@@ -14,4 +14,4 @@ def install():
 
 
 def turn(python, ask):
-    return say("pydantic_ai", python, ask)
+    return say("pydantic_ai", python, ask, DIALECT="chat")

@@ -1,8 +1,8 @@
 """The anthropic SDK of Python."""
 import anthropic
-from anthropic import Anthropic
+from anthropic import Anthropic, beta_tool
 
-from cases import HELLO, KEY, MODEL, POOR_KEY, ROOT, agrees, case, done, newest_row, raises, row_after
+from cases import HELLO, KEY, MODEL, POOR_KEY, ROOT, agrees, case, done, native, newest_row, raises, row_after
 from counting import counting
 
 client = Anthropic(base_url=ROOT, api_key=KEY, max_retries=0, timeout=60)
@@ -46,7 +46,43 @@ def tool_use():
     assert use.name == "get_weather" and use.input["unit"] in ("c", "f"), use
 
 
+@beta_tool
+def get_weather(unit: str) -> str:
+    """The weather.
+
+    Args:
+        unit: c or f
+    """
+    return f"20 {unit}"
+
+
 @case
+def a_tool_in_a_stream():
+    tool = get_weather.to_dict()
+    asked = [{"role": "user", "content": 'Call the tool get_weather {"unit":"c"}'}]
+    with client.messages.stream(model=MODEL, max_tokens=300, messages=asked, tools=[tool]) as stream:
+        list(stream)
+        answer = stream.get_final_message()
+    use = next(block for block in answer.content if block.type == "tool_use")
+    assert use.input == {"unit": "c"} and answer.stop_reason == "tool_use", answer
+
+
+@case
+def the_tool_runner():
+    asked = [{"role": "user", "content": 'Call the tool get_weather {"unit":"c"}'}]
+    for streamed in (False, True):
+        runner = client.beta.messages.tool_runner(model=MODEL, max_tokens=300, messages=asked, tools=[get_weather],
+                                                  stream=streamed)
+        answers = []
+        for turn in runner:
+            if streamed:
+                list(turn)
+            answers.append(turn.get_final_message() if streamed else turn)
+        assert [answer.stop_reason for answer in answers] == ["tool_use", "end_turn"], answers
+        assert answers[-1].content[0].text
+
+
+@native
 def count_tokens_is_free_and_agrees():
     before = newest_row()["request_id"]
     count = client.messages.count_tokens(model=MODEL, messages=HELLO).input_tokens

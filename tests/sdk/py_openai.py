@@ -5,7 +5,7 @@ import openai
 from openai import OpenAI
 from pydantic import BaseModel
 
-from cases import HELLO, KEY, MODEL, POOR_KEY, ROOT, agrees, case, done, newest_row, raises, row_after
+from cases import HELLO, KEY, MODEL, POOR_KEY, ROOT, agrees, case, done, native, newest_row, raises, row_after
 from counting import counting
 
 BASE = f"{ROOT}/v1"
@@ -98,7 +98,7 @@ def completions():
     assert 0 < usage.completion_tokens <= 6 and usage.prompt_tokens > 0
 
 
-@case
+@native
 def embeddings():
     answer = client.embeddings.create(model=MODEL, input=["hello world", "bye"])
     assert len(answer.data) == 2 and answer.data[0].embedding and answer.usage.prompt_tokens > 0
@@ -121,6 +121,42 @@ def responses_stream():
     assert events[-1].type in ("response.completed", "response.incomplete"), events[-1].type
     usage = events[-1].response.usage
     agrees(raw.headers["x-request-id"], usage.input_tokens, usage.output_tokens)
+
+
+FLAT = {"type": "function", "name": "get_weather", "strict": True, "parameters": {
+    "type": "object", "properties": {"unit": {"type": "string", "enum": ["c", "f"]}}, "required": ["unit"],
+    "additionalProperties": False}}
+
+
+@case
+def responses_stream_accumulates():
+    with client.responses.stream(model=MODEL, input="Say hello.", max_output_tokens=300) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        answer = stream.get_final_response()
+    row = newest_row()
+    assert text == answer.output_text and answer.status == "completed", answer
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (answer.usage.input_tokens, answer.usage.output_tokens)
+
+
+@case
+def responses_tool_turn_in_streams():
+    asked = [{"role": "user", "content": 'Call the tool get_weather {"unit":"c"}'}]
+    with client.responses.stream(model=MODEL, input=asked, tools=[FLAT]) as stream:
+        list(stream)
+        answer = stream.get_final_response()
+    call = next(item for item in answer.output if item.type == "function_call")
+    assert call.parsed_arguments == {"unit": "c"}, call
+    said = [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in answer.output]
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "20"}
+    with client.responses.stream(model=MODEL, input=[*asked, *said, result], tools=[FLAT]) as stream:
+        list(stream)
+        assert stream.get_final_response().output_text
+
+
+@case
+def responses_parse():
+    answer = client.responses.parse(model=MODEL, input="Say hello.", text_format=Person)
+    assert isinstance(answer.output_parsed, Person), answer.output_text
 
 
 @case

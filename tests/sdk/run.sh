@@ -30,8 +30,9 @@ count() {
 count openai-python target/sdk/venv/bin/python tests/sdk/py_openai.py
 count anthropic-python target/sdk/venv/bin/python tests/sdk/py_anthropic.py
 # Node looks for packages beside the script.
-cp tests/sdk/openai.mjs tests/sdk/cases.mjs target/sdk/
+cp tests/sdk/openai.mjs tests/sdk/anthropic.mjs tests/sdk/cases.mjs target/sdk/
 count openai-node node target/sdk/openai.mjs
+count anthropic-node node target/sdk/anthropic.mjs
 
 if run audit >/dev/null; then passed=$((passed + 1)); else failed=$((failed + 1)); echo 'FAIL audit'; fi
 echo "$passed passed, $failed failed"

@@ -1,8 +1,8 @@
 # Sourced: starts the demo server on a database of its own and a free port; sets ROOT, KEY and DATA; stops it at
-# the end. COORDINATOR names the binary.
+# the end. COORDINATOR names the binary, IMITATE the server whose habits the demo has: mlx-lm speaks chat alone.
 COORDINATOR=${COORDINATOR:-target/debug/coordinator}
 DATA=$(mktemp -d)
-"$COORDINATOR" --data-dir "$DATA" --json serve --demo --listen 127.0.0.1:0 --log warn >"$DATA/out" 2>"$DATA/log" &
+"$COORDINATOR" --data-dir "$DATA" --json serve --demo --imitate "${IMITATE:-plain}" --listen 127.0.0.1:0 --log warn >"$DATA/out" 2>"$DATA/log" &
 SERVER=$!
 # shellcheck disable=SC2064
 trap "kill $SERVER 2>/dev/null; wait $SERVER 2>/dev/null; rm -rf '$DATA'" EXIT

@@ -13,7 +13,7 @@
 //! What no chat server can do is refused by name; what changes nothing in an answer, or what programs ask for unasked,
 //! is left out. A stream is translated event by event. Of a stream of messages nothing is kept; of a stream of
 //! responses each text once, as it is written, because its last event says all of it again, and 16 MiB at most. Beside
-//! that a stream takes the translator (below 2 KiB) and what of the request the answer repeats (9 values of 4 KiB at
+//! that a stream takes the translator (below 2 KiB), what its last event said beside its text (1 KiB at most) and what of the request the answer repeats (9 values of 4 KiB at
 //! most, some hundred bytes in practice).
 //!
 //! # Requests of the Responses dialect

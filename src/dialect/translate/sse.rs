@@ -38,7 +38,9 @@ impl Events {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
         }
-        while let Some(at) = memchr::memchr2(b'\n', b'\r', bytes) {
+        loop {
+            bytes = self.pass_whole(bytes, &mut see)?;
+            let Some(at) = memchr::memchr2(b'\n', b'\r', bytes) else { break };
             let (line, rest) = bytes.split_at_checked(at).unwrap_or_default();
             self.line.extend_from_slice(line);
             bytes = match rest {
@@ -50,6 +52,27 @@ impl Events {
         }
         self.line.extend_from_slice(bytes);
         if self.line.len() + self.data.len() > LONGEST { Err(Broken::new("an event is too long")) } else { Ok(()) }
+    }
+
+    /// Hands out the events that are there in one piece and one line, as nearly all are, without a copy; returns what
+    /// follows them.
+    fn pass_whole<'a>(
+        &self,
+        mut bytes: &'a [u8],
+        see: &mut impl FnMut(Seen<'_>) -> Result<(), Broken>,
+    ) -> Result<&'a [u8], Broken> {
+        if !self.line.is_empty() || !self.name.is_empty() || self.has_data || self.after_cr {
+            return Ok(bytes);
+        }
+        while let Some(from_data) = bytes.strip_prefix(b"data: ")
+            && let Some((data, end)) =
+                memchr::memchr2(b'\n', b'\r', from_data).and_then(|at| from_data.split_at_checked(at))
+            && let Some(rest) = end.strip_prefix(b"\n\n")
+        {
+            see(Seen::Event(b"", data))?;
+            bytes = rest;
+        }
+        Ok(bytes)
     }
 
     fn end_line(&mut self, see: &mut impl FnMut(Seen<'_>) -> Result<(), Broken>) -> Result<(), Broken> {
@@ -123,8 +146,8 @@ mod tests {
 
     #[test]
     fn events_are_the_same_however_they_are_cut() {
-        let stream = "\n: hi\ndata: a\n\nevent: e\r\ndata:b\r\ndata: c\r\n\r\nid: 1\rdata\r\rdata: cut";
-        let expected = ["comment", "|a", "e|b\nc", "|"];
+        let stream = "\n: hi\ndata: a\n\nevent: e\r\ndata:b\r\ndata: c\r\n\r\nid: 1\rdata\r\rdata: d\n\ndata: f\n\nevent: x\ndata: g\n\ndata: \n\ndata: h\rdata: cut";
+        let expected = ["comment", "|a", "e|b\nc", "|", "|d", "|f", "x|g", "|"];
         for step in 1..=stream.len() {
             assert_eq!(seen(stream, step), expected, "{step}");
         }

@@ -9,7 +9,8 @@ if os.environ["DIALECT"] == "anthropic":
     chat = ChatAnthropic(model=MODEL, base_url=os.environ["ROOT"], api_key=os.environ["KEY"])
 else:
     from langchain_openai import ChatOpenAI
-    chat = ChatOpenAI(model=MODEL, base_url=os.environ["ROOT"] + "/v1", api_key=os.environ["KEY"], stream_usage=True)
+    chat = ChatOpenAI(model=MODEL, base_url=os.environ["ROOT"] + "/v1", api_key=os.environ["KEY"], stream_usage=True,
+                      use_responses_api=os.environ["DIALECT"] == "responses")
 
 
 async def turn():

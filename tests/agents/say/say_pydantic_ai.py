@@ -2,12 +2,21 @@
 import os
 
 from pydantic_ai import Agent
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.openai import OpenAIProvider
 from telling import MODEL, PROMPT, TOOL, note, tell
 
-provider = OpenAIProvider(base_url=os.environ["ROOT"] + "/v1", api_key=os.environ["KEY"])
-agent = Agent(OpenAIChatModel(MODEL, provider=provider), tools=[note])
+if os.environ["DIALECT"] == "anthropic":
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+    client = AsyncAnthropic(base_url=os.environ["ROOT"], api_key=os.environ["KEY"])
+    model = AnthropicModel(MODEL, provider=AnthropicProvider(anthropic_client=client))
+else:
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+    provider = OpenAIProvider(base_url=os.environ["ROOT"] + "/v1", api_key=os.environ["KEY"])
+    kind = OpenAIResponsesModel if os.environ["DIALECT"] == "responses" else OpenAIChatModel
+    model = kind(MODEL, provider=provider)
+agent = Agent(model, tools=[note])
 
 
 async def turn():

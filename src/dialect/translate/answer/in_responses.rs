@@ -37,6 +37,8 @@ struct Open {
     form: Form,
     /// What all events of calls say of it.
     head: String,
+    /// The next piece's event, up to its number, and from there to its text.
+    piece: [String; 2],
     text: String,
     input: Input,
 }
@@ -182,7 +184,13 @@ impl InResponses {
         }
         let index = self.count;
         let id = format!("{prefix}_{}_{index}", self.id);
-        let open = Open { id, form, head, text: String::new(), input: Input::default() };
+        let kind = format!("{}.delta", form.events());
+        let place = form.part().map_or(String::new(), |(_, place)| format!(",\"{place}\":0"));
+        let piece = [
+            format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":"),
+            format!(",\"item_id\":\"{id}\",\"output_index\":{index}{place},\"delta\":\""),
+        ];
+        let open = Open { id, form, head, piece, text: String::new(), input: Input::default() };
         let item = open.item("in_progress", "", "");
         self.event(out, "response.output_item.added", format_args!(",\"output_index\":{index},\"item\":{item}"));
         if let Some((event, place)) = form.part() {
@@ -210,15 +218,15 @@ impl InResponses {
             return;
         }
         open.text.push_str(text);
-        let (id, index) = (&open.id, self.count);
-        let place = open.form.part().map_or(String::new(), |(_, place)| format!(",\"{place}\":0"));
-        let logprobs = if open.form == Form::Text { ",\"logprobs\":[]" } else { "" };
-        let kind = format!("{}.delta", open.form.events());
-        self.event(
-            out,
-            &kind,
-            format_args!(",\"item_id\":\"{id}\",\"output_index\":{index}{place},\"delta\":\"{text}\"{logprobs}"),
-        );
+        let [before, between] = &open.piece;
+        let after = if open.form == Form::Text { "\",\"logprobs\":[]}\n\n" } else { "\"}\n\n" };
+        // Most of a stream is this: written out, it takes a third of what formatting does.
+        out.extend_from_slice(before.as_bytes());
+        let _ = write!(out, "{}", self.sequence);
+        for part in [between, text, after] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        self.sequence += 1;
     }
 
     pub fn close(&mut self, out: &mut Vec<u8>) {

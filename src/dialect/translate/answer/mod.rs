@@ -6,6 +6,7 @@ mod arguments;
 mod custom;
 mod think;
 mod counts;
+mod alike;
 mod block;
 mod events;
 mod in_responses;

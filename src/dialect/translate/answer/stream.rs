@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::alike::Alike;
 use super::block::{Finish, Target};
 use super::chunk::{self, Choice, Chunk, Delta, Function};
 use super::counts::Counts;
@@ -38,6 +39,7 @@ pub(super) struct Answer {
     /// Begins the ids of calls that have none.
     call_id: String,
     context: Arc<Context>,
+    alike: Alike,
     finish: Option<Finish>,
     counts: Counts,
     started: bool,
@@ -107,6 +109,7 @@ impl Answer {
             thoughts: answering.think_tags.then(Thoughts::default),
             call_id: format!("call_{id}"),
             context: Arc::clone(context),
+            alike: Alike::default(),
             finish: None,
             counts: Counts::default(),
             started: false,
@@ -116,6 +119,10 @@ impl Answer {
 
     /// Reads a chunk, or a whole answer.
     pub fn event(&mut self, data: &str, out: &mut Vec<u8>) -> Result<(), Broken> {
+        if let Some((target, text)) = self.alike.text(data) {
+            self.put(target, text, out)?;
+            return self.check_kept();
+        }
         let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_| Broken::new("an event is no chat chunk"))?;
         if chunk.error.is_some() {
             return Err(Broken::new("the server reported an error"));
@@ -129,6 +136,10 @@ impl Answer {
                 self.choice(choice, out)?;
             }
         }
+        // Where thoughts stand in the text, it is read in another way.
+        if self.thoughts.is_none() {
+            self.alike.remember(data, &chunk);
+        }
         if let Some(usage) = chunk.usage {
             let counts = Counts::read(usage.get());
             // Some servers say zeros before the end.
@@ -136,6 +147,10 @@ impl Answer {
                 self.counts = counts;
             }
         }
+        self.check_kept()
+    }
+
+    fn check_kept(&self) -> Result<(), Broken> {
         if self.kept() > MOST_KEPT { Err(Broken::new("the answer is too long")) } else { Ok(()) }
     }
 
