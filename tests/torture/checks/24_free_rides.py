@@ -284,6 +284,10 @@ def attack_of(number: int, rng: random.Random, *, secret: bool) -> Try:
         # An estimate by another tokenizer may err by as much as these differ from it; whoever stays pays their count.
         attack.habit = "strict"
         attack.body["model"] = "strict-cheap"
+    if attack.leave is not None and "grammar" in attack.body:
+        # A grammar constrains the output and is in no prompt, so an estimate leaves it out. A server that reads it all
+        # the same is paid what it reports.
+        attack.body["documents"] = attack.body.pop("grammar")
     if secret:
         script["bound"] = 6_000
     return attack
