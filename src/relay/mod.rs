@@ -283,7 +283,9 @@ impl Relay {
                 drop(seat);
                 ReplyBody::whole(settle(bill, answer, record).await?, waited)
             }
-            UpstreamReply::Stream(start) => ReplyBody::Stream(ReplyStream::new(bill, start, seat, record)),
+            UpstreamReply::Stream(start) => {
+                ReplyBody::Stream(ReplyStream::new(bill, start, seat, record).begun().await?)
+            }
         };
         Ok(InferenceReply { body, output_capped, rate_limit })
     }
