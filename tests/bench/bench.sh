@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # bench.sh BINARY [SECONDS=5] [ROUNDS=3] [CONNECTIONS="1 64 256"]
 #
-# Billed, durable chat completions through the coordinator against the same through nginx as a plain proxy:
-# one upstream, one client, alternating, whole and streamed. Prints requests/s, p50, p99 and the median
-# ratio; how long settlements took meanwhile; then what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
+# Billed, durable chat completions of ACCOUNTS=1000 accounts in turn, each with a key of its own, through the
+# coordinator against the same through nginx as a plain proxy: one upstream, one client, alternating, whole and streamed.
+# Prints requests/s, p50, p99 and the median ratio, and the coordinator's CPU a request; the same of one account
+# beside all of them; system calls a request by kind (where strace is there); how long settlements took; then
+# what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
 # Needs nginx and wrk (Debian: nginx-light, wrk), which it installs if it may. Loopback only; free ports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$(readlink -f "${1:?usage: bench.sh BINARY [SECONDS] [ROUNDS] [CONNECTIONS]}")
 seconds=${2:-5} rounds=${3:-3} connections=${4:-1 64 256}
 whole=qwen3.5-27b-claude-opus-8bit events=bench-stream
-counted_requests=${COUNTED:-10000}
+counted_requests=${COUNTED:-10000} accounts=${ACCOUNTS:-1000}
 
 PATH=$PATH:/usr/sbin
 need() {
@@ -67,10 +69,20 @@ for name in upstream proxy; do nginx -p "$room/$name" -c "$room/$name/nginx.conf
 field() { tr -d ' \n' | sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p'; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-"$binary" account create bench --json >/dev/null
-"$binary" account create owner --json >/dev/null
-"$binary" credit bench 1000000 --json >/dev/null
-KEY=$("$binary" key create bench --json | field key); export KEY
+# Thousands of commands, each with a commit: made where no disk is waited for, if there is such a place.
+memory=$room
+[ -d /dev/shm ] && [ -w /dev/shm ] && memory=$(mktemp -d /dev/shm/bench.XXXXXX)
+"$binary" --data-dir "$memory/data" account create owner --json >/dev/null
+one_account() {
+  "$1" --data-dir "$2" account create "bench$3" --json >/dev/null && "$1" --data-dir "$2" credit "bench$3" 100000 --json >/dev/null &&
+    "$1" --data-dir "$2" key create "bench$3" --json | tr -d ' \n' | sed -n 's/.*"key":"\([^"]*\)".*/\1\n/p'
+}
+export -f one_account
+seq "$accounts" | xargs -P 4 -I @ bash -c 'one_account "$0" "$1" @' "$binary" "$memory/data" >"$room/keys.all"
+[ "$(wc -l <"$room/keys.all")" = "$accounts" ] || { echo "bench: some accounts were not made" >&2; exit 1; }
+head -1 "$room/keys.all" >"$room/keys.one"
+[ "$memory" = "$room" ] || { cp -r "$memory/data" "$room/data"; rm -rf "$memory"; }
+export KEYS=$room/keys.all
 "$binary" price set $events --input 0.10 --output 0.78 --json >/dev/null
 "$binary" provider add whole --url "http://127.0.0.1:$WHOLE/v1" --account owner --model $whole --json >/dev/null
 "$binary" provider add events --url "http://127.0.0.1:$EVENTS/v1" --account owner --model "$events=$whole" --json >/dev/null
@@ -97,6 +109,8 @@ start; sleep 1; idle=$(rss_kib)
 
 # One run of wrk against 127.0.0.1:$1 with $2 connections.
 load() { wrk -t1 -c"$2" -d"${3:-$seconds}s" --timeout 10s -s "$here/post.lua" "http://127.0.0.1:$1" | grep RESULT; }
+# The CPU that the server used so far, in clock ticks of 10 ms: user, system.
+ticks() { awk '{ print $14, $15 }' "/proc/$server/stat"; }
 values() { grep -o "$1=[0-9]*" | cut -d= -f2; }
 
 # p50 and p99 of the settlements logged behind byte $1 of the log: from the end of an answer until it is durable.
@@ -110,7 +124,7 @@ settled_since() {
 }
 
 port=${address##*:} answered=0 cut_at_most=0
-printf '%-11s %-6s %32s  %32s  %s\n' connections answer "nginx /s   p50 us   p99 us" "coordinator /s   p50 us   p99 us" "ratio (each round)"
+printf '%-11s %-6s %32s  %32s  %13s  %s\n' connections answer "nginx /s   p50 us   p99 us" "coordinator /s   p50 us   p99 us" "CPU us (sys)" "ratio (each round)"
 for c in $connections; do
   for STREAM in 0 1; do
     export STREAM
@@ -119,15 +133,19 @@ for c in $connections; do
     load "$port" "$c" 1 >>"$room/ours.all"; cut_at_most=$((cut_at_most + c))
     : >"$room/nginx"; : >"$room/ours"
     logged=$(stat -c %s "$room/log")
+    used=0 used_sys=0
     for _ in $(seq "$rounds"); do
-      load "$yard" "$c" >>"$room/nginx"; load "$port" "$c" >>"$room/ours"; cut_at_most=$((cut_at_most + c))
+      load "$yard" "$c" >>"$room/nginx"
+      set -- $(ticks); load "$port" "$c" >>"$room/ours"; set -- "$1" "$2" $(ticks)
+      used=$((used + $3 + $4 - $1 - $2)) used_sys=$((used_sys + $4 - $2)) cut_at_most=$((cut_at_most + c))
     done
+    cpu=$(values requests <"$room/ours" | awk -v u=$used -v s=$used_sys '{ n += $1 } END { printf "%.1f (%.1f)", u * 1e4 / n, s * 1e4 / n }')
     cat "$room/ours" >>"$room/ours.all"
     [ $STREAM = 1 ] || printf 'settle, %3d connections  %s\n' "$c" "$(settled_since "$logged")" >>"$room/settled"
     ratios=$(paste -d' ' <(values rps <"$room/nginx") <(values rps <"$room/ours") | awk '{ printf "%.2f\n", $2 / $1 }')
     m() { values "$2" <"$room/$1" | median; }
-    printf '%-11s %-6s %10s %9s %9s  %14s %8s %8s   %.2f (%s)\n' "$c" $name "$(m nginx rps)" "$(m nginx p50_us)" \
-      "$(m nginx p99_us)" "$(m ours rps)" "$(m ours p50_us)" "$(m ours p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
+    printf '%-11s %-6s %10s %9s %9s  %14s %8s %8s  %13s  %.2f (%s)\n' "$c" $name "$(m nginx rps)" "$(m nginx p50_us)" \
+      "$(m nginx p99_us)" "$(m ours rps)" "$(m ours p50_us)" "$(m ours p99_us)" "$cpu" "$(echo "$ratios" | median)" "$(echo $ratios)"
   done
 done
 # The same stream to clients of the other dialects, of a server that speaks chat alone, beside one that passes through.
@@ -146,11 +164,32 @@ for dialect in messages responses; do
   printf '%-11s %-11s %14s %8s %8s   %.2f (%s)\n' "$c" $dialect "$(m translated rps)" "$(m translated p50_us)" \
     "$(m translated p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
 done
+
+# One account and all of them, alternating.
+export STREAM=0 MODEL=$whole
+for _ in $(seq "$rounds"); do
+  for which in one all; do
+    KEYS=$room/keys.$which load "$port" 64 | tee -a "$room/ours.all" >>"$room/by.$which"; cut_at_most=$((cut_at_most + 64))
+  done
+done
+spread=$(paste -d' ' <(values rps <"$room/by.one") <(values rps <"$room/by.all") | awk '{ printf "%.2f\n", $2 / $1 }')
+
+# Before strace looks on: what it costs is in no figure.
+calls="no strace here"
+if command -v strace >/dev/null && strace -c -f -o "$room/calls" true 2>/dev/null; then
+  strace -c -f -o "$room/calls" -p "$server" 2>/dev/null & tracer=$!
+  sleep 1; n=$(load "$port" 64 2 | tee -a "$room/ours.all" | values requests); cut_at_most=$((cut_at_most + 64))
+  kill -INT "$tracer"; wait "$tracer" 2>/dev/null || true
+  calls=$(awk -v n="$n" '$4 ~ /^[0-9]+$/ && $NF != "total" && $4 / n >= 0.05 { printf "%s %.2f  ", $NF, $4 / n }' "$room/calls")
+fi
+
 answered=$(values requests <"$room/ours.all" | awk '{ n += $1 } END { print n }')
 errors=$(values errors <"$room/ours.all" | awk '{ n += $1 } END { print n }')
 
 echo
 cat "$room/settled"
+echo "$accounts accounts        $(echo "$spread" | median) of one account ($(echo $spread)), 64 connections, whole"
+echo "system calls a request $calls"
 echo "release binary         $(($(stat -c %s "$binary") / 1024)) KiB"
 echo "start to ready         $(echo "$starts" | median) ms (median of 5:$starts)"
 echo "idle resident memory   $idle KiB; after the load $(rss_kib) KiB"

@@ -1,11 +1,8 @@
--- wrk script: one billed chat completion a request. KEY, MODEL and STREAM come from the environment; with DIALECT
--- (messages, responses) the same is asked in that.
+-- wrk script: one billed chat completion a request, of one key after the other. KEYS (a file, one a line), MODEL and
+-- STREAM come from the environment; with DIALECT (messages, responses) the same is asked in that.
 -- With EXACTLY=N it sends N requests and no more, so that none is cut off when the time is up.
-wrk.method = "POST"
 local dialect = os.getenv("DIALECT") or ""
-wrk.path = dialect == "" and "/v1/chat/completions" or "/v1/" .. dialect
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer " .. (os.getenv("KEY") or "none")
+local path = dialect == "" and "/v1/chat/completions" or "/v1/" .. dialect
 local stream = os.getenv("STREAM") == "1" and ',"stream":true' or ""
 local system, user = "You are a helpful assistant.", "Explain gradient descent in one paragraph."
 local asked = '"messages":[{"role":"system","content":"' .. system .. '"},{"role":"user","content":"' .. user .. '"}],"max_tokens":256'
@@ -14,7 +11,21 @@ if dialect == "messages" then
 elseif dialect == "responses" then
   asked = '"instructions":"' .. system .. '","input":"' .. user .. '","max_output_tokens":256'
 end
-wrk.body = '{"model":"' .. os.getenv("MODEL") .. '",' .. asked .. stream .. '}'
+local body = '{"model":"' .. os.getenv("MODEL") .. '",' .. asked .. stream .. '}'
+
+-- Written once each: what the client costs is taken from the server.
+local requests, last = {}, 0
+function init(args)
+  for key in io.lines(os.getenv("KEYS")) do
+    local headers = { ["Host"] = wrk.headers["Host"], ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key }
+    requests[#requests + 1] = wrk.format("POST", path, headers, body)
+  end
+end
+
+function request()
+  last = last % #requests + 1
+  return requests[last]
+end
 
 local exactly = tonumber(os.getenv("EXACTLY") or "")
 if exactly then
