@@ -72,8 +72,8 @@ impl Shape {
     }
 
     /// Reads the blocks of this shape that some bytes start with, one after the other.
-    pub const fn run<'s, 'a>(&'s self, bytes: &'a [u8]) -> Run<'s, 'a> {
-        Run { shape: self, bytes, has_begun: false }
+    pub const fn run<'s, 'a>(&'s self, bytes: &'a [u8]) -> AlikeBlocks<'s, 'a> {
+        AlikeBlocks { shape: self, bytes, has_begun: false }
     }
 
     /// About how much of `bytes` is text, if all of it is in blocks like this one.
@@ -140,14 +140,14 @@ impl Shape {
 
 /// The blocks of one shape at the start of some bytes.
 #[derive(Debug)]
-pub struct Run<'s, 'a> {
+pub struct AlikeBlocks<'s, 'a> {
     shape: &'s Shape,
     bytes: &'a [u8],
     /// What stands before the text was compared already, with the end of the block before.
     has_begun: bool,
 }
 
-impl<'a> Iterator for Run<'_, 'a> {
+impl<'a> Iterator for AlikeBlocks<'_, 'a> {
     type Item = Alike<'a>;
 
     fn next(&mut self) -> Option<Alike<'a>> {
