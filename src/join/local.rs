@@ -75,10 +75,13 @@ impl ModelServer {
         let root = base.strip_suffix("/v1").unwrap_or(base);
         let path = |of: &str| of.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
         let (status, body) = ask(format!("{}/models", path(base))).await?;
-        if status != 200 {
-            return Err(format!("it answered {status} when asked for its models"));
-        }
-        let list: List = serde_json::from_slice(&body).map_err(|_| "it lists no models as OpenAI does".to_owned())?;
+        let list = match serde_json::from_slice::<List>(&body) {
+            Ok(list) if status == 200 => list,
+            // Whoever named the server and its models need not have them listed.
+            _ if options.to.is_some() && !options.models.is_empty() => List { data: Vec::new() },
+            _ if status != 200 => return Err(format!("it answered {status} when asked for its models")),
+            _ => return Err("it lists no models as OpenAI does".to_owned()),
+        };
         let props = ask(format!("{}/props", path(root))).await.ok().filter(|(status, _)| *status == 200);
         let props: Option<Props> = props.and_then(|(_, body)| serde_json::from_slice(&body).ok());
         Ok(Self {
