@@ -245,7 +245,7 @@ impl<'de> Visitor<'de> for Entries {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         /// More keys than any API has; keeps a hostile body from costing a sort of millions.
         const MOST_KEYS: usize = 10_000;
-        let mut entries = Vec::with_capacity(8);
+        let mut entries = Vec::with_capacity(4);
         while let Some(key) = map.next_key::<CowKey<'de>>()? {
             if entries.len() == MOST_KEYS {
                 return Err(A::Error::custom("more than 10,000 keys"));

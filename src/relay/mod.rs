@@ -239,7 +239,7 @@ impl Relay {
         let made = self.as_chat(caller, &request, &call.body, &offered).await?;
         let forms = Forms::of(&request, made.as_deref());
         let offered = forms.able(offered)?;
-        let admission = self.admit(caller, call, &forms, offered).await?;
+        let admission = Box::pin(self.admit(caller, call, &forms, offered)).await?;
         self.go_on(client, caller, call, &forms, (admission, claim))?.await
     }
 

@@ -207,14 +207,17 @@ impl Relay {
         (until, mut again): (Instant, Option<Ticket>),
     ) -> Result<(Placed, Arc<Offered>), Refusal> {
         let request = forms.own;
-        let refusal = match self.providers.said_full(&targets, Instant::now()) {
+        let (said, after) =
+            (self.providers.said_full(&targets, Instant::now()), self.retry_after(&request.model, &targets));
+        // Made when it is needed: the text of one that is not takes room in each that waits.
+        let refusal = || match said {
             Some((status, wait)) => Refusal::ProviderBusy { status, says: None, wait: Some(wait) },
-            None => Refusal::ProvidersFull(Some(self.retry_after(&request.model, &targets))),
+            None => Refusal::ProvidersFull(Some(after)),
         };
         if until <= Instant::now() {
-            return Err(refusal);
+            return Err(refusal());
         }
-        let Some(_room) = self.room_to_wait(caller, request)? else { return Err(refusal) };
+        let Some(_room) = self.room_to_wait(caller, request)? else { return Err(refusal()) };
         let asked = Asked::of(&targets, offered);
         // Of what can be had again nothing is kept: thousands wait.
         drop(targets);
@@ -223,7 +226,7 @@ impl Relay {
             servers if servers.is_empty() => Err(self.not_served(request)?),
             servers => Ok(servers),
         };
-        let no_place = |why| if why == NoPlace::Closed { Refusal::Draining } else { refusal };
+        let no_place = |why| if why == NoPlace::Closed { Refusal::Draining } else { refusal() };
         let (place, ticket) = loop {
             let looks = self.queue.looks();
             let wait = Wait { account, model, work, servers: servers()?, looks, again };

@@ -25,6 +25,7 @@ mod idempotency;
 mod caps;
 mod queue;
 mod join;
+mod queue_meanwhile;
 mod withdrawals;
 mod refunds;
 mod sizes;

@@ -11,28 +11,28 @@ use crate::world::{Account, MODEL, World, chat_body, cost, eventually, micro, st
 
 /// Who is at the server, in the order of arrival, and a gate that each of them waits at.
 #[derive(Clone, Default)]
-struct Desk(Arc<Mutex<Vec<(String, Gate)>>>);
+pub struct Desk(Arc<Mutex<Vec<(String, Gate)>>>);
 
 impl Desk {
-    fn answer(&self, seen: &Seen) -> Answer {
+    pub fn answer(&self, seen: &Seen) -> Answer {
         let gate = Gate::default();
         self.0.lock().unwrap().push((text(&seen.json(), "user"), gate.clone()));
         Answer::chat(usage(10, 5)).after(Step::Gate(gate))
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// Waits until so many came, and lets the last of them go.
-    fn serve(&self, place: usize) {
+    pub fn serve(&self, place: usize) {
         eventually("the next one", || self.0.lock().unwrap().len() > place);
         self.0.lock().unwrap()[place].1.open();
     }
 }
 
 /// A world whose only server takes so many at once; they name themselves in `user`.
-fn desk(places: &str, serve: &[&str]) -> (World, Desk) {
+pub fn desk(places: &str, serve: &[&str]) -> (World, Desk) {
     let desk = Desk::default();
     let own = desk.clone();
     let mut world = World::unstarted("5.00", move |seen| own.answer(seen));
@@ -42,7 +42,7 @@ fn desk(places: &str, serve: &[&str]) -> (World, Desk) {
     (world, desk)
 }
 
-fn named(name: &str) -> Value {
+pub fn named(name: &str) -> Value {
     let mut body = chat_body();
     body["user"] = name.into();
     body
@@ -64,7 +64,7 @@ fn running_and_waiting(world: &World) -> i64 {
 }
 
 /// Opens a request and waits until it runs, or stands in line.
-fn stand_in_line(world: &World, account: &Account, name: &str) -> Conn {
+pub fn stand_in_line(world: &World, account: &Account, name: &str) -> Conn {
     let before = running_and_waiting(world);
     let conn = open(world, &account.key, &named(name));
     eventually("it to stand in line", || running_and_waiting(world) > before);
@@ -72,7 +72,7 @@ fn stand_in_line(world: &World, account: &Account, name: &str) -> Conn {
 }
 
 /// Opens a request and waits until its money is held: it runs, or waits.
-fn open_and_hold(world: &World, account: &Account, name: &str) -> Conn {
+pub fn open_and_hold(world: &World, account: &Account, name: &str) -> Conn {
     let before = one_hold(world, account);
     let conn = open(world, &account.key, &named(name));
     eventually("the hold", || one_hold(world, account) > before);
@@ -407,21 +407,6 @@ fn who_waits_for_a_server_that_was_gone_is_served_when_it_is_back() {
 }
 
 #[test]
-fn a_provider_that_was_disabled_gets_nobody_of_those_who_wait_for_it() {
-    let (world, desk) = desk("1", &[]);
-    let first = stand_in_line(&world, &world.payer, "first");
-    let waiting: Vec<Conn> = (0..2).map(|_| stand_in_line(&world, &world.payer, "waiting")).collect();
-    world.server.ok(&["provider", "disable", "narrow"]);
-    desk.serve(0);
-    first.finish().expect(200);
-    for conn in waiting {
-        assert_eq!(conn.finish().expect(404).error().1, "model_not_found");
-    }
-    assert_eq!(desk.names(), ["first"]);
-    world.wait_released();
-}
-
-#[test]
 fn who_was_sent_away_keeps_its_place_in_line() {
     let desk = Desk::default();
     let (own, full) = (desk.clone(), Arc::new(Mutex::new(false)));
@@ -443,84 +428,4 @@ fn who_was_sent_away_keeps_its_place_in_line() {
     (0..3).for_each(|place| desk.serve(place));
     conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
     assert_eq!(desk.names(), ["first", "second", "third"]);
-}
-
-#[test]
-fn a_provider_that_is_added_serves_those_who_wait() {
-    let (world, desk) = desk("1", &[]);
-    let other = world.server.account("other");
-    world.server.ok(&["credit", &other.id, "5.00"]);
-    let mut conns = vec![stand_in_line(&world, &world.payer, "first")];
-    eventually("the first", || desk.names() == ["first"]);
-    conns.extend([&world.payer, &world.payer, &other].map(|of| stand_in_line(&world, of, &of.id)));
-    let new = Desk::default();
-    let script = new.clone();
-    let upstream = crate::world::upstream::Upstream::start(move |seen| script.answer(seen));
-    world.server.provider("new", &upstream.url(), &world.owner, &["--max-concurrent", "2"]);
-    // One of each account, as their turn is, without anybody coming or going.
-    eventually("two of them to be there", || new.names().len() == 2);
-    let mut there = new.names();
-    there.sort();
-    let mut accounts = [world.payer.id.clone(), other.id];
-    accounts.sort();
-    assert_eq!((there, desk.names().len()), (accounts.to_vec(), 1));
-    (0..3).for_each(|place| new.serve(place));
-    desk.serve(0);
-    conns.into_iter().for_each(|conn| drop(conn.finish().expect(200)));
-    assert_eq!(new.names().len(), 3);
-    world.wait_released();
-    assert_eq!(world.rows().len(), 3, "of the payer");
-}
-
-#[test]
-fn nothing_of_a_key_that_was_revoked_or_an_account_that_was_suspended_runs_when_its_turn_comes() {
-    let (world, desk) = desk("1", &[]);
-    let other = world.server.account("other");
-    world.server.ok(&["credit", &other.id, "5.00"]);
-    let first = stand_in_line(&world, &world.payer, "first");
-    eventually("the first", || desk.names() == ["first"]);
-    let second = world.server.ok(&["key", "create", "payer"]);
-    let second = Account { key: text(&second, "key"), key_id: text(&second, "id"), ..world.payer.clone() };
-    let revoked = stand_in_line(&world, &second, "revoked");
-    let suspended = stand_in_line(&world, &other, "suspended");
-    let last = stand_in_line(&world, &world.payer, "last");
-    world.server.ok(&["key", "revoke", &second.key_id]);
-    world.server.ok(&["account", "suspend", &other.id]);
-    (0..2).for_each(|place| desk.serve(place));
-    first.finish().expect(200);
-    last.finish().expect(200);
-    assert_eq!(revoked.finish().expect(401).error().1, "invalid_api_key");
-    assert_eq!(suspended.finish().expect(403).error().0, "permission_error");
-    assert_eq!(desk.names(), ["first", "last"]);
-    world.wait_released();
-    assert_eq!(world.rows().len(), 2);
-}
-
-#[test]
-fn who_has_two_in_a_full_line_makes_room_for_who_has_none() {
-    let (world, desk) = desk("1", &["--queue-length", "8"]);
-    let first = stand_in_line(&world, &world.payer, "first");
-    let others: Vec<Account> = (0..7).map(|n| world.server.account(&format!("other-{n}"))).collect();
-    for other in &others {
-        world.server.ok(&["credit", &other.id, "1.00"]);
-    }
-    let mut conns: Vec<Conn> =
-        ["kept", "dropped"].iter().map(|name| stand_in_line(&world, &world.payer, name)).collect();
-    conns.extend(others[..6].iter().map(|other| stand_in_line(&world, other, "other")));
-    let newcomer = open_and_hold(&world, &others[6], "newcomer");
-    let dropped = conns.remove(1).finish().expect(429);
-    assert_eq!(dropped.error().1, "rate_limit_exceeded");
-    assert!(dropped.number("retry-after") > 0 && dropped.header("x-should-retry").is_none());
-    // All have one now.
-    let late = world.server.account("late");
-    world.server.ok(&["credit", &late.id, "1.00"]);
-    let refused = world.server.http().send(&Request::post("/v1/chat/completions").key(&late.key).json(&named("late")));
-    refused.expect(429);
-    (0..9).for_each(|place| desk.serve(place));
-    for conn in conns.into_iter().chain([first, newcomer]) {
-        conn.finish().expect(200);
-    }
-    let names = desk.names();
-    assert!(names[0] == "first" && names.contains(&"kept".to_owned()) && names[8] == "newcomer", "{names:?}");
-    world.wait_released();
 }

@@ -48,7 +48,7 @@ pub async fn run(endpoint: Endpoint, mut request: ServiceRequest) -> Result<Serv
     let data = request.app_data::<Data<AppState>>().cloned().zip(request.app_data::<Data<Client>>().cloned());
     let guard = GoneGuard::new(request);
     let (request, answered) = match data {
-        Some((state, client)) => answer(endpoint, payload, &state, client, arrived, guard).await,
+        Some((state, client)) => answer(endpoint, payload, &state, client, &arrived, guard).await,
         None => (guard.answered(), Err(ApiError::internal())),
     };
     let answer = answered.unwrap_or_else(|e| e.response(endpoint.dialect().errors.envelope, Some(arrived.id)));
@@ -60,11 +60,11 @@ async fn answer(
     payload: Payload,
     state: &Data<AppState>,
     client: Data<Client>,
-    arrived: Arrived,
+    arrived: &Arrived,
     mut guard: GoneGuard,
 ) -> (HttpRequest, Result<HttpResponse, ApiError>) {
     // Boxed: it is larger than what waits later on.
-    let begun = match Box::pin(read(endpoint, guard.request(), payload, state, arrived)).await {
+    let begun = match Box::pin(read(endpoint, guard.request(), payload, state, *arrived)).await {
         Ok((caller, call)) => Begun::new(state, client, caller, call),
         Err(e) => return (guard.answered(), Err(e)),
     };
@@ -138,7 +138,8 @@ async fn read(
 
 /// A timeout that is not set where nothing would come of it.
 async fn timeout<F: Future + Unpin>(limit: Duration, future: F, is_set: bool) -> Result<F::Output, Elapsed> {
-    if is_set { tokio::time::timeout(limit, future).await } else { Ok(future.await) }
+    // Boxed: of those who wait most need none.
+    if is_set { Box::pin(tokio::time::timeout(limit, future)).await } else { Ok(future.await) }
 }
 
 /// A stream is asked for, as far as a look can tell that costs next to nothing: the key may be spelled with escapes.

@@ -23,8 +23,8 @@ fn wait(account: i64, work: u64, targets: &[Target]) -> Wait<'static> {
 }
 
 /// Waits for a place, as it is offered at first.
-async fn placed(queue: &Arc<Queue>, wait: Wait<'_>, seconds: f64) -> Result<Place, NoPlace> {
-    let until = Instant::now() + Duration::from_secs_f64(seconds);
+async fn placed(queue: &Arc<Queue>, wait: Wait<'_>, millis: u64) -> Result<Place, NoPlace> {
+    let until = Instant::now() + Duration::from_millis(millis);
     let mut line = queue.join(wait)?;
     loop {
         if let Call::Place(place) = line.called(until).await? {
@@ -57,7 +57,7 @@ async fn a_place_given_back_goes_to_whose_turn_it_is() {
     for (place, account) in [1, 1, 1, 2].into_iter().enumerate() {
         let (own, order, servers) = (Arc::clone(&queue), Arc::clone(&order), servers.clone());
         tasks.spawn(async move {
-            let place = placed(&own, wait(account, 10, &servers), 60.0).await.unwrap();
+            let place = placed(&own, wait(account, 10, &servers), 60_000).await.unwrap();
             order.lock().unwrap().push(account);
             drop(place);
         });
@@ -78,7 +78,7 @@ async fn whichever_server_is_free_first_serves() {
     assert_eq!((one.target.provider.to_i64(), two.target.provider.to_i64()), (1, 2));
     assert_eq!((one.others.len(), two.others.len()), (1, 1));
     let own = Arc::clone(&queue);
-    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &servers), 60.0).await });
+    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &servers), 60_000).await });
     eventually("it to wait", || queue.waiting_for("m") == 1).await;
     drop(two);
     let place = waiting.await.unwrap().unwrap();
@@ -91,11 +91,11 @@ async fn whichever_server_is_free_first_serves() {
 async fn nobody_waits_for_longer_than_agreed_nor_after_the_end() {
     let (queue, servers) = (queue(4), [target(1, 1)]);
     let taken = queue.free_place(servers.to_vec()).unwrap();
-    assert!(matches!(placed(&queue, wait(1, 1, &servers), 0.02).await, Err(NoPlace::TimedOut)));
+    assert!(matches!(placed(&queue, wait(1, 1, &servers), 20).await, Err(NoPlace::TimedOut)));
     assert_eq!(queue.all_waiting().0, 0);
     let own = Arc::clone(&queue);
     let targets = servers.clone();
-    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &targets), 60.0).await });
+    let waiting = tokio::spawn(async move { placed(&own, wait(1, 1, &targets), 60_000).await });
     eventually("it to wait", || queue.waiting_for("m") == 1).await;
     assert!(matches!(queue.join(wait(1, 1, &servers)), Err(NoPlace::Full(_))), "one of four is its part");
     queue.close();
@@ -113,7 +113,7 @@ async fn a_server_that_said_when_it_has_room_is_looked_at_then() {
     drop(free);
     assert!(queue.free_place(servers.to_vec()).is_err());
     // Nobody gives a place back: only time passes.
-    drop(placed(&queue, wait(1, 1, &servers), 60.0).await.unwrap());
+    drop(placed(&queue, wait(1, 1, &servers), 60_000).await.unwrap());
     assert_eq!(in_flight(&queue, 1), 0);
 }
 
@@ -180,7 +180,7 @@ async fn visit(queue: Arc<Queue>, servers: [Target; 2], crowd: Arc<Crowd>, one: 
         Ok(free) => free.place,
         Err(targets) => {
             let account = i64::try_from(one % 20).unwrap();
-            placed(&queue, wait(account, one % 7, &targets), 60.0).await.unwrap()
+            placed(&queue, wait(account, one % 7, &targets), 60_000).await.unwrap()
         }
     };
     let counted = Running::new(&crowd);

@@ -3,7 +3,7 @@
 import { get, query } from '../api.js';
 import { dayChart } from '../chart.js';
 import { fill, h } from '../dom.js';
-import { number, plural } from '../format.js';
+import { milliseconds, number, plural } from '../format.js';
 import { usd } from '../money.js';
 import { button, figures, into, money, section, when } from '../ui.js';
 
