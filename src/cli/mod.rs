@@ -91,6 +91,19 @@ enum Command {
     },
 }
 
+impl Command {
+    /// It has a use where there is no database yet. All others look for something in one.
+    const fn makes_a_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_)
+                | Self::Admin(admins::Command::Create { .. })
+                | Self::Account(accounts::Command::Create { .. })
+                | Self::Price(prices::Command::Set { .. })
+        )
+    }
+}
+
 /// What a command ends with if it does not do what was asked: one line, exit code 1.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -138,11 +151,22 @@ fn run(cli: Cli) -> Result<(), Failed> {
     if matches!(cli.command, Command::Status) {
         return status::run(&dir, out);
     }
+    if !cli.command.makes_a_database() {
+        return dispatch(cli.command, Store::open_existing(&dir)?, out);
+    }
     let store = Store::open(&dir)?;
-    match cli.command {
+    let done = dispatch(cli.command, store.clone(), out);
+    if done.is_err() {
+        store.remove_if_untouched();
+    }
+    done
+}
+
+fn dispatch(command: Command, store: Store, out: Output) -> Result<(), Failed> {
+    match command {
         Command::Serve(args) => serve::run(*args, store, out),
         Command::Join(args) => join::run(*args, out),
-        Command::Status => status::run(&dir, out),
+        Command::Status => status::run(store.dir(), out),
         Command::Admin(command) => admins::run(command, &store, out),
         Command::Account(command) => accounts::run(command, &store, out),
         Command::Key(command) => keys::run(command, &store, out),

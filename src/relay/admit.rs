@@ -206,10 +206,7 @@ impl Relay {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
-        if self.writer.disk_is_full() {
-            return Err(Refusal::Store(StoreError::Full));
-        }
-        Ok(())
+        self.writer.open_for_work().map_err(Refusal::Store)
     }
 
     /// Opens a hold for the worst case, or, of a prompt that was counted, for what is affordable of it.

@@ -10,7 +10,8 @@ use rustix::fs::FlockOperation;
 use super::StoreError;
 use super::admission_cache::{AdmissionCache, AdmissionReader};
 use super::sqlite::access::{Read, Tx};
-use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, read_pool};
+use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, private, read_pool, refuse_read_only};
+use super::sqlite::ownership::{beside, cannot, hand_over, obstacle};
 use super::sqlite::schema;
 use super::sqlite::snapshot::in_snapshot;
 use super::usage_sums::UsageSums;
@@ -34,6 +35,8 @@ pub struct Store {
     /// For what every request looks at.
     reader: Arc<AdmissionReader>,
     usage_sums: Arc<UsageSums>,
+    /// This one made the database.
+    is_new: bool,
 }
 
 /// While it lives, no other server can start on the same data directory.
@@ -45,15 +48,70 @@ impl Store {
     /// where they are missing, and upgrades an older database.
     ///
     /// # Errors
-    /// The directory or file cannot be made or opened, or the database is newer than this program.
+    /// The directory or file cannot be made or opened, or the database is newer than this program. Nothing that was
+    /// made is left then.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(DATABASE);
-        make_private(dir, &path)?;
-        let mut conn = open_writable(&path)?;
-        schema::upgrade(&mut conn)?;
-        let reader = Arc::new(AdmissionReader::new(open_reader(&path)?)?);
-        let (readers, reports) = (read_pool(&path, READERS)?, read_pool(&path, REPORTS)?);
-        Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default() })
+        let made = make_private(dir, &path)?;
+        let is_new = made.is_new();
+        match Self::open_file(dir, &path) {
+            Ok(store) => Ok(Self { is_new, ..store }),
+            Err(e) => {
+                made.undo();
+                Err(e)
+            }
+        }
+    }
+
+    /// Opens the database that is in `dir`, and makes none.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and [`StoreError::NotFound`] if there is none.
+    pub fn open_existing(dir: &Path) -> Result<Self, StoreError> {
+        private();
+        let path = dir.join(DATABASE);
+        match std::fs::metadata(&path) {
+            Ok(_) => Self::open_file(dir, &path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+                Err(StoreError::NotFound(format!("there is no database in {}: is --data-dir right?", dir.display())))
+            }
+            Err(e) => Err(cannot("open", &path, &e)),
+        }
+    }
+
+    fn open_file(dir: &Path, path: &Path) -> Result<Self, StoreError> {
+        let opened = || {
+            let mut conn = open_writable(path)?;
+            schema::upgrade(&mut conn)?;
+            Ok(Arc::new(AdmissionReader::new(open_reader(path)?)?))
+        };
+        // What the engine says names neither the file nor who may not use it.
+        let reader = opened().map_err(|e: StoreError| match e {
+            StoreError::Sql(_) => obstacle(path).unwrap_or(e),
+            other => other,
+        })?;
+        let (readers, reports) = (read_pool(path, READERS)?, read_pool(path, REPORTS)?);
+        Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default(), is_new: false })
+    }
+
+    /// Takes the database away again if this store made it and nobody has written to it: what a command leaves that
+    /// failed on a mistyped directory.
+    pub fn remove_if_untouched(self) {
+        let untouched =
+            |conn: &Read| Ok(!conn.prepare("SELECT 1 FROM events UNION ALL SELECT 1 FROM accounts")?.exists([])?);
+        if !self.is_new || !self.read_inline(untouched).unwrap_or(false) {
+            return;
+        }
+        let Ok(lock) = self.lock() else { return };
+        let path = self.path();
+        for file in
+            [path.clone(), beside(&path, "-wal"), beside(&path, "-shm"), self.dir.join(LOCK), self.dir.join("ballast")]
+        {
+            drop(std::fs::remove_file(file));
+        }
+        drop(lock);
+        drop(std::fs::remove_dir(&self.dir));
     }
 
     /// The sums over usage rows, as far as they are known.
@@ -78,7 +136,8 @@ impl Store {
     pub fn lock(&self) -> Result<Lock, StoreError> {
         let path = self.dir.join(LOCK);
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|e| StoreError::Io(format!("{}: {e}", path.display())))?;
+        let file = file.map_err(|e| cannot("lock", &path, &e))?;
+        hand_over(&file, &self.dir);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock(file)),
             Err(_) => Err(StoreError::Conflict(format!("another server runs on {}", self.dir.display()))),
@@ -136,6 +195,9 @@ impl Store {
     /// What `write` returns (then nothing is written), or SQLite fails.
     pub fn write_exclusive<T>(&self, write: impl FnOnce(&Tx) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let tx = Tx::new(open_writable(&self.path())?);
+        if tx.engine().is_readonly(rusqlite::MAIN_DB)? {
+            refuse_read_only(tx.engine(), &self.path())?;
+        }
         tx.execute("BEGIN IMMEDIATE", [])?;
         // Without a commit the connection ends, and all that was written with it.
         let result = write(&tx)?;

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// The disk is full: a definite no, nothing was written.
     #[error("the disk is full")]
     Full,
+    /// The database's files are not those that were opened, or the engine begins no write: nothing was written.
+    #[error("the database cannot be written")]
+    Unwritable,
     /// The database stayed locked by another process for longer than the busy timeout.
     #[error("the database is locked by another process")]
     Busy,

@@ -43,5 +43,6 @@ mod usage_page;
 mod commands;
 mod bad_commands;
 mod lifecycle;
+mod directories;
 mod running_server;
 mod logs;

@@ -70,9 +70,7 @@ pub async fn ready(state: Data<AppState>) -> Result<HttpResponse, ApiError> {
     if state.relay.is_draining() {
         return Err(ApiError::unavailable("the server is shutting down", soon));
     }
-    if state.writer.disk_is_full() {
-        return Err(ApiError::unavailable("the disk is full", soon));
-    }
+    state.writer.open_for_work()?;
     // A commit of nothing goes through the writer: it answers only if it can still begin a transaction.
     state.writer.write(|_| Ok(())).await.map_err(|_| ApiError::unavailable("the database cannot be written", soon))?;
     Ok(HttpResponse::Ok().json(serde_json::json!({"status": "ready"})))

@@ -1,6 +1,8 @@
 //! All that is SQLite's: the file and its connections, the writer, checkpoints, the commit clock, backup, the schema.
 
 pub mod access;
+pub mod ownership;
+pub mod writable;
 pub mod open;
 pub mod snapshot;
 pub mod commit_clock;

@@ -2,13 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 
 use super::access::Read;
+use super::ownership::{beside, cannot, hand_over, obstacle};
 use crate::store::StoreError;
 
 /// How long a write waits for another process's write. The command line and the server share the file.
@@ -76,16 +77,77 @@ pub fn open_writable(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
+/// SQLite opens what it may not write for reading, and says nothing.
+///
+/// # Errors
+/// The database cannot be written: who runs, and who owns what stands in the way.
+pub fn refuse_read_only(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let writes = !conn.is_readonly(rusqlite::MAIN_DB)? && conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+    if writes {
+        return Ok(());
+    }
+    let unknown = || StoreError::Io(format!("{} cannot be written", path.display()));
+    Err(obstacle(path).unwrap_or_else(unknown))
+}
+
+/// What was made of a data directory that was not there.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The folders, the deepest first.
+    dirs: Vec<PathBuf>,
+    database: Option<PathBuf>,
+}
+
+impl Made {
+    /// The database is new.
+    pub const fn is_new(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Takes away what was made; a folder only if nothing else is in it.
+    pub fn undo(self) {
+        if let Some(database) = self.database {
+            for file in ["", "-wal", "-shm", "-journal"].map(|ending| beside(&database, ending)) {
+                drop(fs::remove_file(file));
+            }
+        }
+        for dir in self.dirs {
+            drop(fs::remove_dir(dir));
+        }
+    }
+}
+
 /// Makes the data directory (mode 0700) and the database's file (0600) where they are missing.
-pub fn make_private(dir: &Path, database: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// One cannot be made or not be written; then nothing is left of what was.
+pub fn make_private(dir: &Path, database: &Path) -> Result<Made, StoreError> {
+    private();
+    let missing = |at: &&Path| !at.as_os_str().is_empty() && !at.exists();
+    let mut made = Made { dirs: dir.ancestors().take_while(missing).map(Path::to_owned).collect(), database: None };
+    let done = fill(dir, database, &mut made);
+    match done {
+        Ok(()) => Ok(made),
+        Err(e) => {
+            made.undo();
+            Err(e)
+        }
+    }
+}
+
+/// What this process makes is nobody else's to read.
+pub fn private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let missing = !dir.exists();
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|e| StoreError::Io(format!("{}: {e}", dir.display())))?;
-    if missing || !database.exists() {
+}
+
+fn fill(dir: &Path, database: &Path, made: &mut Made) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| cannot("make", dir, &e))?;
+    if !database.exists() {
         // Made before SQLite opens it, so that it and its -wal and -shm are never group-readable.
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(database);
-        file.map_err(|e| StoreError::Io(format!("{}: {e}", database.display())))?;
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(database);
+        let file = file.map_err(|e| cannot("make", database, &e))?;
+        made.database = Some(database.to_owned());
+        hand_over(&file, dir);
     }
     Ok(())
 }

@@ -15,8 +15,9 @@ use super::access::Tx;
 use super::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use super::checkpoint::Checkpointer;
 use super::job::{ChargeHold, Charging, Job, Writing};
-use super::open::open_writable;
+use super::open::{open_writable, refuse_read_only};
 use super::unknown_commit::fail_stop_if_unknown;
+use super::writable::Writable;
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::settle::Balance;
@@ -35,6 +36,7 @@ pub struct Writer {
     /// Jobs whose outcome is not known yet.
     pending: Arc<AtomicUsize>,
     disk_full: Arc<AtomicBool>,
+    writable: Arc<Writable>,
 }
 
 impl Writer {
@@ -42,9 +44,11 @@ impl Writer {
     /// to know that all jobs are done.
     ///
     /// # Errors
-    /// The database or the thread cannot be opened.
+    /// The database cannot be written, or the thread not be started.
     pub fn start(store: &Store) -> Result<(Self, JoinHandle<()>), StoreError> {
         let conn = Tx::new(open_writable(&store.path())?);
+        refuse_read_only(conn.engine(), &store.path())?;
+        let writable = Arc::new(Writable::of(&store.path()));
         let (jobs, queue) = mpsc::channel();
         let disk_full = Arc::new(AtomicBool::new(false));
         let ballast = Ballast::new(store.dir(), Arc::clone(&disk_full));
@@ -52,12 +56,20 @@ impl Writer {
         let checkpointer = Checkpointer::start(store, conn.engine())?;
         let pending = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&pending);
-        let mut thread = WriterThread { conn, queue, pending: counted, ballast, checkpointer, reader: store.reader() };
+        let mut thread = WriterThread {
+            conn,
+            queue,
+            pending: counted,
+            ballast,
+            writable: Arc::clone(&writable),
+            checkpointer,
+            reader: store.reader(),
+        };
         let handle = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || thread.run())
             .map_err(|e| StoreError::Io(format!("writer thread: {e}")))?;
-        Ok((Self { jobs, pending, disk_full }, handle))
+        Ok((Self { jobs, pending, disk_full, writable }, handle))
     }
 
     /// Queues `write` and waits until its commit is durable.
@@ -109,6 +121,14 @@ impl Writer {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// New work may be taken: its charge can be written.
+    ///
+    /// # Errors
+    /// The disk is full, or the database's files are not what they were.
+    pub fn open_for_work(&self) -> Result<(), StoreError> {
+        if self.disk_is_full() { Err(StoreError::Full) } else { self.writable.check() }
+    }
+
     /// New work should be refused: the last commit met a full disk, and the ballast is not back yet.
     pub fn disk_is_full(&self) -> bool {
         self.disk_full.load(Ordering::Relaxed)
@@ -120,6 +140,7 @@ struct WriterThread {
     queue: Receiver<Job>,
     pending: Arc<AtomicUsize>,
     ballast: Ballast,
+    writable: Arc<Writable>,
     checkpointer: Checkpointer,
     reader: Arc<AdmissionReader>,
 }
@@ -136,6 +157,7 @@ impl WriterThread {
             for job in batch {
                 job.answer(failed.as_ref().map(|e| match e {
                     StoreError::Full => StoreError::Full,
+                    StoreError::Unwritable => StoreError::Unwritable,
                     StoreError::Busy => StoreError::Busy,
                     other => StoreError::Io(other.to_string()),
                 }));
@@ -144,12 +166,16 @@ impl WriterThread {
         }
     }
 
-    /// The next job; while the disk is full, also looks every second whether there is room again.
+    /// The next job; while the disk is full or the database not written, also looks every second whether that is over.
     fn next(&self) -> Option<Job> {
-        while self.ballast.is_spent() {
+        while self.ballast.is_spent() || self.writable.is_refused() {
             // Also between jobs: writes of admins are let in meanwhile, and might never pause.
-            if self.ballast.is_due() {
+            if self.ballast.is_spent() && self.ballast.is_due() {
                 self.ballast.fill();
+                continue;
+            }
+            if self.writable.is_refused() && self.begin().is_ok() {
+                drop(self.execute("ROLLBACK"));
                 continue;
             }
             match self.queue.recv_timeout(LOOK_FOR_ROOM_EVERY) {
@@ -228,12 +254,22 @@ impl WriterThread {
         left
     }
 
-    /// Waits for as long as another process writes: a settlement is never refused for that.
+    /// Waits for as long as another process writes: a settlement is never refused for that. Nothing is written to
+    /// files that nobody will find.
     fn begin(&self) -> Result<(), StoreError> {
+        self.writable.look().or_else(|e| if self.writable.is_refused() { Ok(()) } else { Err(e) })?;
         loop {
             match self.execute("BEGIN IMMEDIATE").map_err(StoreError::from) {
                 Err(StoreError::Busy) => tracing::warn!("waiting: another process holds the database's write lock"),
-                other => return other,
+                Ok(()) => {
+                    self.writable.began(None);
+                    return Ok(());
+                }
+                Err(StoreError::Full) => return Err(StoreError::Full),
+                Err(e) => {
+                    self.writable.began(Some(&e));
+                    return Err(StoreError::Unwritable);
+                }
             }
         }
     }

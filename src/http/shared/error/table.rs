@@ -48,6 +48,7 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid(message) => Self::invalid(None, message),
             StoreError::InvalidField { field, message } => Self::invalid(Some(field), message),
             StoreError::Full => Self::unavailable("the disk is full", second * 10),
+            StoreError::Unwritable => Self::unavailable("the database cannot be written", second * 10),
             StoreError::Busy | StoreError::Pool(_) => Self::unavailable("the database is busy", second),
             StoreError::Closed => Self::unavailable("the server is shutting down", second * 5),
             // Logged here, at the boundary that handles it; the client gets nothing of the inside.

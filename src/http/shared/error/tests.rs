@@ -39,6 +39,7 @@ fn each_refusal_has_its_row_in_the_table() {
         (Refusal::ProviderTimeout("x".into()), 504, "provider_error", None),
         (Refusal::Draining, 503, "service_unavailable", None),
         (Refusal::Store(StoreError::Full), 503, "service_unavailable", None),
+        (Refusal::Store(StoreError::Unwritable), 503, "service_unavailable", None),
     ];
     for (refusal, status, kind, code) in rows {
         let text = refusal.to_string();
