@@ -6,8 +6,10 @@
 
 mod accounts;
 mod admins;
+mod backups;
 mod debit;
 mod demo;
+mod doctor;
 mod invite;
 mod join;
 mod keys;
@@ -18,6 +20,7 @@ mod money;
 mod output;
 mod prices;
 mod probe;
+mod restore;
 mod providers;
 mod reach;
 mod serve;
@@ -89,6 +92,17 @@ enum Command {
         /// The file to write; it must not exist
         file: PathBuf,
     },
+    /// Put a backup in the place of the database, which is kept; refuses while a server runs
+    Restore {
+        /// What `backup` wrote
+        file: PathBuf,
+    },
+    /// What is wrong with this installation, and how to mend it; exits 1 if anything is
+    Doctor {
+        /// Where the server's backups go, to look at them too
+        #[arg(long, env = "COORDINATOR_BACKUP_DIR", value_name = "DIR")]
+        backup_dir: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -148,8 +162,12 @@ fn run(cli: Cli) -> Result<(), Failed> {
     };
     let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
     let dir = cli.data_dir.unwrap_or_else(|| PathBuf::from(if demo { "demo-data" } else { "data" }));
-    if matches!(cli.command, Command::Status) {
-        return status::run(&dir, out);
+    // These say something of a directory in whatever state it is.
+    match &cli.command {
+        Command::Status => return status::run(&dir, out),
+        Command::Restore { file } => return restore::run(&dir, file, out),
+        Command::Doctor { backup_dir } => return doctor::run(&dir, backup_dir.as_deref(), out),
+        _ => {}
     }
     if !cli.command.makes_a_database() {
         return dispatch(cli.command, Store::open_existing(&dir)?, out);
@@ -167,6 +185,8 @@ fn dispatch(command: Command, store: Store, out: Output) -> Result<(), Failed> {
         Command::Serve(args) => serve::run(*args, store, out),
         Command::Join(args) => join::run(*args, out),
         Command::Status => status::run(store.dir(), out),
+        Command::Restore { file } => restore::run(store.dir(), &file, out),
+        Command::Doctor { backup_dir } => doctor::run(store.dir(), backup_dir.as_deref(), out),
         Command::Admin(command) => admins::run(command, &store, out),
         Command::Account(command) => accounts::run(command, &store, out),
         Command::Key(command) => keys::run(command, &store, out),

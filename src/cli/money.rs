@@ -44,6 +44,9 @@ pub struct UsageArgs {
 pub struct LedgerArgs {
     /// An account's id, name or email
     account: String,
+    /// As CSV
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed> {
@@ -69,6 +72,10 @@ pub fn credit(args: CreditArgs, store: &Store, out: Output) -> Result<(), Failed
         }
     })?;
     let view: serde_json::Value = serde_json::from_str(&answer.body).map_err(|e| Failed::Other(e.to_string()))?;
+    // A refusal is stored too: of a key whose answer a restore has undone.
+    if let Some(message) = view.pointer("/error/message").and_then(serde_json::Value::as_str) {
+        return Err(Failed::Other(message.to_owned()));
+    }
     out.print(&view, |view| {
         let money =
             |field: &str| MicroUsd::new(view.get(field).and_then(serde_json::Value::as_i64).unwrap_or_default());
@@ -133,6 +140,10 @@ pub fn ledger(args: LedgerArgs, store: &Store, out: Output) -> Result<(), Failed
         let account = accounts::find(conn, &args.account)?.id;
         ledger::list(conn, account, ledger::LedgerFilter::default(), u32::MAX)
     })?;
+    if args.csv {
+        let text = String::from_utf8(ledger::to_csv(&rows, true)?).map_err(|e| Failed::Other(e.to_string()))?;
+        return out.line(text.trim_end());
+    }
     out.table(&rows, ["TIME", "ID", "KIND", "AMOUNT", "BALANCE AFTER", "BY", "NOTE"], |entry| {
         [
             entry.created_at.to_string(),

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::backups::{BackupArgs, keep_taking};
 use super::output::Output;
 use super::{Failed, demo, logging, reach};
 use crate::auth::{AdminAccess, Token};
@@ -20,7 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::http::local::{LocalServer, LocalState};
 use crate::http::{self, AppState, Settings};
 use crate::relay::{self, ASK_TIMEOUTS, QueueLimits, Relay, Rooms};
-use crate::store::{Store, Writer, accounts, admins, ledger, usage, withdrawals};
+use crate::store::{Store, Writer, accounts, admins, ledger, restore, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
 
 #[derive(Debug, ClapArgs)]
@@ -93,6 +94,8 @@ pub struct Args {
     /// Serve pages of this origin only, beside the server's own; may be given often [default: pages of any origin]
     #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN", value_parser = http::read_origin)]
     cors_origins: Vec<String>,
+    #[command(flatten)]
+    backups: BackupArgs,
     /// How log lines look
     #[arg(long, env = "COORDINATOR_LOG_FORMAT", value_enum, default_value = "auto", value_name = "FORMAT")]
     log_format: logging::Format,
@@ -141,12 +144,14 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
         TcpListener::bind(args.listen).map_err(|e| Failed::Other(format!("cannot listen on {}: {e}", args.listen)))?;
     let address = listener.local_addr()?;
     prepare(&store, &args)?;
+    let backups = args.backups.backups()?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
     let relay = Arc::new(Relay::new(store.clone(), writer.clone(), args.fee_bps, rooms(&args)?, resolve_key));
     relay.recount_every(args.recount_every);
     relay.await_machines()?;
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
+    let state = AppState { backups: backups.clone(), ..state };
     let setup = first_admin_link(&store, &state.admins, &args.reach.base(&openable(address)))?;
     let local = LocalState { app: state.clone(), listening: address, started };
     let server = http::start(state, listener)?;
@@ -155,10 +160,14 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
+    let backing_up = backups.map(|all| tokio::spawn(keep_taking(all, store.clone())));
     let stopped = run_until_stopped(server, &relay).await;
     debits.abort();
     watch.abort();
     offers.abort();
+    if let Some(backing_up) = backing_up {
+        backing_up.abort();
+    }
     stopped?;
     relay.flush().await?;
     if let Some(local) = local {
@@ -184,7 +193,7 @@ fn prepare(store: &Store, args: &Args) -> Result<(), Failed> {
     }
     let last = store.read_inline(|conn| {
         let (usage, ledger) = (usage::last_id(conn)?.to_i64(), ledger::last_id(conn)?.to_i64());
-        Ok(usage.max(ledger).max(withdrawals::last_id(conn)?.to_i64()))
+        Ok(usage.max(ledger).max(withdrawals::last_id(conn)?.to_i64()).max(restore::ids_above(conn)?))
     })?;
     ids::stay_above(last);
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::auth::{AdminAccess, Verifier};
 use crate::http::shared::outside::Outside;
 use crate::relay::Relay;
+use crate::store::backups::Backups;
 use crate::store::{Store, StoreError, Writer};
 
 /// What all workers share.
@@ -23,6 +24,8 @@ pub struct AppState {
     pub admins: Arc<AdminAccess>,
     /// How requests are read and answered.
     pub settings: Arc<Settings>,
+    /// Backups on a schedule, if there are any.
+    pub backups: Option<Arc<Backups>>,
 }
 
 impl AppState {
@@ -32,6 +35,7 @@ impl AppState {
             verifier: Arc::new(Verifier::new(store.clone())?),
             admins: Arc::new(AdminAccess::new(store.clone())),
             settings: Arc::new(settings),
+            backups: None,
             relay,
             store,
             writer,

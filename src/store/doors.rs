@@ -43,6 +43,29 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "closing the file releases the lock")] File);
 
+impl Lock {
+    /// Locks a data directory, whatever is in it.
+    ///
+    /// # Errors
+    /// A server has it, or the file cannot be made.
+    pub fn of(dir: &Path) -> Result<Self, StoreError> {
+        private();
+        let path = dir.join(LOCK);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| cannot("lock", &path, &e))?;
+        hand_over(&file, dir);
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(file)),
+            Err(_) => Err(StoreError::Conflict(format!("another server runs on {}", dir.display()))),
+        }
+    }
+}
+
+/// The database's file in a data directory.
+pub fn database_in(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
 impl Store {
     /// Opens the database in `dir`; makes the directory (mode 0700), the file (0600) and the tables
     /// where they are missing, and upgrades an older database.
@@ -134,14 +157,7 @@ impl Store {
     /// # Errors
     /// Another server has it, or the file cannot be made.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        let path = self.dir.join(LOCK);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|e| cannot("lock", &path, &e))?;
-        hand_over(&file, &self.dir);
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock(file)),
-            Err(_) => Err(StoreError::Conflict(format!("another server runs on {}", self.dir.display()))),
-        }
+        Lock::of(&self.dir)
     }
 
     /// Runs a read on this thread, on one snapshot. For point reads: a few microseconds.

@@ -18,13 +18,13 @@ mod reports;
 pub mod audit;
 
 pub use admission_cache::{AdmissionCache, Offered};
-pub use doors::{Lock, Store};
+pub use doors::{Lock, Store, database_in};
 pub use error::{EngineError, StoreError};
 pub use reports::{earnings, summary, usage_sums};
 pub use sqlite::access::{Read, Tx};
-pub use sqlite::backup;
 pub use sqlite::job::{AtDebit, ChargeHold};
 pub use sqlite::writer::Writer;
+pub use sqlite::{backup, backups, examine, restore};
 pub use tables::{
     account_search, accounts, admins, debit_requests, endpoints, events, idempotency, invites, key_changes, key_view,
     keys, ledger, prices, providers, recounts, refund, request_keys, sessions, usage, withdrawals,

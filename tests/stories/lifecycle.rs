@@ -191,7 +191,7 @@ fn a_crash_in_mid_stream_charges_nothing() {
 #[test]
 fn the_schema_is_strict_and_has_a_version() {
     let server = Coordinator::new();
-    server.ok(&["account", "list"]);
+    server.account("ada");
     assert!(server.number("pragma user_version") >= 1);
     let tables = server.db("select name, sql from sqlite_schema where type = 'table' and name not like 'sqlite_%'");
     assert!(tables.len() >= 8, "{tables:?}");

@@ -44,5 +44,6 @@ mod commands;
 mod bad_commands;
 mod lifecycle;
 mod directories;
+mod backups;
 mod running_server;
 mod logs;

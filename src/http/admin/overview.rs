@@ -15,6 +15,7 @@ use crate::http::shared::error::ApiError;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
 use crate::relay::Relay;
+use crate::store::backups::BackupHealth;
 use crate::store::recounts::Recount;
 use crate::store::usage_sums::{Day, DayTotals, day_of, start_of};
 use crate::store::{StoreError, accounts, providers, recounts, withdrawals};
@@ -59,6 +60,20 @@ pub struct Overview {
     providers: ProvidersView,
     attention: Attention,
     audit: Option<LastAudit>,
+    /// Backups on a schedule; null if there are none.
+    backup: Option<BackupView>,
+}
+
+/// How backups on a schedule stand.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BackupStanding)]
+pub struct BackupView {
+    /// When the last one was made that was opened and audited.
+    last_good_at: Option<Timestamp>,
+    /// Why the last attempt failed.
+    error: Option<String>,
+    /// It is older than two of its intervals.
+    is_old: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -142,6 +157,10 @@ async fn overview(
             out_of_line: out_of_line(&rows, &recounts),
         },
         audit: remembered.audit(),
+        backup: state.backups.as_ref().map(|all| {
+            let BackupHealth { last_good, failed, is_old } = all.standing(now);
+            BackupView { last_good_at: last_good, error: failed, is_old }
+        }),
     })
 }
 

@@ -13,3 +13,6 @@ mod unknown_commit;
 mod ballast;
 mod checkpoint;
 pub mod backup;
+pub mod backups;
+pub mod restore;
+pub mod examine;

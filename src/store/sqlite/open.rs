@@ -92,13 +92,13 @@ pub fn refuse_read_only(conn: &Connection, path: &Path) -> Result<(), StoreError
 
 /// What was made of a data directory that was not there.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct NewFiles {
     /// The folders, the deepest first.
     dirs: Vec<PathBuf>,
     database: Option<PathBuf>,
 }
 
-impl Made {
+impl NewFiles {
     /// The database is new.
     pub const fn is_new(&self) -> bool {
         self.database.is_some()
@@ -121,10 +121,10 @@ impl Made {
 ///
 /// # Errors
 /// One cannot be made or not be written; then nothing is left of what was.
-pub fn make_private(dir: &Path, database: &Path) -> Result<Made, StoreError> {
+pub fn make_private(dir: &Path, database: &Path) -> Result<NewFiles, StoreError> {
     private();
     let missing = |at: &&Path| !at.as_os_str().is_empty() && !at.exists();
-    let mut made = Made { dirs: dir.ancestors().take_while(missing).map(Path::to_owned).collect(), database: None };
+    let mut made = NewFiles { dirs: dir.ancestors().take_while(missing).map(Path::to_owned).collect(), database: None };
     let done = fill(dir, database, &mut made);
     match done {
         Ok(()) => Ok(made),
@@ -140,7 +140,7 @@ pub fn private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-fn fill(dir: &Path, database: &Path, made: &mut Made) -> Result<(), StoreError> {
+fn fill(dir: &Path, database: &Path, made: &mut NewFiles) -> Result<(), StoreError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| cannot("make", dir, &e))?;
     if !database.exists() {
         // Made before SQLite opens it, so that it and its -wal and -shm are never group-readable.

@@ -22,7 +22,7 @@ const STEPS: &[&str] = &[
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.
-fn current() -> i64 {
+pub(super) fn current() -> i64 {
     1 + i64::try_from(STEPS.len()).unwrap_or(i64::MAX - 1)
 }
 
@@ -75,7 +75,7 @@ fn apply(conn: &mut Connection, schema: &str, steps: &[&str], current: i64) -> R
     Ok(())
 }
 
-fn version(conn: &Connection) -> Result<i64, StoreError> {
+pub(super) fn version(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 

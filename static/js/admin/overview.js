@@ -20,11 +20,15 @@ function attention(found, audit, check) {
     a.estimated_today > 0 && item('warn', null, `${plural(a.estimated_today, 'request')} today metered by estimate: the provider did not report usage`),
     a.failed_today > 0 && item('warn', '#/providers', `${plural(a.failed_today, 'request')} today failed at a provider; nothing was charged for them`),
   ];
+  const { backup } = found;
+  if (backup?.error) items.push(item('bad', null, `The last backup failed: ${backup.error}`));
+  else if (backup?.is_old) items.push(item('bad', null, 'The last good backup is older than it should be.'));
   if (audit && !audit.ok) items.unshift(item('bad', null, 'The books do not agree. Run “coordinator audit” for what differs.'));
   const problems = (audit?.problems ?? []).slice(0, 5).map((text) => h('li', {}, text));
   const shown = items.filter(Boolean).sort((one, other) => other.classList.contains('bad') - one.classList.contains('bad'));
   const books = h('p.books', {}, audit ? [audit.ok ? 'The books agree' : 'The books differ', ', checked ', when(audit.checked_at), '. '] : 'The books have not been checked since the server started. ', check);
-  return [shown.length ? h('ul.attention', {}, shown) : h('p.calm', {}, 'Nothing needs you.'), books, problems.length > 0 && h('ul.problems', {}, problems)];
+  const copies = backup && h('p.books', {}, backup.last_good_at ? ['Last good backup ', when(backup.last_good_at), ', audited.'] : 'No backup has been made yet.');
+  return [shown.length ? h('ul.attention', {}, shown) : h('p.calm', {}, 'Nothing needs you.'), books, copies, problems.length > 0 && h('ul.problems', {}, problems)];
 }
 
 export function view({ signal, poll }) {
