@@ -92,10 +92,11 @@ impl Demo {
     /// What to paste.
     pub fn welcome(&self, base_url: &str) -> String {
         format!(
-            "base URL  {base_url}\nkey       {key}\n\nTry it:\n\n  curl -i {base_url}/chat/completions -H 'Authorization: Bearer {key}' \
+            "base URL  {base_url}\nkey       {key}\n\nTry it in a browser:\n\n  {page}/#key={key}\n\nor:\n\n  curl -i {base_url}/chat/completions -H 'Authorization: Bearer {key}' \
              -H 'Content-Type: application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n",
             key = self.key.expose(),
             model = self.model,
+            page = base_url.trim_end_matches("/v1"),
         )
     }
 

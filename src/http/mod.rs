@@ -184,7 +184,7 @@ const ROUTES: &[Route] = &[
         .one::<store::key_view::KeyView>(),
     get("/v1/admin/accounts/{account_id}/usage", at!(Admin, accounts::usage), "Its requests, newest first")
         .query(USAGE)
-        .rows::<store::usage::UsageRow>(),
+        .rows::<store::served::ServedRow>(),
     get("/v1/admin/accounts/{account_id}/usage/summary", at!(Admin, accounts::summary), "Its totals")
         .query(SUMMARY)
         .many::<store::summary::Total>(),

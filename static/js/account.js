@@ -4,15 +4,23 @@ import { call, configure, get, idempotencyKey, query } from './api.js';
 import { fill, h } from './dom.js';
 import { csvButton } from './export.js';
 import { createKey, keyTable } from './keys.js';
+import { bothTimes, number } from './format.js';
 import { decimal, micro, usd } from './money.js';
 import { poll } from './poll.js';
 import { base, samples } from './samples.js';
 import { table } from './table.js';
 import { FieldError, amount, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
+import { tryPanel } from './try.js';
 import { ledgerTable, usageChart, usageTable } from './usage.js';
 
 // The key stays in this tab: session storage ends with it, and nothing else ever holds it.
 const store = 'coordinator-key';
+// A link may bring the key, as the demo's does: it does not stay in the address bar or the history.
+const brought = /^#key=(.+)$/.exec(location.hash)?.[1];
+if (brought) {
+  history.replaceState(null, '', location.pathname + location.search);
+  sessionStorage.setItem(store, decodeURIComponent(brought));
+}
 let key = sessionStorage.getItem(store);
 configure({ headers: () => (key ? { authorization: `Bearer ${key}` } : {}) });
 
@@ -113,6 +121,33 @@ function open(own) {
     grid.set(rows);
     fill(withdrawals, section('Withdrawals', {}, grid.node));
   }
+  const earned = h('div');
+  /** What its providers brought in; nothing at all for an account without one. */
+  async function drawEarnings() {
+    const found = await get('/v1/provider/account-earnings', { signal });
+    if (signal.aborted || !found.requests) return;
+    const grid = table({ label: 'Earnings by model', key: (row) => row.model, columns: [
+      { name: 'Model', kind: 'main', cell: (row) => h('strong', {}, row.model) },
+      { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
+      { name: 'Tokens', kind: 'num', cell: (row) => `${number(row.prompt_tokens)} + ${number(row.completion_tokens)}` },
+      { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned_micro_usd, { aligned: true }) },
+    ] });
+    grid.set(found.by_model);
+    const some = (value) => micro(value) > 0n;
+    fill(earned, section('Earnings', {}, figures([
+      ['Earned', money(found.earned_micro_usd), `${number(found.requests)} requests served`],
+      ['Withdrawable', money(found.withdrawable_micro_usd)],
+      some(found.withdrawals_pending_micro_usd) && ['On the way', money(found.withdrawals_pending_micro_usd), 'asked for, not paid yet'],
+      some(found.reversed_micro_usd) && ['Refunded', money(found.reversed_micro_usd), some(found.debt_micro_usd) && h('span', {}, money(found.debt_micro_usd), ' still owed')],
+    ]), grid.node));
+  }
+  const trying = h('div');
+  /** For a key that may ask, where something answers. */
+  async function drawTry() {
+    const { data } = await get('/v1/models', { signal });
+    const models = data.filter((model) => !model.endpoints || model.endpoints.includes('/v1/chat/completions'));
+    if (!signal.aborted && models.length) fill(trying, tryPanel({ models, signal, settled: () => refresh().catch(() => {}) }));
+  }
   async function draw() {
     const fresh = await get('/v1/payments/balance', { signal });
     if (signal.aborted || JSON.stringify(fresh) === JSON.stringify(balance)) return;
@@ -140,11 +175,13 @@ function open(own) {
   fill(who, h('span', {}, own.name || 'unnamed key'), button('Forget key', forget, 'quiet small'));
   fill(mine,
     h('header.bar.title', {}, h('h1', { tabindex: '-1' }, own.account?.name ?? 'Your account')),
-    h('p.under', {}, 'Key ', h('span.mono', {}, own.id), own.limit_micro_usd !== null && own.limit_micro_usd !== undefined && [' · ', money(own.remaining_micro_usd), ' of its ', money(own.limit_micro_usd), ' cap left']),
+    h('p.under', {}, 'Key ', h('span.mono', {}, own.id), own.limit_micro_usd !== null && own.limit_micro_usd !== undefined && [' · ', money(own.remaining_micro_usd), ' of its ', money(own.limit_micro_usd), ' cap left', own.limit_resets_at && `, anew ${bothTimes(own.limit_resets_at)}`]),
     top,
+    trying,
     section('Usage', {}, chart.node),
     section('Requests', { tools: csv('/v1/payments/usage', 'usage') }, requests.node),
     section('Ledger', { tools: csv('/v1/payments/ledger', 'ledger') }, ledger.node),
+    earned,
     withdrawals,
     section('Keys', { tools: manages && button('New key', () => createKey('/v1/keys', keys.refresh), 'small') },
       manages ? keyBox : h('p.empty', {}, 'This key cannot manage keys. Paste one that can to create, rotate or revoke.')));
@@ -154,6 +191,8 @@ function open(own) {
   ledger.load();
   // Absent is as good as none: the section is for those who earn.
   drawWithdrawals().catch(() => {});
+  drawEarnings().catch(() => {});
+  if (own.scopes?.includes('inference')) drawTry().catch(() => {});
   if (manages) into(keyBox, async () => { await keys.refresh(); return keys.node; }, signal);
   poll(signal, 4, refresh);
 }

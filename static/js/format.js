@@ -20,6 +20,15 @@ export function time(text) {
   return date.getFullYear() === new Date().getFullYear() ? short.format(date) : withYear.format(date);
 }
 
+const utc = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC' });
+const local = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZoneName: 'short' });
+
+/** A moment to come, as the viewer's clock will show it and in UTC, which the server goes by. */
+export function bothTimes(text) {
+  const at = new Date(text);
+  return at.getTimezoneOffset() === 0 ? `${utc.format(at)} UTC` : `${local.format(at)} (${utc.format(at)} UTC)`;
+}
+
 /** A UTC day of the form 2026-04-30, as "Apr 30". */
 export const day = (text) => dayOnly.format(new Date(`${text}T00:00:00Z`));
 

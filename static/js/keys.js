@@ -2,7 +2,7 @@
 
 import { call, get } from './api.js';
 import { h } from './dom.js';
-import { number } from './format.js';
+import { bothTimes, number } from './format.js';
 import { decimal, parseUsd } from './money.js';
 import { curl } from './samples.js';
 import { table } from './table.js';
@@ -12,11 +12,16 @@ const limits = { none: 'in all', daily: 'a day', weekly: 'a week', monthly: 'a m
 
 function capCell(key) {
   if (key.limit_micro_usd === null || key.limit_micro_usd === undefined) return 'No cap';
-  return [money(key.spent_micro_usd), ' of ', money(key.limit_micro_usd), ` ${limits[key.limit_reset] ?? ''}`];
+  return [money(key.spent_micro_usd), ' of ', money(key.limit_micro_usd), ` ${limits[key.limit_reset] ?? ''}`,
+    h('small', {}, key.limit_resets_at ? `anew ${bothTimes(key.limit_resets_at)}` : 'never starts anew')];
 }
 
 /** What the plain key is shown in, once. */
 export function showKey(key, { title = 'The key, shown once', after } = {}) {
+  if (!key.key) {
+    say(`Key ${key.name} was made by the first press, and its secret was lost with that answer: revoke it, and make another.`);
+    return after?.();
+  }
   dialog(title, (close) => [
     h('p', {}, 'Copy it now: it is stored only as a hash and cannot be shown again.'),
     h('div.secret', {}, h('output', { 'aria-label': 'The key', tabindex: '0' }, key.key), copyButton(key.key, 'Key')),

@@ -4,9 +4,9 @@ import { get, query } from './api.js';
 import { fill, h } from './dom.js';
 import { dayChart } from './chart.js';
 import { lastDays, number } from './format.js';
-import { micro } from './money.js';
+import { micro, usd } from './money.js';
 import { paged } from './table.js';
-import { badge, button, field, money, problem, when, who } from './ui.js';
+import { badge, button, field, figures, money, problem, when, who } from './ui.js';
 
 const charged = (row) => row.charged_micro_usd ?? row.cost_micro_usd;
 
@@ -18,7 +18,20 @@ export function usageChart({ path, signal }) {
   range.node.classList.add('inline');
   const chart = dayChart({ label: 'Usage by day', tools: [range.node], signal });
   const models = h('div');
+  const totals = h('div');
   const status = h('div');
+
+  /** What the whole period comes to. */
+  function drawTotals(rows) {
+    const sum = (name) => rows.reduce((all, row) => all + micro(row[name]), 0n);
+    const [paid, back] = [sum('charged_micro_usd'), sum('refunded_micro_usd')];
+    fill(totals, rows.length > 0 && figures([
+      ['Requests', number(sum('requests'))],
+      ['Tokens', number(sum('prompt_tokens') + sum('completion_tokens')), `${number(sum('prompt_tokens'))} in, ${number(sum('completion_tokens'))} out`],
+      ['Charged', money(paid)],
+      back > 0n && ['Refunded', money(back), h('span', {}, money(paid - back), ' in the end')],
+    ]));
+  }
 
   function drawModels(rows) {
     const most = rows.reduce((top, row) => (micro(charged(row)) > top ? micro(charged(row)) : top), 1n);
@@ -42,6 +55,7 @@ export function usageChart({ path, signal }) {
       if (signal?.aborted) return;
       fill(status);
       chart.set(byDay, days);
+      drawTotals(byDay);
       const focused = document.activeElement?.closest('.models') ? [...models.querySelectorAll('button')].indexOf(document.activeElement) : -1;
       drawModels(byModel);
       models.querySelectorAll('button')[focused]?.focus();
@@ -49,7 +63,7 @@ export function usageChart({ path, signal }) {
       if (!signal?.aborted) fill(status, problem(error, refresh));
     }
   }
-  return { node: h('div', {}, status, chart.node, models), refresh };
+  return { node: h('div', {}, status, totals, chart.node, models), refresh };
 }
 
 function outcome(row) {
@@ -71,7 +85,7 @@ export function usageTable({ path, signal, actions, onload }) {
     signal,
     onload,
     columns: [
-      { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id)] },
+      { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id), h('small', {}, row.key_name && `key ${row.key_name}`, row.provider_name && ` · at ${row.provider_name}, ${usd(row.input_price)} in and ${usd(row.output_price)} out per 1M`)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
       { name: 'Prompt', kind: 'num', cell: (row) => [number(row.prompt_tokens), row.cached_tokens > 0 && h('small', {}, `${number(row.cached_tokens)} cached`), row.cache_write_tokens > 0 && h('small', {}, `${number(row.cache_write_tokens)} written to the cache`)] },
       { name: 'Completion', kind: 'num', cell: (row) => number(row.completion_tokens) },
@@ -95,7 +109,7 @@ export function ledgerTable({ path, signal, limit = 10, actors = true }) {
     empty: 'No top-ups, refunds or withdrawals yet.',
     signal,
     columns: [
-      { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id)] },
+      { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id), h('small', {}, row.key_name && `key ${row.key_name}`, row.provider_name && ` · at ${row.provider_name}, ${usd(row.input_price)} in and ${usd(row.output_price)} out per 1M`)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
       actors && { name: 'By', cell: (row) => who(row.actor) },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true, signed: true }) },

@@ -295,7 +295,9 @@ test('a key is made with a cap, and revoked', async () => {
 test('the usage is exported as CSV', async () => {
   const [download] = await Promise.all([page.waitForEvent('download'), press('Export CSV', page.getByRole('region', { name: 'Requests' }))]);
   assert.equal(download.suggestedFilename(), 'Grace-Hopper-usage.csv');
-  const lines = (await (await import('node:fs/promises')).readFile(await download.path(), 'utf8')).trim().split('\n');
+  const saved = await (await import('node:fs/promises')).readFile(await download.path(), 'utf8');
+  assert.ok(saved.startsWith('\ufeff'), 'a spreadsheet sees that it is UTF-8');
+  const lines = saved.trim().split('\n');
   assert.equal(lines.length, 4, lines.join('\n'));
 });
 
@@ -599,6 +601,37 @@ test('an admin is made, signs in, and is out at once with a new password', async
   await page.keyboard.press('Escape');
 });
 
+test('the demo’s link opens the account; a question is answered, charged, and moves the balance', async () => {
+  const mine = await open(`/#key=${server.key}`, await browser.newContext());
+  await mine.getByRole('heading', { name: 'demo', level: 1 }).waitFor();
+  assert.equal(new URL(mine.url()).hash, '', 'the key left the address bar');
+  const panel = mine.getByRole('region', { name: 'Try it' });
+  const balance = () => mine.locator('.figures div', { has: mine.locator('dt', { hasText: /^Balance$/ }) }).locator('dd').first().textContent();
+  const before = await balance();
+  await panel.getByLabel('Model').selectOption(model);
+  await panel.getByLabel('Say something').fill('Say hello.');
+  await press('Send', panel);
+  const receipt = panel.locator('.figures');
+  await receipt.waitFor();
+  assert.ok((await panel.getByRole('status', { name: 'The answer' }).textContent()).length > 5);
+  assert.match(await receipt.textContent(), /Charged\$0\.0000/);
+  await mine.waitForFunction((was) => [...document.querySelectorAll('.figures dd')].every((one) => one.textContent !== was), before);
+  const id = /req_\w+/.exec(await receipt.textContent())[0];
+  await mine.getByRole('table', { name: 'Requests' }).getByRole('row').filter({ hasText: id }).waitFor();
+  assert.match(await mine.getByRole('region', { name: 'Usage' }).locator('.figures').textContent(), /Requests1.*Charged\$0\.0000/);
+  await mine.context().close();
+});
+
+test('one press of “create key” makes one key, however often it is sent', async () => {
+  const body = { name: 'once', scopes: ['inference'] };
+  const post = () => api('POST', `/v1/admin/accounts/${account}/keys`, body, { 'idempotency-key': 'browser-once' });
+  const [first, second] = [await post(), await post()];
+  assert.deepEqual([first.status, second.status], [201, 201]);
+  const [made, again] = [await first.json(), await second.json()];
+  assert.equal(again.id, made.id);
+  assert.deepEqual([made.key.startsWith('sk-db-'), again.key], [true, null]);
+});
+
 const views = {
   overview: ['/admin#/overview'],
   accounts: ['/admin#/accounts'],
@@ -632,6 +665,13 @@ const views = {
   withdrawals: ['/admin#/withdrawals'],
   invites: ['/admin#/invites'],
   events: ['/admin#/events'],
+  'home-try': ['/', async (at) => {
+    await at.getByLabel('Your key').fill(server.key);
+    await press('Open account', at);
+    const panel = at.getByRole('region', { name: 'Try it' });
+    await press('Send', panel);
+    await panel.locator('.figures').waitFor();
+  }],
   home: ['/'],
   'home-with-key': ['/', async (at) => {
     await at.getByLabel('Your key').fill(key);

@@ -176,3 +176,59 @@ fn the_command_line_shows_the_same_rows() {
     let spent: i64 = (1..=4).map(|n| cost(10, n)).sum();
     assert_eq!(world.balance(), 5_000_000 - spent);
 }
+
+#[test]
+fn a_note_that_a_spreadsheet_would_run_is_a_text_in_every_csv() {
+    let world = with_rows(0);
+    world.server.ok(&["credit", "payer", "1.00", "--note", "=HYPERLINK(\"http://x\")"]);
+    let admin = world.server.admin_key();
+    let http = world.server.http();
+    let path = format!("/v1/admin/accounts/{}/ledger?format=csv", world.payer.id);
+    let command = world.server.cli_plain(&["ledger", "payer", "--csv"]);
+    assert_eq!(command.code, 0, "{command:?}");
+    for text in [
+        http.get("/v1/payments/ledger?format=csv", &world.payer.key).expect(200).text(),
+        http.get(&path, &admin).expect(200).text(),
+        command.stdout,
+    ] {
+        assert!(text.contains("\"'=HYPERLINK(\"\"http://x\"\")\""), "{text}");
+        assert!(text.starts_with("id,account_id,kind,amount_micro_usd,"), "no mark for spreadsheets here: {text}");
+    }
+}
+
+#[test]
+fn a_row_names_its_key_and_to_an_admin_who_served_it_at_which_price() {
+    let world = with_rows(1);
+    let admin = world.server.admin_key();
+    let own = world.row(1);
+    assert!(own["key_name"].is_string() && own["provider_name"].is_null(), "{own}");
+    let path = format!("/v1/admin/accounts/{}/usage", world.payer.id);
+    let seen = world.server.http().get(&path, &admin).expect(200).json()[0].clone();
+    assert_eq!((&seen["provider_name"], &seen["request_id"]), (&"up".into(), &own["request_id"]), "{seen}");
+    assert_eq!((micro(&seen, "input_price"), micro(&seen, "output_price")), (100_000, 780_000), "{seen}");
+    assert_eq!(micro(&seen, "earned_micro_usd") + micro(&seen, "fee_micro_usd"), micro(&own, "charged_micro_usd"));
+    let text = world.server.http().get(&format!("{path}?format=csv"), &admin).expect(200).text();
+    assert!(text.lines().next().unwrap().contains("key_name,provider_id,provider_name"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
+
+#[test]
+fn a_key_is_made_once_for_its_idempotency_key_and_its_secret_is_told_once() {
+    let world = with_rows(0);
+    let manager = crate::world::text(&world.server.ok(&["key", "create", "payer", "--scope", "manage"]), "key");
+    let post = |name: &str| {
+        let body =
+            serde_json::json!({"name": name, "scopes": ["inference"], "limit_usd": "1.00", "limit_reset": "monthly"});
+        let request = Request::post("/v1/keys").key(&manager).header("idempotency-key", "k1").json(&body);
+        world.server.http().send(&request)
+    };
+    let (first, second) = (post("a").expect(201).json(), post("a").expect(201).json());
+    assert!(first["key"].as_str().is_some_and(|key| key.starts_with("sk-db-")), "{first}");
+    assert_eq!((&second["id"], second["key"].is_null()), (&first["id"], true), "{second}");
+    assert_eq!(post("b").status, 422);
+    assert_eq!(world.server.number("select count(*) from keys where name = 'a'"), 1);
+    let stored = world.server.db("select answer from idempotency");
+    assert!(!format!("{stored:?}").contains("sk-db-"), "the secret is stored nowhere");
+    let resets = first["limit_resets_at"].as_str().unwrap();
+    assert!(resets.ends_with("-01T00:00:00Z"), "{resets}");
+}

@@ -1,8 +1,12 @@
 //! An account's keys.
 
-use actix_web::HttpResponse;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::web::{Data, Json};
+use actix_web::web::{Bytes, Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,6 +19,7 @@ use crate::http::account::key_body;
 use crate::http::shared::auth;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AnyScope, At, ByKey, CallerBody, Manage, Unread};
+use crate::http::shared::idempotency::{self, answer};
 use crate::http::state::AppState;
 use crate::store::key_view::{self, KeyView};
 use crate::store::keys::{self, KeyRow, NewKey, Owner};
@@ -24,7 +29,8 @@ use crate::store::{Read, StoreError, Tx, accounts, key_changes};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewKey)]
 pub struct Made {
-    key: String,
+    /// Null in an answer that is given again under an `Idempotency-Key`: it is stored nowhere. Rotate it then.
+    key: Option<String>,
     #[serde(flatten)]
     view: KeyView,
 }
@@ -37,32 +43,51 @@ pub async fn list(by: ByKey<Manage>, state: Data<AppState>) -> Result<Json<Vec<K
 }
 
 /// `POST /v1/keys`
-pub async fn create(sent: CallerBody<Manage, Unread>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub async fn create(
+    sent: CallerBody<Manage, Unread>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
     let account = sent.by.caller.account;
-    create_for(&state, account, auth::actor(account), &sent.bytes).await
+    create_for(&request, &state, account, auth::actor(account), &sent.bytes).await
 }
 
-/// Makes a key for an account, as `body` says.
+/// Makes a key for an account, as `body` says, at most once for its `Idempotency-Key`.
 ///
 /// # Errors
-/// 400 for a field, 404 for the account.
+/// 400 for a field, 404 for the account, 422 for a reused idempotency key.
 pub async fn create_for(
+    request: &HttpRequest,
     state: &AppState,
     account: AccountId,
     actor: String,
-    body: &[u8],
+    body: &Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let now = Timestamp::now();
     let (name, scopes, limits) = key_body::read_new(body, now)?;
     let key = PlainKey::generate().map_err(|e| no_key(&e))?;
     let hash = hash(key.clone()).await?;
     let new = NewKey { id: key.id(), hash, owner: Owner::Account(account), name, scopes, limits };
-    let write = move |conn: &Tx| {
+    let is_new = Arc::new(AtomicBool::new(false));
+    let made_now = Arc::clone(&is_new);
+    let write = move |conn: &Tx, actor: &str, now: Timestamp| {
         accounts::get(conn, account)?;
-        keys::create(conn, &new, &actor, now)
+        let row = keys::create(conn, &new, actor, now)?;
+        made_now.store(true, Ordering::Relaxed);
+        answer(201, &Made { key: None, view: KeyView::new(row, None, now) })
     };
-    let row = state.writer.write(write).await?;
-    Ok(made(HttpResponse::Created(), &key, KeyView::new(row, None, now)))
+    let saved = idempotency::money_write_saved(request, state, actor, body, write).await?;
+    // Not through a value: that would read and write the amounts anew.
+    let told = match saved.body.strip_prefix(r#"{"key":null"#) {
+        Some(rest) if is_new.load(Ordering::Relaxed) => format!(r#"{{"key":"{}"{rest}"#, key.expose()),
+        _ => saved.body,
+    };
+    let status = StatusCode::from_u16(saved.status).unwrap_or(StatusCode::CREATED);
+    // The secret must not stay in a proxy or a browser's cache.
+    Ok(HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .content_type("application/json")
+        .body(told))
 }
 
 /// `GET /v1/keys/{id}`
@@ -156,7 +181,7 @@ async fn view(state: &AppState, account: AccountId, row: KeyRow) -> Result<KeyVi
 fn made(mut response: actix_web::HttpResponseBuilder, key: &PlainKey, view: KeyView) -> HttpResponse {
     // The secret must not stay in a proxy or a browser's cache.
     response.insert_header((CACHE_CONTROL, "no-store"));
-    response.json(Made { key: key.expose().to_owned(), view })
+    response.json(Made { key: Some(key.expose().to_owned()), view })
 }
 
 async fn hash(key: PlainKey) -> Result<String, ApiError> {

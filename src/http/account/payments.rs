@@ -19,7 +19,7 @@ use crate::http::shared::query::Query;
 use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
 use crate::store::usage::{self, UsageFilter, UsageRow};
-use crate::store::{Read, Store, StoreError, accounts, ledger};
+use crate::store::{Read, Store, StoreError, accounts, ledger, served};
 
 /// The body of `GET /v1/payments/balance`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,20 +56,40 @@ pub async fn balance(by: ByKey<AnyScope>, state: Data<AppState>) -> Result<Json<
 
 /// `GET /v1/payments/usage`: a page of JSON, or every matching row as CSV.
 pub async fn usage(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    usage_of(&request, &state, by.caller.account).await
-}
-
-/// The usage of an account as its owner sees it.
-pub async fn usage_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
-    let query = Query::of(request)?;
-    let filter = filter(&query)?;
-    let limit = query.limit(100)?;
-    if paging::wants_csv(request, &query)? {
-        return Ok(usage_csv(state, account, filter));
+    let query = Query::of(&request)?;
+    let (account, filter, limit) = (by.caller.account, filter(&query)?, query.limit(100)?);
+    if paging::wants_csv(&request, &query)? {
+        return Ok(usage_csv(&state, account, filter));
     }
     // One more than asked for tells whether there is another page.
     let rows = rows(&state.store, account, filter, limit + 1).await?;
-    Ok(paging::json(request, &query, rows, limit, |row| row.request_id.to_string()))
+    Ok(paging::json(&request, &query, rows, limit, |row| row.request_id.to_string()))
+}
+
+/// The usage of an account as an admin sees it.
+pub async fn served_of(request: &HttpRequest, state: &AppState, account: AccountId) -> Result<HttpResponse, ApiError> {
+    let query = Query::of(request)?;
+    let (filter, limit) = (filter(&query)?, query.limit(100)?);
+    if paging::wants_csv(request, &query)? {
+        return Ok(served_csv(state, account, filter));
+    }
+    let read = move |conn: &Read| served::list(conn, account, &filter, limit + 1);
+    let rows = state.store.read_blocking(read).await?;
+    Ok(paging::json(request, &query, rows, limit, |one| one.row.request_id.to_string()))
+}
+
+fn served_csv(state: &AppState, account: AccountId, filter: UsageFilter) -> HttpResponse {
+    let store = state.store.clone();
+    paging::csv("usage.csv", move |after: Option<RequestId>| {
+        let (store, filter) = (store.clone(), filter.clone());
+        async move {
+            let first = after.is_none();
+            let filter = UsageFilter { before: after.or(filter.before), ..filter };
+            let read = move |conn: &Read| served::list(conn, account, &filter, paging::CSV_ROWS);
+            let rows = store.read_blocking(read).await?;
+            Ok((served::to_csv(&rows, first)?, paging::more(&rows, |one| one.row.request_id)))
+        }
+    })
 }
 
 async fn rows(store: &Store, account: AccountId, filter: UsageFilter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {

@@ -167,14 +167,14 @@ pub async fn patch(
     one(&state, id).await
 }
 
-/// `GET /v1/admin/accounts/{id}/usage`: as the account sees it.
+/// `GET /v1/admin/accounts/{id}/usage`: as the account sees it, and who served it at which prices.
 pub async fn usage(
     at: At<Admin, AccountId>,
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let id = existing(&state, at.id)?;
-    payments::usage_of(&request, &state, id).await
+    payments::served_of(&request, &state, id).await
 }
 
 /// `GET /v1/admin/accounts/{id}/ledger`: as the account sees it.

@@ -1,7 +1,7 @@
 //! Keys of an account, as an admin sees them.
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::accounts::existing;
 use crate::auth::Admin;
@@ -22,8 +22,12 @@ pub async fn list(at: At<Admin, AccountId>, state: Data<AppState>) -> Result<Jso
 }
 
 /// `POST /v1/admin/accounts/{id}/keys`
-pub async fn create(sent: AdminBody<Unread, AccountId>, state: Data<AppState>) -> Result<HttpResponse, ApiError> {
-    keys::create_for(&state, sent.id, sent.by.actor, &sent.bytes).await
+pub async fn create(
+    sent: AdminBody<Unread, AccountId>,
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    keys::create_for(&request, &state, sent.id, sent.by.actor, &sent.bytes).await
 }
 
 /// `DELETE /v1/admin/accounts/{id}/keys/{key}`

@@ -55,6 +55,7 @@ const SOURCES: &[Source] = sources![
     "js/keys.js",
     "js/money.js",
     "js/poll.js",
+    "js/try.js",
     "js/samples.js",
     "js/table.js",
     "js/ui.js",

@@ -44,17 +44,28 @@ pub async fn money_write(
     state: &AppState,
     actor: String,
     body: &Bytes,
-    mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<SavedAnswer, StoreError> + Send + 'static,
+    write: impl FnMut(&Tx, &str, Timestamp) -> Result<SavedAnswer, StoreError> + Send + 'static,
 ) -> Result<HttpResponse, NotWritten> {
+    let answer = money_write_saved(request, state, actor, body, write).await?;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    Ok(HttpResponse::build(status).content_type("application/json").body(answer.body))
+}
+
+/// As [`money_write`]; gives the answer as it is stored.
+pub async fn money_write_saved(
+    request: &HttpRequest,
+    state: &AppState,
+    actor: String,
+    body: &Bytes,
+    mut write: impl FnMut(&Tx, &str, Timestamp) -> Result<SavedAnswer, StoreError> + Send + 'static,
+) -> Result<SavedAnswer, NotWritten> {
     let key = idempotency_key(request, &actor, body).map_err(NotWritten::BadKey)?;
     let now = Timestamp::now();
     let done = state.writer.write(move |conn| match &key {
         Some(key) => idempotency::once(conn, key, now, || write(conn, &actor, now)),
         None => write(conn, &actor, now),
     });
-    let answer = done.await.map_err(NotWritten::Store)?;
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    Ok(HttpResponse::build(status).content_type("application/json").body(answer.body))
+    done.await.map_err(NotWritten::Store)
 }
 
 fn idempotency_key(request: &HttpRequest, actor: &str, body: &Bytes) -> Result<Option<idempotency::Key>, ApiError> {

@@ -31,6 +31,8 @@ pub struct KeyView {
     pub limit_usd: Option<Usd>,
     /// `none`, `daily`, `weekly`, `monthly`.
     pub limit_reset: &'static str,
+    /// When the window that is running ends, and with it what is spent of the limit; null: never.
+    pub limit_resets_at: Option<Timestamp>,
     /// What it was charged in its window; without a limit, ever.
     pub spent_micro_usd: MicroUsd,
     /// What it may still be charged in its window.
@@ -76,6 +78,7 @@ impl KeyView {
             limit_micro_usd: key.limits.spend,
             limit_usd: key.limits.spend.map(Usd),
             limit_reset: key.limits.reset.as_str(),
+            limit_resets_at: key.limits.spend.and_then(|_| key.limits.reset.window_end(now)),
             spent_micro_usd: spent,
             remaining_micro_usd: key.limits.spend.map(|limit| limit.minus_floor_zero(spent)),
             rpm_limit: key.limits.rpm,

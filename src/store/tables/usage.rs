@@ -175,6 +175,8 @@ pub struct UsageRow {
     pub cache_write_1h_tokens: u64,
     /// The provider speaks chat alone: the request and its answer were translated.
     pub translated: bool,
+    /// What that key is called now.
+    pub key_name: String,
 }
 
 /// Which usage rows. All of an account by default.
@@ -201,7 +203,8 @@ pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
          key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
          (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
-         cache_write_tokens, cache_write_1h_tokens, translated FROM usage WHERE {condition} \
+         cache_write_tokens, cache_write_1h_tokens, translated, (SELECT name FROM keys WHERE keys.id = key_id) \
+         FROM usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
     values.push(Value::Integer(i64::from(limit)));
@@ -249,6 +252,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         cache_write_tokens: row.get(14)?,
         cache_write_1h_tokens: row.get(15)?,
         translated: row.get(16)?,
+        key_name: row.get(17)?,
     })
 }
 
@@ -261,7 +265,7 @@ pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The names of a row's fields, for a CSV without rows.
-const COLUMNS: [&str; 17] = [
+pub(super) const COLUMNS: [&str; 18] = [
     "request_id",
     "model",
     "prompt_tokens",
@@ -279,6 +283,7 @@ const COLUMNS: [&str; 17] = [
     "cache_write_tokens",
     "cache_write_1h_tokens",
     "translated",
+    "key_name",
 ];
 
 /// The output tokens of an account's last answers of a model, at most `most`, newest first.

@@ -171,7 +171,7 @@ fn a_row_says_what_was_settled() {
             "completion_tokens": 5, "cost_micro_usd": 9_500, "timestamp": "2026-04-30T14:22:02Z", "cached_tokens": 6,
             "endpoint": "/v1/embeddings", "key_id": "key_000000000002", "outcome": "client_disconnected",
             "metered_by": "estimate", "shortfall_micro_usd": 500, "charged_micro_usd": 9_000, "refunded_at": null,
-            "cache_write_tokens": 1, "cache_write_1h_tokens": 1, "translated": true,
+            "cache_write_tokens": 1, "cache_write_1h_tokens": 1, "translated": true, "key_name": "",
         },
         {
             "request_id": "req_0000000000001", "model": "m", "prompt_tokens": 30, "completion_tokens": 10,
@@ -179,7 +179,7 @@ fn a_row_says_what_was_settled() {
             "endpoint": "/v1/chat/completions", "key_id": "key_000000000001", "outcome": "completed",
             "metered_by": "provider", "shortfall_micro_usd": 0, "charged_micro_usd": 1_000,
             "refunded_at": "2026-04-30T14:23:01Z", "cache_write_tokens": 0, "cache_write_1h_tokens": 0,
-            "translated": false,
+            "translated": false, "key_name": "",
         },
     ]);
     assert_eq!(serde_json::to_value(two_rows()).unwrap(), expected);
@@ -191,11 +191,11 @@ fn csv_has_the_header_once_and_a_line_a_row() {
     let csv = |rows: &[UsageRow], first| String::from_utf8(to_csv(rows, first).unwrap()).unwrap();
     let header = "request_id,model,prompt_tokens,completion_tokens,cost_micro_usd,timestamp,cached_tokens,endpoint,\
          key_id,outcome,metered_by,shortfall_micro_usd,charged_micro_usd,refunded_at,cache_write_tokens,\
-         cache_write_1h_tokens,translated\n";
+         cache_write_1h_tokens,translated,key_name\n";
     let dear = "req_0000000000002,\"of \"\"ours\"\", large\",7,5,9500,2026-04-30T14:22:02Z,6,/v1/embeddings,\
-         key_000000000002,client_disconnected,estimate,500,9000,,1,1,true\n";
+         key_000000000002,client_disconnected,estimate,500,9000,,1,1,true,\n";
     let refunded = "req_0000000000001,m,30,10,1000,2026-04-30T14:22:01Z,20,/v1/chat/completions,\
-         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0,false\n";
+         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0,false,\n";
     assert_eq!(csv(&rows, true), format!("{header}{dear}{refunded}"));
     assert_eq!(csv(&rows[..1], true) + &csv(&rows[1..], false), format!("{header}{dear}{refunded}"));
     assert_eq!((csv(&[], true), csv(&[], false)), (header.to_owned(), String::new()));
