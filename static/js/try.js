@@ -30,7 +30,7 @@ export function tryPanel({ models, signal, settled }) {
   const names = models.map((model) => [model.id, model.display_name || model.id]);
   const model = field({ label: 'Model', name: 'model', kind: 'select', options: names, value: names[0]?.[0] });
   const text = field({ label: 'Say something', name: 'text', kind: 'area', required: true, value: 'Explain in two sentences what a token is.' });
-  const answer = h('output.answer', { 'aria-label': 'The answer', 'aria-busy': 'false', hidden: true });
+  const answer = h('output.answer', { 'aria-label': 'The answer', hidden: true });
   const receipt = h('div', { role: 'status' });
   let running = null;
   const send = h('button.primary', { type: 'submit' }, 'Send');
@@ -79,7 +79,7 @@ export function tryPanel({ models, signal, settled }) {
       } finally {
         running = null;
         send.textContent = 'Send';
-        answer.setAttribute('aria-busy', 'false');
+        answer.removeAttribute('aria-busy');
         if (!signal.aborted) settled();
       }
     },
