@@ -70,7 +70,7 @@ export function createKey(path, done) {
       return { submit: 'Create key', lines: [h('p', {}, 'Key ', h('strong', {}, key.name)), figures([
         ['It may spend', key.limit_usd === null ? 'any amount' : [money(parseUsd(key.limit_usd)), ` ${limits[key.limit_reset]}`]],
         key.rpm_limit !== null && ['Requests', `${number(key.rpm_limit)} a minute`],
-      ], 'sum')] };
+      ])] };
     },
     send: (key, idempotencyKey) => call('POST', path, { body: key, idempotencyKey }),
     unknown: 'It is not known whether the key was made: look at the list before you press again.',
