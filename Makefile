@@ -1,6 +1,6 @@
 # The ways to work on this project. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test check bench torture agents fuzz clean
+.PHONY: help run quick test check bench torture agents fuzz dist clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,9 @@ agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the
 
 fuzz: ## any bytes through the translation of dialects, ten minutes a direction (nightly, cargo-fuzz)
 	fuzz/run.sh
+
+dist: ## what a release is made of, in dist/: a static binary, a .deb, an image's recipe, parts list, sums, install.sh
+	packaging/dist.sh
 
 clean: ## remove what was built and the demo's data
 	cargo clean

@@ -25,6 +25,7 @@ mod providers;
 mod reach;
 mod serve;
 mod status;
+mod version;
 mod withdrawals;
 
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ enum Command {
         /// What `backup` wrote
         file: PathBuf,
     },
+    /// Which release this is, and of which commit
+    Version,
     /// What is wrong with this installation, and how to mend it; exits 1 if anything is
     Doctor {
         /// Where the server's backups go, to look at them too
@@ -165,6 +168,7 @@ fn run(cli: Cli) -> Result<(), Failed> {
     // These say something of a directory in whatever state it is.
     match &cli.command {
         Command::Status => return status::run(&dir, out),
+        Command::Version => return version::run(out),
         Command::Restore { file } => return restore::run(&dir, file, out),
         Command::Doctor { backup_dir } => return doctor::run(&dir, backup_dir.as_deref(), out),
         _ => {}
@@ -185,6 +189,7 @@ fn dispatch(command: Command, store: Store, out: Output) -> Result<(), Failed> {
         Command::Serve(args) => serve::run(*args, store, out),
         Command::Join(args) => join::run(*args, out),
         Command::Status => status::run(store.dir(), out),
+        Command::Version => version::run(out),
         Command::Restore { file } => restore::run(store.dir(), &file, out),
         Command::Doctor { backup_dir } => doctor::run(store.dir(), backup_dir.as_deref(), out),
         Command::Admin(command) => admins::run(command, &store, out),
