@@ -48,10 +48,9 @@ impl At<'_> {
         })
     }
 
-    /// The raw entries of the list that stands here.
-    pub(super) fn list<'a>(&self, raw: &'a str) -> Result<Vec<&'a str>> {
-        let read = serde_json::from_str::<Vec<&RawValue>>(raw);
-        read.map_or_else(|_| self.refuse("must be a list"), |list| Ok(list.into_iter().map(RawValue::get).collect()))
+    /// The raw entries of the list that stands here, which is part of JSON that was read.
+    pub(super) fn list<'a>(&self, raw: &'a str) -> Result<Entries<'a>> {
+        raw.strip_prefix('[').map_or_else(|| self.refuse("must be a list"), |rest| Ok(Entries { rest }))
     }
 
     /// What stands between the quotes of the string here, as it is written.
@@ -86,6 +85,27 @@ impl At<'_> {
     /// The `type` of an object, or an empty text.
     pub(super) fn kind_of<'a>(&self, object: &TopLevel<'a>) -> Result<Cow<'a, str>> {
         Ok(self.text_of(object, "type")?.unwrap_or_default())
+    }
+}
+
+/// The entries of a list, read one after the other: a list of all of them is many times as long as what it lists.
+#[derive(Debug, Default)]
+pub(super) struct Entries<'a> {
+    /// Behind the bracket, or behind the last entry.
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest.trim_ascii_start();
+        let rest = rest.strip_prefix(',').unwrap_or(rest);
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        // The bracket at the end is no value.
+        let value = values.next().and_then(std::result::Result::ok);
+        self.rest = value.and_then(|_| rest.get(values.byte_offset()..)).unwrap_or_default();
+        value.map(RawValue::get)
     }
 }
 
@@ -150,6 +170,26 @@ mod tests {
         assert_eq!(refused.message, "input[2].content[0].text must be a string");
         assert!(top.text_of(&object, "t").unwrap_err().to_string().contains("valid text"));
         assert_eq!(top.kind_of(&object).unwrap(), "");
+    }
+
+    #[test]
+    fn the_entries_of_a_list_are_read_one_after_the_other() {
+        let at = At::Top("input");
+        for (list, entries) in [
+            ("[]", &[][..]),
+            ("[ ]", &[]),
+            ("[1]", &["1"]),
+            (
+                r#"[ {"a":[1,"]"]} ,"x,]", -1.5e3 ,null,true,[ ],[[]] ]"#,
+                &[r#"{"a":[1,"]"]}"#, r#""x,]""#, "-1.5e3", "null", "true", "[ ]", "[[]]"],
+            ),
+            ("[\"\u{e9}\",\t\n\"\"]", &["\"\u{e9}\"", "\"\""]),
+        ] {
+            assert_eq!(at.list(list).unwrap().collect::<Vec<_>>(), entries, "{list}");
+        }
+        for no_list in ["{}", "\"[]\"", "7", "null"] {
+            assert!(at.list(no_list).is_err(), "{no_list}");
+        }
     }
 
     #[test]

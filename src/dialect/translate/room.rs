@@ -16,6 +16,9 @@ pub enum Untranslated {
     TooLong,
 }
 
+/// What is kept of an entry of a list, beside its text: an empty part of a message is 26 bytes of a body, and more here.
+pub(super) const ENTRY: usize = 96;
+
 /// The bytes that may still be made. Asked before they are.
 #[derive(Debug)]
 pub(super) struct Room {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::chat::{Call, Messages, Part, Said};
 use super::file;
 use crate::dialect::translate::raw::{At, Result, escaped, given, is_blank, quoted};
-use crate::dialect::translate::room::Room;
+use crate::dialect::translate::room::{ENTRY, Room};
 use crate::domain::json::TopLevel;
 
 /// Blocks that tell what a server did on its own. What came of it is in the text that follows them.
@@ -76,7 +76,7 @@ impl<'a, 'r> Reading<'a, 'r> {
     /// Reads all messages.
     pub fn messages(&mut self, raw: &'a str) -> Result<()> {
         let at = At::Top("messages");
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+        for (place, raw) in at.list(raw)?.enumerate() {
             self.message(raw, &At::Entry(&at, place))?;
         }
         Ok(())
@@ -84,6 +84,7 @@ impl<'a, 'r> Reading<'a, 'r> {
 
     fn message(&mut self, raw: &'a str, at: &At<'_>) -> Result<()> {
         let message = at.object(raw)?;
+        self.room.take(ENTRY)?;
         let here = At::Field(at, "content");
         let content = message.get("content").unwrap_or("null");
         match at.text_of(&message, "role")?.as_deref() {
@@ -122,7 +123,7 @@ impl<'a, 'r> Reading<'a, 'r> {
             held.parts.push(Part::Text(at.inner(raw)?.into()));
             return Ok(held);
         }
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+        for (place, raw) in at.list(raw)?.enumerate() {
             self.block(raw, &At::Entry(at, place), &mut held)?;
         }
         Ok(held)
@@ -130,6 +131,7 @@ impl<'a, 'r> Reading<'a, 'r> {
 
     fn block(&mut self, raw: &'a str, at: &At<'_>, held: &mut Held<'a>) -> Result<()> {
         let block = at.object(raw)?;
+        self.room.take(ENTRY)?;
         match &*at.kind_of(&block)? {
             "thinking" => held.said.reasoning.push(at.inner_of(&block, "thinking")?.into()),
             "tool_use" => {
@@ -172,9 +174,10 @@ impl<'a, 'r> Reading<'a, 'r> {
         }
         let Some(depth) = depth.checked_sub(1) else { return at.refuse("is nested too deep") };
         let mut parts = Vec::new();
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+        for (place, raw) in at.list(raw)?.enumerate() {
             let at = At::Entry(at, place);
             let block = at.object(raw)?;
+            self.room.take(ENTRY)?;
             parts.extend(self.plain(&block, &at, depth)?);
         }
         Ok(parts)
@@ -204,6 +207,8 @@ impl<'a, 'r> Reading<'a, 'r> {
             }
             "tool_reference" => {
                 let name = at.text_of(block, "tool_name")?.unwrap_or_default();
+                // It is said, and remembered.
+                self.room.take(ENTRY + 2 * name.len())?;
                 let text = escaped(&format!("The tool {name} can be called now."));
                 self.found.insert(name.into_owned());
                 one(Part::Text(text.into()))

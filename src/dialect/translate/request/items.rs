@@ -6,7 +6,7 @@ use super::chat::{Call, Messages, Part, Said};
 use super::file;
 use super::tools::{Tools, flat};
 use crate::dialect::translate::raw::{At, Result, given, quoted};
-use crate::dialect::translate::room::Room;
+use crate::dialect::translate::room::{ENTRY, Room};
 use crate::domain::json::TopLevel;
 
 /// Items that tell what a server did on its own. What came of it is in the answer that follows them.
@@ -44,7 +44,7 @@ impl<'a, 'r> Reading<'a, 'r> {
     /// Reads a list of tools.
     pub fn tools(&mut self, raw: Option<&str>, at: &At<'_>) -> Result<()> {
         let Some(raw) = raw.filter(|raw| *raw != "null") else { return Ok(()) };
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+        for (place, raw) in at.list(raw)?.enumerate() {
             self.tools.of_responses(raw, &At::Entry(at, place), None)?;
         }
         Ok(())
@@ -57,7 +57,7 @@ impl<'a, 'r> Reading<'a, 'r> {
             self.messages.user(vec![Part::Text(at.inner(raw)?.into())]);
             return Ok(());
         }
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+        for (place, raw) in at.list(raw)?.enumerate() {
             self.item(raw, &At::Entry(&at, place))?;
         }
         Ok(())
@@ -65,6 +65,7 @@ impl<'a, 'r> Reading<'a, 'r> {
 
     fn item(&mut self, raw: &'a str, at: &At<'_>) -> Result<()> {
         let item = at.object(raw)?;
+        self.room.take(ENTRY)?;
         match &*at.kind_of(&item)? {
             "message" => self.message(&item, at),
             "" if item.get("role").is_some() => self.message(&item, at),
@@ -153,9 +154,10 @@ fn content<'a>(raw: &'a str, at: &At<'_>, room: &Room) -> Result<Vec<Part<'a>>> 
         return Ok(vec![Part::Text(at.inner(raw)?.into())]);
     }
     let mut parts = Vec::new();
-    for (place, raw) in at.list(raw)?.into_iter().enumerate() {
+    for (place, raw) in at.list(raw)?.enumerate() {
         let at = At::Entry(at, place);
         let part = at.object(raw)?;
+        room.take(ENTRY)?;
         parts.push(match &*at.kind_of(&part)? {
             "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
                 Part::Text(at.inner_of(&part, "text")?.into())

@@ -6,7 +6,7 @@ use super::tools::{Choice, Tools};
 use super::{WITH_USAGE, effort, is_asked};
 use crate::dialect::translate::context::{ClientDialect, Context};
 use crate::dialect::translate::raw::{At, Result, given};
-use crate::dialect::translate::room::Room;
+use crate::dialect::translate::room::{ENTRY, Room};
 use crate::domain::json::TopLevel;
 
 /// Fields that are carried under the same name.
@@ -71,8 +71,10 @@ pub(in super::super) fn request(top: &TopLevel<'_>, room: &Room) -> Result<(Stri
     }
     if let Some(raw) = given(top, "stop_sequences") {
         let at = At::Top("stop_sequences");
-        for (place, raw) in at.list(raw)?.into_iter().enumerate() {
-            context.stops.push(At::Entry(&at, place).text(raw)?.into_owned());
+        for (place, raw) in at.list(raw)?.enumerate() {
+            let stop = At::Entry(&at, place).text(raw)?.into_owned();
+            room.take(ENTRY + stop.len())?;
+            context.stops.push(stop);
         }
         if !context.stops.is_empty() {
             fields.set("stop", raw)?;
@@ -94,7 +96,7 @@ pub(in super::super) fn request(top: &TopLevel<'_>, room: &Room) -> Result<(Stri
 fn read_tools<'r>(top: &TopLevel<'_>, reading: &Reading<'_, '_>, room: &'r Room) -> Result<Tools<'r>> {
     let (mut tools, at) = (Tools::new(room), At::Top("tools"));
     let list = given(top, "tools").map(|raw| at.list(raw)).transpose()?.unwrap_or_default();
-    for (place, raw) in list.into_iter().enumerate() {
+    for (place, raw) in list.enumerate() {
         let here = At::Entry(&at, place);
         let tool = here.object(raw)?;
         let is_deferred = tool.get("defer_loading") == Some("true");

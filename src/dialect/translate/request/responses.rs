@@ -96,8 +96,8 @@ pub(in super::super) fn request(top: &TopLevel<'_>, room: &Room) -> Result<(Stri
 /// What a client wants beside the answer is left out, but where it would be missed.
 fn check_include(top: &TopLevel<'_>) -> Result<()> {
     let at = At::Top("include");
-    let asked = given(top, "include").map(|raw| at.list(raw)).transpose()?.unwrap_or_default();
-    match asked.iter().position(|raw| *raw == "\"message.output_text.logprobs\"") {
+    let mut asked = given(top, "include").map(|raw| at.list(raw)).transpose()?.unwrap_or_default();
+    match asked.position(|raw| raw == "\"message.output_text.logprobs\"") {
         Some(place) => At::Entry(&at, place).refuse("cannot be told by a server of this model"),
         None => Ok(()),
     }
@@ -158,7 +158,7 @@ fn choice(raw: &str, tools: &mut Tools<'_>) -> Result<Choice> {
         "allowed_tools" => {
             let list = At::Field(&at, "tools");
             let mut names = Vec::new();
-            for (place, raw) in list.list(choice.get("tools").unwrap_or("[]"))?.into_iter().enumerate() {
+            for (place, raw) in list.list(choice.get("tools").unwrap_or("[]"))?.enumerate() {
                 let here = At::Entry(&list, place);
                 let tool = here.object(raw)?;
                 if matches!(&*here.kind_of(&tool)?, "function" | "custom") {
@@ -184,7 +184,8 @@ fn word(at: &At<'_>, word: &str) -> Result<Choice> {
 fn echo(top: &TopLevel<'_>) -> String {
     let short = |name: &str, or: &str| {
         let raw = given(top, name).filter(|raw| raw.len() <= LONGEST_ECHO).unwrap_or(or);
-        format!("{}:{raw},", quoted(name))
+        // Between tokens there may be line ends, which would be the end of an event's line; within texts there are none.
+        format!("{}:{},", quoted(name), raw.replace(['\n', '\r'], " "))
     };
     [
         ("max_output_tokens", "null"),

@@ -104,7 +104,7 @@ impl<'r> Tools<'r> {
                 if namespace.is_some() {
                     return here.refuse("holds a namespace in a namespace");
                 }
-                for (place, raw) in here.list(inner)?.into_iter().enumerate() {
+                for (place, raw) in here.list(inner)?.enumerate() {
                     self.of_responses(raw, &At::Entry(&here, place), Some(&name))?;
                 }
             }

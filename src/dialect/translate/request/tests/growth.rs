@@ -326,6 +326,36 @@ fn what_grows_is_known_and_bounded() {
 }
 
 #[test]
+fn what_is_kept_of_many_small_entries_counts_where_nothing_of_it_is_written() {
+    let rows: [(&str, ClientDialect, Body); 4] = [
+        ("ends", Messages, |n| messages(&json!({"stop_sequences": many(n, |_| json!(""))}))),
+        ("parts", Messages, |n| {
+            messages(
+                &json!({"messages": [{"role": "user", "content": many(n, |_| json!({"type": "text", "text": ""}))}]}),
+            )
+        }),
+        ("parts", Responses, |n| {
+            responses(
+                &json!({"input": [{"role": "user", "content": many(n, |_| json!({"type": "input_text", "text": ""}))}]}),
+            )
+        }),
+        ("found tools", Messages, |n| {
+            messages(
+                &json!({"messages": [{"role": "user", "content": many(n, |_| json!({"type": "tool_reference"}))}]}),
+            )
+        }),
+    ];
+    for (what, dialect, body) in rows {
+        let body = body(1_000).to_string();
+        match request(dialect, body.as_bytes(), 2 * body.len()) {
+            Err(Untranslated::TooLong) => {}
+            other => panic!("{what} of {dialect:?}: {other:?}"),
+        }
+        assert!(request(dialect, body.as_bytes(), LARGEST_GROWTH * body.len()).is_ok(), "{what} of {dialect:?}");
+    }
+}
+
+#[test]
 fn a_name_that_is_written_more_than_once_is_short() {
     let (long, longer) = ("é".repeat(64), "é".repeat(65));
     let rows: [(ClientDialect, Value, Option<&str>); 7] = [
