@@ -19,7 +19,7 @@ const REQUESTS: [(ClientDialect, &[u8]); 2] = [
 fn told(context: &Arc<Context>, answering: &Answering<'_>, stream: &[u8], step: usize) -> Vec<u8> {
     let (mut translator, mut out) = (StreamTranslator::new(context, answering), Vec::new());
     let pushed = stream.chunks(step).try_for_each(|piece| translator.push(piece, &mut out));
-    if pushed.and_then(|()| translator.end(&mut out)).is_err() {
+    if pushed.map(|()| translator.end(&mut out)).is_err() {
         translator.fail("server_error", "it broke off", &mut out);
     }
     out

@@ -19,6 +19,10 @@ pub enum StreamFailure {
     /// An event, or all that is held back, is larger than the bound.
     #[error("an event of the stream is too long")]
     TooLong,
+    /// More of it has to be kept for its last event than there is room for, where it is translated. The server is none
+    /// to blame: what was delivered is charged for.
+    #[error("the answer is too long to be told in this dialect")]
+    TooMuchToKeep,
     /// An event that is not a JSON object.
     #[error("an event of the stream is malformed: {0}")]
     Malformed(String),
@@ -29,7 +33,7 @@ impl StreamFailure {
     pub fn says(&self) -> Option<&str> {
         match self {
             Self::ErrorEvent(text) | Self::ResponseFailed(text) => Some(text),
-            Self::Truncated | Self::Empty | Self::TooLong | Self::Malformed(_) => None,
+            Self::Truncated | Self::Empty | Self::TooLong | Self::TooMuchToKeep | Self::Malformed(_) => None,
         }
     }
 }

@@ -11,11 +11,11 @@ use super::forms::InChat;
 use super::opened;
 use super::reason;
 use super::sorting;
-use super::translated::{ClientAnswer, ClientStream, Translation};
+use super::translated::{self, ClientAnswer, ClientStream, Translation};
 use crate::dialect::request::InferenceRequest;
 use crate::domain::secret::Secret;
 use crate::meter::{BadAnswer, Opening, StreamMeter, StreamState, WholeAnswer};
-use crate::upstream::{AnswerShare, Client, Failure, On, Target, UpstreamBody};
+use crate::upstream::{AnswerRoom, AnswerShare, Client, Failure, On, Target, UpstreamBody};
 
 /// A provider's answer that can be passed on.
 #[derive(Debug)]
@@ -138,8 +138,12 @@ async fn read_whole(
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
+    let mut room = AnswerRoom::new(share);
+    if translation.is_some() {
+        room.hold(translated::TIMES * body.len()).await?;
+    }
     match WholeAnswer::read(request.endpoint, body.clone()) {
-        Ok(answer) => match ClientAnswer::new(answer.named(&request.model), &body, translation.clone()) {
+        Ok(answer) => match ClientAnswer::new(answer.named(&request.model), &body, translation.clone(), room.kept()) {
             Ok(answer) => Ok(UpstreamReply::Whole(answer)),
             Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
         },

@@ -175,6 +175,11 @@ impl ReplyStream {
     async fn close(&mut self) -> Result<(), Refusal> {
         let stage = std::mem::replace(&mut self.stage, Stage::ENDED);
         let (Stage::First(mut open) | Stage::Passing(mut open)) = stage else { return Ok(()) };
+        if open.state == StreamState::Failed(StreamFailure::TooMuchToKeep) {
+            // The client was told. It has what there is, and could have asked for less.
+            open.leave();
+            return Ok(());
+        }
         if let StreamState::Failed(failure) = &open.state {
             let failure = failure.clone();
             let (refusal, meter) = open.fail(&failure).await;
@@ -253,7 +258,23 @@ impl OpenStream {
         let share = || bill.relay.answers.share(bill.charge.account_id, true).permit();
         let room = self.room.get_or_insert_with(share);
         if room.grow(meter.held_bytes().saturating_sub(room.bytes())).is_err() {
-            self.ready = [&*self.ready, &*meter.release_held()].concat().into();
+            let (released, mut ended) = (meter.release_held(), Bytes::new());
+            if meter.held_bytes() > SMALL_END {
+                (ended, self.state) = meter.keep_no_more();
+            }
+            self.ready = [&*self.ready, &*released, &*ended].concat().into();
+        }
+    }
+
+    /// Nobody reads on: the provider is stopped, and what was delivered is settled.
+    fn leave(self: Box<Self>) {
+        let Self { bill, meter, .. } = *self;
+        let left = Unsettled::new(bill, meter, Outcome::ClientDisconnected);
+        // Counting takes its time (the tokenizer's first use half a second), and the provider is stopped by
+        // the task of its connection, on this thread: so it is counted on another one.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(left))),
+            Err(_) => drop(left),
         }
     }
 
@@ -295,14 +316,7 @@ impl Drop for ReplyStream {
             Stage::Passing(open) => open,
             Stage::BrokeOff(_) | Stage::Ended { .. } => return,
         };
-        let OpenStream { bill, meter, .. } = *open;
-        let left = Unsettled::new(bill, meter, Outcome::ClientDisconnected);
-        // Counting takes its time (the tokenizer's first use half a second), and the provider is stopped by
-        // the task of its connection, on this thread: so it is counted on another one.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(left))),
-            Err(_) => drop(left),
-        }
+        open.leave();
     }
 }
 

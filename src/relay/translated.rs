@@ -11,6 +11,7 @@ use super::complete::CompleteAnswer;
 use crate::dialect::failure::StreamFailure;
 use crate::dialect::receipt::Receipt;
 use crate::dialect::translate::{self, Answering, Broken, ClientDialect, Context, StreamTranslator};
+use crate::domain::byte_budget::BytePermit;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::Judged;
 use crate::meter::{Pushed, StreamMeter, StreamState, WholeAnswer};
@@ -46,19 +47,28 @@ impl Translation {
 pub struct ClientAnswer {
     answer: WholeAnswer,
     translation: Option<Translation>,
+    _room: Option<BytePermit>,
 }
 
+/// How many times its bytes a whole answer takes while it is translated, beside them.
+pub const TIMES: usize = 4;
+
 impl ClientAnswer {
-    /// `translation`: of a server that was asked in chat.
+    /// `translation`: of a server that was asked in chat. `room`: for what is made then.
     ///
     /// # Errors
     /// A chat answer that cannot be told in the client's dialect: why.
-    pub fn new(answer: WholeAnswer, body: &[u8], translation: Option<Translation>) -> Result<Self, Broken> {
+    pub fn new(
+        answer: WholeAnswer,
+        body: &[u8],
+        translation: Option<Translation>,
+        room: Option<BytePermit>,
+    ) -> Result<Self, Broken> {
         if let Some(translation) = &translation {
             // Once before anything is charged: with the receipt in it, it is the same but for the usage.
             translation.whole(body)?;
         }
-        Ok(Self { answer, translation })
+        Ok(Self { answer, translation, _room: room })
     }
 
     /// What the provider said of it.
@@ -117,8 +127,14 @@ impl ClientStream {
         let mut pushed = self.meter.push(bytes);
         let Some(translator) = &mut self.translator else { return pushed };
         let mut out = Vec::with_capacity(pushed.forward.len());
-        if let Err(e) = translator.push(&pushed.forward, &mut out) {
-            pushed.state = StreamState::Failed(StreamFailure::Malformed(e.to_string()));
+        match translator.push(&pushed.forward, &mut out) {
+            Ok(()) => {}
+            Err(e) if e.is_too_long => {
+                let failure = StreamFailure::TooMuchToKeep;
+                translator.fail("server_error", &failure.to_string(), &mut out);
+                pushed.state = StreamState::Failed(failure);
+            }
+            Err(e) => pushed.state = StreamState::Failed(StreamFailure::Malformed(e.to_string())),
         }
         pushed.forward = out.into();
         pushed
@@ -137,6 +153,15 @@ impl ClientStream {
     /// What is held back for the receipt, or kept to be said again at the end, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.meter.held_bytes() + self.translator.as_ref().map_or(0, |translator| translator.kept())
+    }
+
+    /// What the end says again has no more room: it ends here.
+    pub fn keep_no_more(&mut self) -> (Bytes, StreamState) {
+        let (mut out, failure) = (Vec::new(), StreamFailure::TooMuchToKeep);
+        if let Some(translator) = &mut self.translator {
+            translator.fail("server_error", &failure.to_string(), &mut out);
+        }
+        (out.into(), StreamState::Failed(failure))
     }
 
     /// Gives up what is held back: there is no room for it.
@@ -178,8 +203,9 @@ impl ClientStream {
             translator.forget_partial();
         }
         let mut out = Vec::with_capacity(last.len());
-        if let Err(e) = translator.push(&last, &mut out).and_then(|()| translator.end(&mut out)) {
-            translator.fail("server_error", &e.to_string(), &mut out);
+        match translator.push(&last, &mut out) {
+            Ok(()) => translator.end(&mut out),
+            Err(e) => translator.fail("server_error", &e.to_string(), &mut out),
         }
         out.into()
     }

@@ -25,7 +25,7 @@ pub use failure::Failure;
 pub use joined::{Attached, Ended, Expected, Machine, Machines, Occupied};
 pub use local::{Unanswered, ask_local};
 pub use providers::{ProviderStatus, Providers, Sign, Slot};
-pub use room::AnswerShare;
+pub use room::{AnswerRoom, AnswerShare};
 pub use target::{Server, Target};
 pub use tls::{check_ca_pem, config as tls_config, words as tls_words};
 pub use url::check_base_url;

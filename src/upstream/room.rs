@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The room that one answer takes.
+#[allow(missing_debug_implementations, reason = "it asks a function")]
 pub struct AnswerRoom<'a> {
     share: AnswerShare<'a>,
     patience: Duration,
@@ -51,6 +52,11 @@ impl<'a> AnswerRoom<'a> {
             sleep(LOOK_AGAIN).await;
         }
         Ok(())
+    }
+
+    /// The room is taken until this is gone; `None`: there is none to take.
+    pub fn kept(self) -> Option<BytePermit> {
+        self.permit
     }
 
     /// The room is taken until the last slice of `bytes` is gone.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::answer::{Answer, Cut, Gate, SAID, Step, Stream, chunk, honest, usage, usage_chunk};
+use crate::world::answer::{Answer, Cut, Gate, SAID, Step, Stream, chunk, completion, honest, usage, usage_chunk};
 use crate::world::http::{Reply, Request};
 use crate::world::upstream::{Seen, Upstream};
 use crate::world::{MODEL, World, chat_body, cost, micro};
@@ -188,6 +188,48 @@ fn a_chat_stream_that_breaks_off_is_the_dialects_failure_and_free() {
     }
     assert!(rows >= 2, "what had begun");
     assert_eq!(world.balance(), 5_000_000);
+}
+
+#[test]
+fn what_a_model_calls_is_paid_for_however_it_calls() {
+    let tool = |index: u32, id: &str, name: &str, arguments: &str| json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]});
+    let habits = [
+        vec![tool(0, "a", "", "{}")],
+        vec![tool(0, "a", "f", "{}"), json!({"content": "more"}), tool(0, "a", "", "}")],
+        (0..1_500).map(|n| tool(n, &format!("c{n}"), "f", "{}")).collect(),
+    ];
+    let world = World::new(|_| Answer::json(404, &json!({"detail": "Not Found"})));
+    let mut rows = 0;
+    for deltas in habits {
+        world.upstream.script(only(CHAT, move |seen| {
+            if seen.json()["stream"] == json!(true) {
+                let text: String = [json!({"content": "a long answer before it"})]
+                    .iter()
+                    .chain(&deltas)
+                    .map(|delta| format!("data: {}\n\n", chunk(delta, &Value::Null)))
+                    .collect();
+                let end = [chunk(&json!({}), &json!("tool_calls")), usage_chunk(&usage(40, 70))];
+                let end: String = end.iter().map(|event| format!("data: {event}\n\n")).collect();
+                return Answer::text(200, "text/event-stream", &(text + &end + "data: [DONE]\n\n"), "");
+            }
+            let calls: Vec<&Value> = deltas.iter().filter_map(|delta| delta["tool_calls"].get(0)).collect();
+            let mut whole = completion(usage(40, 70));
+            whole["choices"][0]["message"]["tool_calls"] = json!(calls);
+            Answer::json(200, &whole)
+        }));
+        for (path, stream) in BOTH.into_iter().flat_map(|path| [(path, true), (path, false)]) {
+            let reply = send(&world, path, &body(path, stream)).expect(200);
+            rows += 1;
+            let row = world.wait_rows(rows).remove(rows - 1);
+            assert_eq!((&row["outcome"], micro(&row, "cost_micro_usd")), (&json!("completed"), cost(40, 70)), "{path}");
+            if stream {
+                let last = told(&reply).pop().unwrap();
+                assert!(["message_stop", "response.completed"].contains(&kind(&last)), "{last}");
+            }
+        }
+    }
+    assert_eq!(flagged(&world), 0);
+    world.server.audit();
 }
 
 /// So many tools of a few bytes each, which are many bytes in chat.

@@ -12,9 +12,11 @@
 //!
 //! What no chat server can do is refused by name; what changes nothing in an answer, or what programs ask for unasked,
 //! is left out. A stream is translated event by event. Of a stream of messages nothing is kept; of a stream of
-//! responses each text once, as it is written, because its last event says all of it again, and 16 MiB at most. Beside
-//! that a stream takes the translator (below 2 KiB), what its last event said beside its text (1 KiB at most) and what of the request the answer repeats (9 values of 4 KiB at
-//! most, some hundred bytes in practice).
+//! responses each text once, as it is written, because its last event says all of it again, and 16 MiB at most: a longer
+//! one ends there, and costs what was delivered, as any does that is left. What a model calls breaks no answer off:
+//! else whoever has it call a thousand tools, or one without a name, would have had the answer for nothing. Beside
+//! that a stream takes the translator (below 2 KiB), what its last event said beside its text (1 KiB at most) and what
+//! of the request the answer repeats (9 values of 4 KiB at most, some hundred bytes in practice).
 //!
 //! # Requests of the Responses dialect
 //!
@@ -144,11 +146,17 @@ pub struct Answering<'a> {
 #[error("the server's chat answer cannot be translated: {why}")]
 pub struct Broken {
     why: &'static str,
+    /// It is more than may be kept: the server did nothing wrong.
+    pub is_too_long: bool,
 }
 
 impl Broken {
     const fn new(why: &'static str) -> Self {
-        Self { why }
+        Self { why, is_too_long: false }
+    }
+
+    const fn too_long() -> Self {
+        Self { why: "more of it would have to be kept than may be", is_too_long: true }
     }
 }
 

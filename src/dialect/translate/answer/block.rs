@@ -1,7 +1,7 @@
 //! What an answer is made of, and why it ended.
 
 /// What a piece belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Target {
     Reasoning,
     Text,

@@ -92,6 +92,11 @@ pub(super) fn written<'a>(raw: Raw<'a>) -> &'a str {
     raw.and_then(|raw| inner(raw.get())).unwrap_or_default()
 }
 
+/// Nothing is given, or nothing is in it.
+pub(super) fn is_nothing(raw: Raw<'_>) -> bool {
+    raw.is_none_or(|raw| matches!(raw.get(), "null" | "\"\""))
+}
+
 /// A number that is no smaller than zero.
 pub(super) fn number(raw: Raw<'_>) -> Option<u64> {
     raw.and_then(|raw| raw.get().parse().ok())

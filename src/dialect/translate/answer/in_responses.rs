@@ -19,6 +19,8 @@ pub(super) struct InResponses {
     /// As a JSON string.
     model: String,
     context: Arc<Context>,
+    /// The answer is not streamed: no events are written, which are four times as long.
+    is_whole: bool,
     created: u64,
     /// The number of the next event.
     sequence: u64,
@@ -124,12 +126,13 @@ impl Open {
 }
 
 impl InResponses {
-    /// An answer of this id, of the model that the client asked for.
-    pub fn new(id: &str, model: &str, context: &Arc<Context>) -> Self {
+    /// An answer of this id, of the model that the client asked for. `is_whole`: it is not streamed.
+    pub fn new(id: &str, model: &str, context: &Arc<Context>, is_whole: bool) -> Self {
         Self {
             id: id.to_owned(),
             model: quoted(model),
             context: Arc::clone(context),
+            is_whole,
             created: 0,
             sequence: 0,
             items: String::new(),
@@ -139,6 +142,9 @@ impl InResponses {
     }
 
     fn event(&mut self, out: &mut Vec<u8>, kind: &str, fields: impl Display) {
+        if self.is_whole {
+            return;
+        }
         let sequence = self.sequence;
         self.sequence += 1;
         // Writing to memory does not fail.
@@ -218,6 +224,9 @@ impl InResponses {
             return;
         }
         open.text.push_str(text);
+        if self.is_whole {
+            return;
+        }
         let [before, between] = &open.piece;
         let after = if open.form == Form::Text { "\",\"logprobs\":[]}\n\n" } else { "\"}\n\n" };
         // Most of a stream is this: written out, it takes a third of what formatting does.

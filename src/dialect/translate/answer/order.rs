@@ -2,21 +2,24 @@
 //!
 //! Chat servers may send pieces of several calls in turn, and what is said beside them. What comes while a call is not
 //! whole waits for it.
+//!
+//! What a model says must not break an answer that its server finished: it would be for nothing then, and whoever asks
+//! has a model say what he likes. So there may be as many calls as there is room for, with any name, and what follows
+//! a call after its end is left out.
+
+use std::collections::{HashMap, VecDeque};
 
 use super::arguments::Completeness;
 use super::block::{Kind, Target};
 use super::events::Writer;
-use crate::dialect::translate::Broken;
 use crate::dialect::translate::raw::is_blank;
 
-/// No model calls this many tools at once.
-const MOST_CALLS: usize = 1_000;
+/// What a call takes, beside its name and its ids, in bytes.
+const CALL: usize = 256;
 
 /// A call that was begun.
 #[derive(Debug)]
 struct Call {
-    /// The server's number for it.
-    number: Option<u64>,
     /// As written between quotes.
     id: String,
     name: String,
@@ -29,20 +32,30 @@ struct Call {
 pub(super) struct Order {
     current: Option<Target>,
     calls: Vec<Call>,
-    waiting: Vec<(Target, String)>,
+    /// The last call of a number that the server gave.
+    by_number: HashMap<u64, usize>,
+    /// The first call of an id.
+    by_id: HashMap<String, usize>,
+    waiting: VecDeque<(Target, String)>,
+    /// Where among all that ever waited something waits.
+    places: HashMap<Target, usize>,
+    /// How much of that went on.
+    gone: usize,
     /// Blanks at the start of a block, which are no block alone.
     blank: Option<(Target, String)>,
     any: bool,
+    /// What is kept of calls and of what waits, in bytes.
+    size: usize,
 }
 
 impl Order {
     /// Which call a piece belongs to, if it is one that was begun. A server may leave out its number, or give all
     /// calls the same.
     pub fn known(&self, number: Option<u64>, id: &str, name: &str) -> Option<usize> {
-        let by_number = |call: &Call| number.is_none() || call.number == number;
         let at = match (number, id) {
-            (None, id) if !id.is_empty() => self.calls.iter().position(|call| call.id == id)?,
-            _ => self.calls.iter().rposition(by_number)?,
+            (Some(number), _) => *self.by_number.get(&number)?,
+            (None, "") => self.calls.len().checked_sub(1)?,
+            (None, id) => *self.by_id.get(id)?,
         };
         let call = self.calls.get(at)?;
         let another_id = !id.is_empty() && id != call.id;
@@ -51,12 +64,15 @@ impl Order {
     }
 
     /// A call begins.
-    pub fn begin(&mut self, number: Option<u64>, id: String, name: String) -> Result<usize, Broken> {
-        if self.calls.len() == MOST_CALLS {
-            return Err(Broken::new("there are too many calls"));
+    pub fn begin(&mut self, number: Option<u64>, id: String, name: String) -> usize {
+        let at = self.calls.len();
+        if let Some(number) = number {
+            self.by_number.insert(number, at);
         }
-        self.calls.push(Call { number, id, name, seen: Completeness::default(), is_closed: false });
-        Ok(self.calls.len() - 1)
+        self.by_id.entry(id.clone()).or_insert(at);
+        self.size += CALL + 2 * id.len() + name.len();
+        self.calls.push(Call { id, name, seen: Completeness::default(), is_closed: false });
+        at
     }
 
     /// How many calls were begun.
@@ -65,10 +81,10 @@ impl Order {
     }
 
     /// The next piece.
-    pub fn put(&mut self, target: Target, text: &str, to: &mut Writer, out: &mut Vec<u8>) -> Result<(), Broken> {
+    pub fn put(&mut self, target: Target, text: &str, to: &mut Writer, out: &mut Vec<u8>) {
         let is_call = matches!(target, Target::Call(_));
         if text.is_empty() && !is_call {
-            return Ok(());
+            return;
         }
         if self.current == Some(target) {
             self.piece(target, text, to, out);
@@ -78,16 +94,16 @@ impl Order {
             if is_call || !is_blank(text) {
                 self.wait(target, text);
             }
-            return Ok(());
+            return;
         }
         if !is_call && is_blank(text) {
             match &mut self.blank {
                 Some((same, blank)) if *same == target => blank.push_str(text),
                 other => *other = Some((target, text.to_owned())),
             }
-            return Ok(());
+            return;
         }
-        self.turn_to(target, text, to, out)
+        self.turn_to(target, text, to, out);
     }
 
     /// A call is open that is not whole.
@@ -96,18 +112,21 @@ impl Order {
     }
 
     fn wait(&mut self, target: Target, text: &str) {
-        match self.waiting.iter_mut().find(|(same, _)| *same == target) {
+        let last = self.gone + self.waiting.len();
+        let place = *self.places.entry(target).or_insert(last);
+        match self.waiting.get_mut(place - self.gone) {
             Some((_, waiting)) => waiting.push_str(text),
-            None => self.waiting.push((target, text.to_owned())),
+            None => self.waiting.push_back((target, text.to_owned())),
         }
+        self.size += text.len();
     }
 
     /// Ends what is open, and goes on with another block.
-    fn turn_to(&mut self, target: Target, text: &str, to: &mut Writer, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn turn_to(&mut self, target: Target, text: &str, to: &mut Writer, out: &mut Vec<u8>) {
         if let Target::Call(at) = target
             && self.calls.get(at).is_some_and(|call| call.is_closed)
         {
-            return if is_blank(text) { Ok(()) } else { Err(Broken::new("a call went on after its end")) };
+            return;
         }
         self.close(to, out);
         let call = |at: usize| self.calls.get(at).map(|call| (call.id.as_str(), call.name.as_str()));
@@ -118,7 +137,6 @@ impl Order {
             Some((same, blank)) if same == target => self.piece(target, &(blank + text), to, out),
             _ => self.piece(target, text, to, out),
         }
-        Ok(())
     }
 
     fn piece(&mut self, target: Target, text: &str, to: &mut Writer, out: &mut Vec<u8>) {
@@ -144,31 +162,30 @@ impl Order {
     }
 
     /// Goes on with what waits, as far as nothing is in its way.
-    fn go_on(&mut self, to_the_end: bool, to: &mut Writer, out: &mut Vec<u8>) -> Result<(), Broken> {
-        while !self.waiting.is_empty() && (to_the_end || !self.is_in_call()) {
-            let (target, text) = self.waiting.remove(0);
-            self.turn_to(target, &text, to, out)?;
+    fn go_on(&mut self, to_the_end: bool, to: &mut Writer, out: &mut Vec<u8>) {
+        while to_the_end || !self.is_in_call() {
+            let Some((target, text)) = self.waiting.pop_front() else { return };
+            self.places.remove(&target);
+            self.gone += 1;
+            self.size -= text.len();
+            self.turn_to(target, &text, to, out);
         }
-        Ok(())
     }
 
     /// All has come.
-    pub fn end(&mut self, to: &mut Writer, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.go_on(true, to, out)?;
+    pub fn end(&mut self, to: &mut Writer, out: &mut Vec<u8>) {
+        self.go_on(true, to, out);
         if !self.any
             && let Some((target, blank)) = self.blank.take()
         {
             // Nothing else was said.
-            self.turn_to(target, &blank, to, out)?;
+            self.turn_to(target, &blank, to, out);
         }
         self.close(to, out);
-        Ok(())
     }
 
-    /// What waits, in bytes.
+    /// What is kept of calls, and of what waits, in bytes.
     pub fn kept(&self) -> usize {
-        let blank = self.blank.as_ref().map_or(0, |(_, text)| text.len());
-        let calls = self.calls.iter().map(|call| call.id.len() + call.name.len()).sum::<usize>();
-        self.waiting.iter().map(|(_, text)| text.len()).sum::<usize>() + blank + calls
+        self.size + self.blank.as_ref().map_or(0, |(_, text)| text.len())
     }
 }

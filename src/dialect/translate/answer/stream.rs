@@ -1,5 +1,6 @@
 //! A chat stream in the client's dialect, event by event.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::alike::Alike;
@@ -42,6 +43,7 @@ pub(super) struct Answer {
     alike: Alike,
     finish: Option<Finish>,
     counts: Counts,
+    is_whole: bool,
     started: bool,
     ended: bool,
 }
@@ -78,11 +80,8 @@ impl StreamTranslator {
     }
 
     /// The stream is over: the last events, with the usage.
-    ///
-    /// # Errors
-    /// What was still to be said cannot be; [`Self::fail`] ends the stream.
-    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.answer.end(out)
+    pub fn end(&mut self, out: &mut Vec<u8>) {
+        self.answer.end(out);
     }
 
     /// The stream broke off: the dialect's last event says so. `code` and `message` are for the client.
@@ -100,7 +99,7 @@ impl Answer {
     pub fn new(context: &Arc<Context>, answering: &Answering<'_>, is_whole: bool) -> Self {
         let id = escaped(answering.id);
         let writer = match context.dialect {
-            ClientDialect::Responses => Writer::Responses(InResponses::new(&id, answering.model, context)),
+            ClientDialect::Responses => Writer::Responses(InResponses::new(&id, answering.model, context, is_whole)),
             ClientDialect::Messages => Writer::Messages(InMessages::new(&id, answering.model, is_whole)),
         };
         Self {
@@ -112,6 +111,7 @@ impl Answer {
             alike: Alike::default(),
             finish: None,
             counts: Counts::default(),
+            is_whole,
             started: false,
             ended: false,
         }
@@ -120,7 +120,7 @@ impl Answer {
     /// Reads a chunk, or a whole answer.
     pub fn event(&mut self, data: &str, out: &mut Vec<u8>) -> Result<(), Broken> {
         if let Some((target, text)) = self.alike.text(data) {
-            self.put(target, text, out)?;
+            self.put(target, text, out);
             return self.check_kept();
         }
         let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_| Broken::new("an event is no chat chunk"))?;
@@ -133,7 +133,7 @@ impl Answer {
         }
         for choice in chunk.choices.iter().flatten() {
             if chunk::number(choice.index).unwrap_or(0) == 0 {
-                self.choice(choice, out)?;
+                self.choice(choice, out);
             }
         }
         // Where thoughts stand in the text, it is read in another way.
@@ -150,16 +150,17 @@ impl Answer {
         self.check_kept()
     }
 
+    /// A whole answer is all there already, and bounded by whoever read it.
     fn check_kept(&self) -> Result<(), Broken> {
-        if self.kept() > MOST_KEPT { Err(Broken::new("the answer is too long")) } else { Ok(()) }
+        if !self.is_whole && self.kept() > MOST_KEPT { Err(Broken::too_long()) } else { Ok(()) }
     }
 
-    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) {
         if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
-            self.delta(delta, choice.message.is_some(), out)?;
+            self.delta(delta, choice.message.is_some(), out);
         }
         let finish = match chunk::written(choice.finish_reason) {
-            "" => return Ok(()),
+            "" => return,
             "length" | "max_tokens" => Finish::Length,
             "tool_calls" | "function_call" => Finish::Calls,
             "content_filter" => Finish::Filter,
@@ -171,51 +172,44 @@ impl Answer {
             },
         };
         self.finish = Some(finish);
-        Ok(())
     }
 
-    fn delta(&mut self, delta: &Delta<'_>, is_whole: bool, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.put(Target::Reasoning, delta.thought(), out)?;
+    fn delta(&mut self, delta: &Delta<'_>, is_whole: bool, out: &mut Vec<u8>) {
+        self.put(Target::Reasoning, delta.thought(), out);
         for (is_thought, text) in delta.said() {
             match (&mut self.thoughts, is_thought) {
-                (_, true) => self.put(Target::Reasoning, text, out)?,
-                (None, false) => self.put(Target::Text, text, out)?,
+                (_, true) => self.put(Target::Reasoning, text, out),
+                (None, false) => self.put(Target::Text, text, out),
                 (Some(thoughts), false) => {
                     for (is_thought, text) in thoughts.read(text) {
-                        self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out)?;
+                        self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out);
                     }
                 }
             }
         }
-        self.put(Target::Refusal, chunk::written(delta.refusal), out)?;
+        self.put(Target::Refusal, chunk::written(delta.refusal), out);
         for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
             // The calls of a whole answer have no numbers.
             let place = is_whole.then(|| u64::try_from(place).unwrap_or(u64::MAX));
             let number = place.or_else(|| chunk::number(call.index));
-            self.call(number, chunk::written(call.id), &call.function.unwrap_or_default(), out)?;
+            self.call(number, chunk::written(call.id), &call.function.unwrap_or_default(), out);
         }
         if let Some(function) = &delta.function_call {
-            self.call(Some(0), "", function, out)?;
+            self.call(Some(0), "", function, out);
         }
-        Ok(())
     }
 
-    fn call(
-        &mut self,
-        number: Option<u64>,
-        id: &str,
-        function: &Function<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
+    fn call(&mut self, number: Option<u64>, id: &str, function: &Function<'_>, out: &mut Vec<u8>) {
         let name = chunk::written(function.name);
         let at = match self.order.known(number, id, name) {
             Some(at) => at,
-            None if name.is_empty() => return Err(Broken::new("a call has no name")),
+            None if id.is_empty() && name.is_empty() && chunk::is_nothing(function.arguments) => return,
             None => {
                 let made = || format!("{}_{}", self.call_id, self.order.calls());
                 let id = if id.is_empty() { made() } else { id.to_owned() };
-                let name = decoded(name).ok_or_else(|| Broken::new("a call has no valid name"))?;
-                self.order.begin(number, id, name.into_owned())?
+                // Half a character is in no name of a tool, nor is nothing: the client sees that it has no such tool.
+                let name = decoded(name).map_or_else(|| name.replace('\\', "\u{fffd}"), Cow::into_owned);
+                self.order.begin(number, id, name)
             }
         };
         match function.arguments.map(|raw| raw.get()) {
@@ -225,16 +219,16 @@ impl Answer {
         }
     }
 
-    fn put(&mut self, target: Target, text: &str, out: &mut Vec<u8>) -> Result<(), Broken> {
-        self.order.put(target, text, &mut self.writer, out)
+    fn put(&mut self, target: Target, text: &str, out: &mut Vec<u8>) {
+        self.order.put(target, text, &mut self.writer, out);
     }
 
     /// All has come, and the blocks are closed.
-    fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn close(&mut self, out: &mut Vec<u8>) {
         if let Some((is_thought, text)) = self.thoughts.as_mut().map(Thoughts::rest) {
-            self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out)?;
+            self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out);
         }
-        self.order.end(&mut self.writer, out)
+        self.order.end(&mut self.writer, out);
     }
 
     /// A server may say that it merely stopped where it called.
@@ -245,21 +239,16 @@ impl Answer {
         }
     }
 
-    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn end(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.ended, true) {
-            return Ok(());
+            return;
         }
         if !self.started {
             self.started = true;
             self.writer.start(0, out);
         }
-        let closed = self.close(out);
-        if closed.is_err() {
-            self.ended = false;
-            return closed;
-        }
+        self.close(out);
         self.writer.finish(&self.finish(), &self.counts, out);
-        Ok(())
     }
 
     fn fail(&mut self, code: &str, message: &str, out: &mut Vec<u8>) {
@@ -274,9 +263,9 @@ impl Answer {
     }
 
     /// The whole answer as one object.
-    pub fn whole(&mut self) -> Result<String, Broken> {
-        self.close(&mut Vec::new())?;
-        Ok(self.writer.whole(&self.finish(), &self.counts))
+    pub fn whole(&mut self) -> String {
+        self.close(&mut Vec::new());
+        self.writer.whole(&self.finish(), &self.counts)
     }
 
     fn kept(&self) -> usize {

@@ -38,7 +38,7 @@ fn translated(
     for piece in stream.chunks(step.max(1)) {
         translator.push(piece, &mut out)?;
     }
-    translator.end(&mut out)?;
+    translator.end(&mut out);
     Ok(out)
 }
 

@@ -260,7 +260,7 @@ proptest! {
             let chunks = deltas.iter().flat_map(|delta| [delta.clone(), json!({"choices": [{"delta": delta}]})]);
             let pushed = chunks.filter(|chunk| chunk.is_object()).map(|chunk| format!("data: {chunk}\n\n"))
                 .try_for_each(|chunk| translator.push(chunk.as_bytes(), &mut out));
-            if pushed.and_then(|()| translator.end(&mut out)).is_err() {
+            if pushed.map(|()| translator.end(&mut out)).is_err() {
                 translator.fail("server_error", "it broke off", &mut out);
             }
             let told = read(dialect, &out);

@@ -314,13 +314,17 @@ fn calls_of_a_whole_answer_need_neither_numbers_nor_ids() {
 }
 
 #[test]
-fn more_calls_than_any_model_makes_break_the_stream_off() {
+fn there_may_be_as_many_calls_as_there_is_room_for() {
     let calls = |count: usize| {
-        let deltas: Vec<_> =
-            (0..count).map(|n| call(json!(n), json!(n.to_string()), json!("f"), json!("{}"))).collect();
+        // The first is whole when all others have come.
+        let deltas = [json!("{"), json!("}")].map(|piece| call(json!(0), Value::Null, json!("f"), piece));
+        let more = (1..count).map(|n| call(json!(n), json!(n.to_string()), json!("f"), json!("{}")));
+        let deltas: Vec<_> = [deltas[0].clone()].into_iter().chain(more).chain([deltas[1].clone()]).collect();
         translated(&context(Messages, json!({})), &ANSWERING, &stream_of(&deltas, "tool_calls", usage()), usize::MAX)
     };
-    assert!(calls(1_000).is_ok() && calls(1_001).is_err());
+    let all = read(Messages, &calls(3_000).unwrap()).calls;
+    assert_eq!((all.len(), &*all[0].2, &*all[2_999].0), (3_000, "{}", "2999"));
+    assert!(calls(70_000).is_err_and(|e| e.is_too_long));
 }
 
 #[test]
@@ -344,7 +348,7 @@ fn the_first_event_is_out_when_the_first_is_in() {
         assert!(out.is_empty());
         translator.forget_partial();
         translator.push(b"\n\n", &mut out).unwrap();
-        translator.end(&mut out).unwrap();
+        translator.end(&mut out);
         assert!(!String::from_utf8_lossy(&out).contains("half"));
     }
 }
@@ -372,7 +376,6 @@ fn what_is_no_chat_stream_breaks_off() {
         "data: []\n\n",
         "data: {\"error\":{\"message\":\"m\"}}\n\n",
         "event: error\ndata: {}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\n",
         "data: {\"choices\":[{\"delta\":{\"tool_calls\":7}}]}\n\n",
     ];
     for stream in rows {
@@ -383,14 +386,49 @@ fn what_is_no_chat_stream_breaks_off() {
             assert!(stream.starts_with("event") || whole(&context, &ANSWERING, data.as_bytes()).is_err(), "{stream}");
         }
     }
-    // A call that goes on after another one has begun and ended.
-    let deltas = [
+}
+
+#[test]
+fn what_is_said_again_of_a_request_over_several_lines_is_one_line() {
+    let body = concat!(
+        "{\"model\": \"m\", \"input\": \"hi\",\r\n \"metadata\": {\n  \"a\\n\": \"b\"\r\n },\n",
+        " \"reasoning\": {\n  \"effort\": \"low\"\n }}"
+    );
+    let context = crate::dialect::translate::request(Responses, body.as_bytes(), usize::MAX).unwrap().context;
+    let stream = stream_of(&[json!({"content": "t"})], "stop", usage());
+    let out = String::from_utf8(translated(&context, &ANSWERING, &stream, usize::MAX).unwrap()).unwrap();
+    let is_field = |line: &str| line.is_empty() || line.starts_with("event: ") || line.starts_with("data: ");
+    assert!(!out.contains('\r') && out.lines().all(is_field), "{out}");
+    assert!(out.contains(r#""a\n": "b""#), "{out}");
+}
+
+#[test]
+fn what_a_model_calls_never_breaks_an_answer_off() {
+    let names = |deltas: &[Value]| -> Vec<String> {
+        let told = BOTH.map(|dialect| told(dialect, deltas, "tool_calls").calls);
+        assert_eq!(told[0], told[1]);
+        told[0].iter().map(|(_, name, arguments)| format!("{name} {arguments}")).collect()
+    };
+    // It goes on after its end, when another one has begun and ended.
+    let on = [
         call(json!(0), json!("a"), json!("f"), json!("{}")),
         call(json!(1), json!("b"), json!("g"), json!("{}")),
-        call(json!(0), Value::Null, Value::Null, json!("x")),
+        call(json!(0), Value::Null, Value::Null, json!("}")),
+        json!({"content": "t"}),
     ];
-    let stream = stream_of(&deltas, "tool_calls", usage());
-    assert!(translated(&context(Messages, json!({})), &ANSWERING, &stream, usize::MAX).is_err());
+    assert_eq!(names(&on), ["f {}", "g {}"]);
+    let nameless = [
+        json!({"tool_calls": [{"index": 3}]}),
+        call(json!(0), json!("a"), json!(""), json!("{}")),
+        call(json!(1), Value::Null, Value::Null, json!("{\"a\":1}")),
+    ];
+    assert_eq!(names(&nameless), [" {}", " {\"a\":1}"]);
+    let half = br#"data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"f\ud800","arguments":"{}"}}]}}]}"#;
+    for dialect in BOTH {
+        let stream = [half, &b"\n\n"[..]].concat();
+        let out = translated(&context(dialect, json!({})), &ANSWERING, &stream, usize::MAX).unwrap();
+        assert_eq!(read(dialect, &out).calls[0].1, "f\u{fffd}ud800");
+    }
 }
 
 #[test]
