@@ -1,6 +1,6 @@
 //! What a client believes to speak to, and who it is: what its request says, and what proxies may say of it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName};
@@ -94,10 +94,16 @@ fn client_of(outside: &Outside, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         .collect();
     let mut client = peer;
     for name in named.iter().rev() {
-        let Some(before) = name.trim().parse().ok().filter(|_| outside.trusts(client)) else { break };
+        let Some(before) = address(name.trim()).filter(|_| outside.trusts(client)) else { break };
         client = before;
     }
     client
+}
+
+/// An address as proxies name it: some add the port (Azure's), and then to IPv6 its brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse().ok().or_else(|| text.parse().ok().map(|with_port: SocketAddr| with_port.ip())).or_else(bare)
 }
 
 /// A host's name, with a port or without, is one of this very machine.
@@ -176,6 +182,10 @@ mod tests {
             ("127.0.0.1", "10.0.0.7, 10.0.0.2", "10.0.0.7"),
             ("127.0.0.1", "1.2.3.4, nonsense", "127.0.0.1"),
             ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
+            // Else all clients of such a proxy were one, and the first that fails to sign in kept out all others.
+            ("127.0.0.1", "6.6.6.6:1, 1.2.3.4:56", "1.2.3.4"),
+            ("127.0.0.1", "[2001:db8::1]:443", "2001:db8::1"),
+            ("127.0.0.1", "[2001:db8::1]", "2001:db8::1"),
         ];
         for (peer, forwarded, expected) in rows {
             let sent = headers(&[("x-forwarded-for", forwarded)]);
