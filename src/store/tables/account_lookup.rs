@@ -58,6 +58,16 @@ pub(super) fn with_address(conn: &Read, text: &str) -> Result<Vec<Account>, Stor
     rows.filter(|row| row.as_ref().map_or(true, same)).map(|row| Ok(row?)).collect()
 }
 
+/// The accounts whose name reads as this address: whoever typed the address would find them first.
+pub(super) fn named_like(conn: &Read, address: &str) -> Result<Vec<Account>, StoreError> {
+    let folded = email::folded(address);
+    let sql = format!("SELECT {COLUMNS} FROM accounts WHERE name GLOB '*@*' ORDER BY id");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let rows = statement.query_map([], from_row)?;
+    let same = |account: &Account| email::folded(&account.name) == folded;
+    rows.filter(|row| row.as_ref().map_or(true, same)).map(|row| Ok(row?)).collect()
+}
+
 /// The name or address that was most likely meant.
 fn nearest(conn: &Read, text: &str) -> Result<Option<String>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT name, email FROM accounts")?;

@@ -63,11 +63,15 @@ pub(super) fn check_free(
         let Some(text) = text else { continue };
         let mut having = account_lookup::with_address(conn, text)?;
         having.extend(account_lookup::exactly(conn, text)?);
+        if field == "email" {
+            having.extend(account_lookup::named_like(conn, text)?);
+        }
         let Some(other) = having.into_iter().find(|other| own != Some(other.id)) else { continue };
         let message = match &other.email {
             Some(email) if *text != other.name && *text != **email => {
                 format!("\"{text}\" and \"{email}\" are one address, and that is account \"{}\"", other.name)
             }
+            None if *text != other.name => format!("\"{text}\" reads as the name of account \"{}\"", other.name),
             _ => format!("there is already an account \"{text}\""),
         };
         return Err(StoreError::Taken { field, message });

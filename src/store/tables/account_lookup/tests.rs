@@ -45,6 +45,10 @@ fn an_address_is_one_account_whatever_its_case_and_composition() {
     // A name that reads as another's address would find that other.
     let named = create(&conn, "ada@EXAMPLE.org", None, "test", NOW);
     assert!(matches!(named, Err(StoreError::Taken { field: "name", .. })), "{named:?}");
+    // Nor may an address be another's name, in any spelling: who typed it as that would find the name.
+    create(&conn, "Bob@example.org", None, "test", NOW).unwrap();
+    let taken = add(&conn, "Bob", "bob@example.org");
+    assert!(matches!(taken, Err(StoreError::Taken { field: "email", .. })), "{taken:?}");
     // One's own in another spelling is no twin.
     let other_case = Change { email: Some(Some("ADA@example.org".into())), ..Change::default() };
     assert_eq!(change(&conn, ada.id, &other_case, "test", NOW).unwrap().email.as_deref(), Some("ADA@example.org"));
