@@ -12,6 +12,7 @@ responses on loopback. The first part of a path is the habit of the server that 
     /qwen/v1     as strict, with a tokenizer that joins no digits
     /digits/v1   the same, and no lines and tabs
     /bytes/v1    as strict, with a tokenizer that knows no letters outside of ASCII
+    /plain/v1    as strict, and speaks chat alone: what comes in another dialect is translated
 
 The object `torture` in the body names the request (`nonce`), how much it would say (`events`), and how long it is
 silent after its first word (`pause`, in seconds). It renders every
@@ -51,6 +52,7 @@ BOUNDS = {
     "qwen": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "digits": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
     "bytes": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    "plain": ("max_tokens", "max_completion_tokens", "max_output_tokens"),
 }
 SECRET_BOUND = "--secret-bound" in sys.argv
 COUNTS: dict[str, dict[str, Any]] = {}
@@ -251,7 +253,8 @@ async def answer(path: str, headers: dict[str, str], body: bytes, writer: asynci
         return True
     habit, _, dialect = path.split("?")[0].strip("/").partition("/v1/")
     dialect = {"chat/completions": "chat"}.get(dialect, dialect)
-    if habit not in BOUNDS or dialect not in ("chat", "completions", "messages", "responses"):
+    spoken = ("chat",) if habit == "plain" else ("chat", "completions", "messages", "responses")
+    if habit not in BOUNDS or dialect not in spoken:
         writer.write(whole(404, {"error": {"message": "not here", "type": "not_found", "code": 404}}))
         return True
     try:

@@ -25,7 +25,7 @@ from server import HERE, Upstream, World, micro
 TITLE = "free rides: generated tricks against an exact counter"
 QUICK = True
 PLANTS = {"secret-bound": "the server takes its output bound from a field that the coordinator does not know"}
-HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio", "qwen", "digits", "bytes")
+HABITS = ("strict", "go", "llama", "tgi", "kobold", "aio", "qwen", "digits", "bytes", "plain")
 DENSE = ("digits", "bytes")
 # Micro-dollars a token: what is cheap and what is dear.
 CHEAP, DEAR = (1, 2), (20, 40)
@@ -229,6 +229,36 @@ def twice(attack: Try, rng: random.Random) -> None:
     attack.tail = f',"{key}":{value}'
 
 
+def told(attack: Try, rng: random.Random) -> None:
+    """To a server that speaks chat alone: what is short here and long there, and bounds of the other dialect."""
+    attack.habit, attack.dialect = "plain", rng.choice(("responses", "messages"))
+    script, stream = attack.body["torture"], attack.body["stream"]
+    attack.body = {"model": "plain-cheap", "torture": script, "stream": stream}
+    names = [f"{number:x}" for number in range(rng.choice((3, 60, 400)))]
+    if attack.dialect == "responses":
+        space = {"type": "namespace", "name": rng.choice(("a", "\u0001" * 64, "\u00e9" * 64))}
+        custom = [{"type": "custom", "name": name} for name in names]
+        output = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": "a"}]}
+        attack.body |= rng.choice((
+            {"input": "Hi.", "tools": custom},
+            {"input": "Hi.", "tools": [{**space, "tools": custom}]},
+            {"input": [{"type": "custom_tool_call", "call_id": "c", "name": "a", "input": '"\\\n' * 9} for _ in names]},
+            {"input": [output for _ in names[:60]]},
+            {"input": "Hi.", "instructions": "0123456789" * len(names)},
+        ))  # fmt: skip
+        attack.body |= rng.choice(({}, {"max_output_tokens": 100}, {"max_output_tokens": 100, "max_tokens": 4000},
+            {"max_output_tokens": 100, "max_completion_tokens": 4000}, {"max_tokens": 4000}, {"n": 3}))  # fmt: skip
+    else:
+        blocks = rng.choice((
+            [{"type": "tool_reference", "tool_name": name} for name in names],
+            [{"type": "search_result", "content": []} for _ in names],
+            [{"type": "document", "source": {"type": "text", "data": "7" * 30}, "title": name} for name in names],
+        ))  # fmt: skip
+        attack.body |= {"messages": [{"role": "user", "content": [*blocks, {"type": "text", "text": "Hi."}]}]}
+        attack.body |= rng.choice(({"tools": []}, {"tools": [{"name": name} for name in names]}))
+        attack.body |= {"max_tokens": 100} | rng.choice(({}, {"max_completion_tokens": 4000}, {"n": 3}))
+
+
 def left(attack: Try, rng: random.Random) -> None:
     """Leaves: at once, in the middle, or at the last word; some of those who do have sent numbers."""
     attack.body["stream"] = True
@@ -255,7 +285,7 @@ def beside(attack: Try, rng: random.Random) -> None:
 
 
 TRICKS = (joined, opaque, scripts, unknown_field, tool_texts, pictures, escaped, other_case, other_bound, odd_bound,
-          several, charset, twice, left, crowd, beside)  # fmt: skip
+          several, charset, twice, told, left, crowd, beside)  # fmt: skip
 
 
 def attack_of(number: int, rng: random.Random, *, secret: bool) -> Try:
