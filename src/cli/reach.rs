@@ -1,12 +1,41 @@
-//! How a server is reached: the options of `serve` about addresses and proxies.
+//! How a server is reached: the options of `serve` about addresses, proxies and certificates.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use tokio::task::JoinHandle;
 
-use crate::http::{Network, Outside, PublicUrl};
+use super::Failed;
+use crate::certs::{self, Acceptor, Certificates, Domain, Files, LETS_ENCRYPT, Order};
+use crate::http::{self, Network, Outside, PublicUrl};
+use crate::upstream::check_address;
+
+/// Where certificates and the account with an authority lie, in the data directory.
+const KEPT_IN: &str = "certificates";
 
 #[derive(Debug, ClapArgs)]
 #[group(skip)]
 pub struct Args {
+    /// Serve https for this domain, with a certificate from an authority, got and renewed by itself; may be given often
+    #[arg(long = "domain", env = "COORDINATOR_DOMAIN", value_delimiter = ',', value_name = "NAME", value_parser = Domain::read)]
+    domains: Vec<Domain>,
+    /// Whom the authority tells of trouble with the certificate
+    #[arg(long, env = "COORDINATOR_ACME_EMAIL", requires = "domains", value_name = "EMAIL")]
+    acme_email: Option<String>,
+    /// The authority's directory
+    #[arg(long, env = "COORDINATOR_ACME_DIRECTORY", default_value = LETS_ENCRYPT, value_name = "URL", value_parser = directory)]
+    acme_directory: String,
+    /// Serve https with this certificate: its chain, PEM; read again when it changes
+    #[arg(long, env = "COORDINATOR_TLS_CERT", requires = "tls_key", conflicts_with = "domains", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "COORDINATOR_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Also listen here for plain http, only to send browsers on to https (0.0.0.0:80)
+    #[arg(long, env = "COORDINATOR_REDIRECT_LISTEN", value_name = "ADDRESS")]
+    redirect_listen: Option<SocketAddr>,
     /// The address that people open, if a proxy stands before the server: scheme, host, port and path
     #[arg(long, env = "COORDINATOR_PUBLIC_URL", value_name = "URL", value_parser = PublicUrl::read)]
     public_url: Option<PublicUrl>,
@@ -16,6 +45,18 @@ pub struct Args {
     /// Let people sign in over plain http from other machines: who listens on the network has their password
     #[arg(long, env = "COORDINATOR_INSECURE_HTTP_SIGN_IN")]
     insecure_http_sign_in: bool,
+}
+
+fn directory(text: &str) -> Result<String, String> {
+    check_address(text).map(|uri| uri.to_string())
+}
+
+/// What https takes while the server runs.
+#[derive(Debug)]
+pub struct Https {
+    /// What is shown now.
+    pub certificates: Arc<Certificates>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Args {
@@ -28,8 +69,80 @@ impl Args {
         }
     }
 
-    /// What addresses to open begin with, without a slash at the end; `listening` is host and port.
-    pub fn base(&self, listening: &str) -> String {
-        self.public_url.as_ref().map_or_else(|| format!("http://{listening}"), PublicUrl::base)
+    /// What addresses to open begin with, without a slash at the end; `listening` is where the server listens.
+    pub fn base(&self, listening: SocketAddr) -> String {
+        if let Some(public) = &self.public_url {
+            return public.base();
+        }
+        // A browser cannot open "every address".
+        let host = match self.domains.first() {
+            Some(domain) => domain.to_string(),
+            None if listening.ip().is_unspecified() => "127.0.0.1".to_owned(),
+            None if listening.is_ipv6() => format!("[{}]", listening.ip()),
+            None => listening.ip().to_string(),
+        };
+        match (self.is_https(), listening.port()) {
+            (true, 443) => format!("https://{host}"),
+            (true, port) => format!("https://{host}:{port}"),
+            (false, port) => format!("http://{host}:{port}"),
+        }
     }
+
+    const fn is_https(&self) -> bool {
+        !self.domains.is_empty() || self.tls_cert.is_some()
+    }
+
+    /// Reads the certificate, or has one got, and looks after it.
+    ///
+    /// # Errors
+    /// The files cannot be used, or there is nothing to redirect to.
+    pub fn https(&self, data_dir: &Path, listening: SocketAddr) -> Result<Option<Https>, Failed> {
+        let certificates = Arc::new(Certificates::default());
+        let mut tasks = Vec::new();
+        if let (Some(chain), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            let files = Files { chain: chain.clone(), key: key.clone() };
+            certificates.show(files.read().map_err(Failed::Other)?);
+            tasks.push(tokio::spawn(certs::watch(files, Arc::clone(&certificates))));
+        } else if self.is_https() {
+            let order = Order {
+                domains: self.domains.clone(),
+                email: self.acme_email.clone(),
+                directory: self.acme_directory.clone(),
+                kept_in: data_dir.join(KEPT_IN),
+            };
+            if let Some(kept) = order.kept() {
+                certificates.show(kept);
+            }
+            tasks.push(tokio::spawn(certs::keep_fresh(order, Arc::clone(&certificates))));
+        }
+        if let Some(address) = self.redirect_listen {
+            if !self.is_https() && self.public_url.is_none() {
+                let text =
+                    "--redirect-listen sends browsers on to https: it needs --domain, --tls-cert or --public-url";
+                return Err(Failed::Other(text.to_owned()));
+            }
+            let base = (self.public_url.is_some() || !self.domains.is_empty()).then(|| self.base(listening));
+            tasks.push(tokio::spawn(http::redirect(bind(address)?, base, listening.port())));
+        }
+        Ok((!tasks.is_empty()).then_some(Https { certificates, tasks }))
+    }
+
+    /// What takes connections, if the server speaks https.
+    pub fn acceptor(&self, https: Option<&Https>) -> Option<Acceptor> {
+        https.filter(|_| self.is_https()).map(|https| Acceptor::new(Arc::clone(&https.certificates)))
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Listens there.
+///
+/// # Errors
+/// It is taken, or not ours to take.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).map_err(|e| Failed::Other(format!("cannot listen on {address}: {e}")))
 }

@@ -1,10 +1,11 @@
 //! `coordinator serve`: wires the rooms together and runs until a signal stops it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
+use clap::builder::ArgPredicate;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,8 +27,14 @@ use crate::upstream::{Client, Timeouts};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, env = "COORDINATOR_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    /// Where to listen; port 0 takes a free one [with --domain: [::]:443]
+    #[arg(
+        long,
+        env = "COORDINATOR_LISTEN",
+        default_value = "127.0.0.1:8080",
+        default_value_if("domains", ArgPredicate::IsPresent, "[::]:443"),
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     #[command(flatten)]
     reach: reach::Args,
@@ -140,9 +147,9 @@ pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {
 
 async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let started = Instant::now();
-    let listener =
-        TcpListener::bind(args.listen).map_err(|e| Failed::Other(format!("cannot listen on {}: {e}", args.listen)))?;
+    let listener = reach::bind(args.listen)?;
     let address = listener.local_addr()?;
+    let https = args.reach.https(store.dir(), address)?;
     prepare(&store, &args)?;
     let backups = args.backups.backups()?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
@@ -152,16 +159,17 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     relay.await_machines()?;
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
     let state = AppState { backups: backups.clone(), ..state };
-    let setup = first_admin_link(&store, &state.admins, &args.reach.base(&openable(address)))?;
+    let setup = first_admin_link(&store, &state.admins, &args.reach.base(address))?;
     let local = LocalState { app: state.clone(), listening: address, started };
-    let server = http::start(state, listener)?;
+    let server = http::start(state, listener, args.reach.acceptor(https.as_ref()))?;
     let local = LocalServer::start(store.dir(), local);
-    announce(address, &args.reach.base(&address.to_string()), demo.as_ref(), setup.as_deref(), out)?;
+    announce(address, &args.reach.base(address), demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
     let backing_up = backups.map(|all| tokio::spawn(keep_taking(all, store.clone())));
     let stopped = run_until_stopped(server, &relay).await;
+    drop(https);
     debits.abort();
     watch.abort();
     offers.abort();
@@ -251,11 +259,6 @@ fn first_admin_link(store: &Store, admins: &AdminAccess, base: &str) -> Result<O
     Ok(Some(format!("{base}/admin#setup={}", token.expose())))
 }
 
-/// A browser cannot open "every address".
-fn openable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("127.0.0.1:{}", address.port()) } else { address.to_string() }
-}
-
 fn announce(
     address: SocketAddr,
     base: &str,
@@ -275,7 +278,7 @@ fn announce(
         }
         return out.line(&serde_json::Value::from(line).to_string());
     }
-    out.line(&format!("listening on http://{address}"))?;
+    out.line(&format!("listening on {address}: {base}"))?;
     if let Some(demo) = demo {
         out.line(&demo.welcome(&base_url))?;
     }

@@ -11,7 +11,9 @@ mod machines;
 mod openapi;
 mod pages;
 mod public;
+mod redirect;
 mod server;
+mod small;
 mod shared;
 mod state;
 #[cfg(test)]
@@ -26,6 +28,7 @@ pub use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
+use crate::certs::Acceptor;
 use crate::domain::endpoint::Endpoint;
 use crate::store;
 use crate::tunnel;
@@ -34,6 +37,7 @@ use admin::{accounts, admins, audit, credit, events, invites, overview, prices, 
 use inference::{count_tokens, models, quote, run};
 use openapi::wire;
 use public::{capacity, reads, stats};
+pub use redirect::redirect;
 pub use shared::origin::read as read_origin;
 pub use shared::outside::{Network, Outside, PublicUrl};
 use shared::route::{self, Access, Route, Served, at, delete, get, patch, post, proved, put};
@@ -284,12 +288,12 @@ const PAGES: &[Route] = &[
     get("/static/{version}/{path}", at!(Anybody, pages::file), "A file of the pages").with_rest(".*"),
 ];
 
-/// Starts the server on `listener`; it runs until its handle stops it.
+/// Starts the server on `listener`, https with `tls`; it runs until its handle stops it.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn start(state: AppState, listener: TcpListener) -> std::io::Result<Server> {
-    server::start(state, listener, routes)
+pub fn start(state: AppState, listener: TcpListener, tls: Option<Acceptor>) -> std::io::Result<Server> {
+    server::start(state, listener, tls, routes)
 }
 
 /// Runs a future, and what it spawns, on this thread.

@@ -98,17 +98,18 @@ start() {
   done
   ready_ms=$(($(now_ms) - began))
   address=$(sed -n 's/.*"listening" *: *"\([^"]*\)".*/\1/p' "$room/ready")
-  curl -sf -o /dev/null "http://$address/health"
+  curl -sfk -o /dev/null "$scheme://$address/health"
 }
 stop() { kill -TERM "$server"; wait "$server" 2>/dev/null || true; server=; }
 rss_kib() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$server/status"; }
 
+scheme=http
 starts=; for _ in 1 2 3 4 5; do start; starts="$starts $ready_ms"; stop; done
 median() { tr ' ' '\n' | grep . | sort -n | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 start; sleep 1; idle=$(rss_kib)
 
 # One run of wrk against 127.0.0.1:$1 with $2 connections.
-load() { wrk -t1 -c"$2" -d"${3:-$seconds}s" --timeout 10s -s "$here/post.lua" "http://127.0.0.1:$1" | grep RESULT; }
+load() { wrk -t1 -c"$2" -d"${3:-$seconds}s" --timeout 10s -s "$here/post.lua" "$scheme://127.0.0.1:$1" | grep RESULT; }
 # The CPU that the server used so far, in clock ticks of 10 ms: user, system.
 ticks() { awk '{ print $14, $15 }' "/proc/$server/stat"; }
 values() { grep -o "$1=[0-9]*" | cut -d= -f2; }
@@ -211,5 +212,20 @@ for STREAM in 0 1; do
   before=$after
 done
 stop
+# Inside TLS: the same answers, 64 connections that stay.
+unset EXACTLY
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench \
+  -keyout "$room/key.pem" -out "$room/chain.pem" 2>/dev/null
+scheme=https
+start --tls-cert "$room/chain.pem" --tls-key "$room/key.pem"; port=${address##*:}
+for STREAM in 0 1; do
+  export STREAM
+  [ $STREAM = 1 ] && MODEL=$events || MODEL=$whole
+  export MODEL
+  load "$port" 64 1 >/dev/null; load "$port" 64 >"$room/tls"
+  echo "inside TLS, stream=$STREAM   $(values rps <"$room/tls")/s, p50 $(values p50_us <"$room/tls") us, p99 $(values p99_us <"$room/tls") us"
+done
+stop
+scheme=http
 echo "audit                  $("$binary" audit --json | tr -d '\n')"
 exit "${failed:-0}"

@@ -168,6 +168,15 @@ if (there('caddy')) {
   test('through Caddy below a path', () => through((server) => caddy(`redir /ai /ai/\n handle_path /ai/* {\n reverse_proxy ${new URL(upstream(server)).host}\n }`), [], '/ai/', host));
 } else console.log('skipped: caddy is not installed');
 
+test('over its own https', async () => {
+  const server = await startServer(['--tls-cert', cert, '--tls-key', certKey]);
+  try {
+    host(await walk(`https://ai.example.test:${new URL(server.url).port}/`, server));
+  } finally {
+    await server.stop();
+  }
+});
+
 test('over plain http from another machine the page says why not, before a password is typed, and the link lives on', async () => {
   const server = await startServer();
   const { port, hash } = new URL(server.setup);

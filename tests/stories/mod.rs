@@ -39,6 +39,7 @@ mod floods;
 mod upgrades;
 mod surface;
 mod proxies;
+mod https;
 mod usage_page;
 mod commands;
 mod bad_commands;

@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["dialect", "tunnel"],
     &["meter", "upstream", "store"],
-    &["auth", "relay"],
+    &["certs", "auth", "relay"],
     &["http", "join", "demo"],
     &["cli", "main", "lib"],
 ];

@@ -14,6 +14,8 @@ use actix_web::rt::net::TcpStream;
 use memchr::memmem::{self, Finder};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::certs::TlsSocket;
+
 /// Made once: making a searcher costs more than most searches.
 static OFFER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"2-"));
 
@@ -21,11 +23,36 @@ static OFFER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"2-"));
 #[derive(Debug, Clone, Copy)]
 pub struct Encrypted;
 
+/// A client's connection, plain or inside TLS.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// It is inside TLS.
+    const IS_ENCRYPTED: bool;
+
+    /// The connection itself.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    const IS_ENCRYPTED: bool = false;
+
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Wire for TlsSocket {
+    const IS_ENCRYPTED: bool = true;
+
+    fn tcp(&self) -> &TcpStream {
+        Self::tcp(self)
+    }
+}
+
 /// A socket whose offers of HTTP/2 are not heard.
 #[derive(Debug)]
-pub struct Http1Socket(pub TcpStream);
+pub struct Http1Socket<S>(pub S);
 
-impl AsyncRead for Http1Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for Http1Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.0).poll_read(cx, buffer);
@@ -36,7 +63,7 @@ impl AsyncRead for Http1Socket {
     }
 }
 
-impl AsyncWrite for Http1Socket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Http1Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
