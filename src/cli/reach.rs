@@ -9,6 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::Failed;
 use crate::certs::{self, Acceptor, Certificates, Domain, Files, LETS_ENCRYPT, Order};
+use crate::domain::metrics;
+use crate::http::local::LocalState;
 use crate::http::{self, Network, Outside, PublicUrl};
 use crate::upstream::check_address;
 
@@ -45,6 +47,9 @@ pub struct Args {
     /// Let people sign in over plain http from other machines: who listens on the network has their password
     #[arg(long, env = "COORDINATOR_INSECURE_HTTP_SIGN_IN")]
     insecure_http_sign_in: bool,
+    /// Also listen here for scrapes by Prometheus, at /metrics; whoever reaches it may read it
+    #[arg(long, env = "COORDINATOR_METRICS_LISTEN", value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
 }
 
 fn directory(text: &str) -> Result<String, String> {
@@ -125,6 +130,19 @@ impl Args {
             tasks.push(tokio::spawn(http::redirect(bind(address)?, base, listening.port())));
         }
         Ok((!tasks.is_empty()).then_some(Https { certificates, tasks }))
+    }
+
+    /// Begins to count, and to be scraped.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub fn metrics(&self, state: &LocalState, https: Option<&Https>) -> Result<(), Failed> {
+        let Some(address) = self.metrics_listen else { return Ok(()) };
+        let certificates = https.map(|https| Arc::clone(&https.certificates));
+        let end = Arc::new(move || certificates.as_ref().and_then(|certificates| certificates.valid_until()));
+        let listener = bind(address)?;
+        tokio::spawn(http::metrics::serve(listener, state.clone(), metrics::turn_on(), end));
+        Ok(())
     }
 
     /// What takes connections, if the server speaks https.

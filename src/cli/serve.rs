@@ -161,6 +161,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let state = AppState { backups: backups.clone(), ..state };
     let setup = first_admin_link(&store, &state.admins, &args.reach.base(address))?;
     let local = LocalState { app: state.clone(), listening: address, started };
+    args.reach.metrics(&local, https.as_ref())?;
     let server = http::start(state, listener, args.reach.acceptor(https.as_ref()))?;
     let local = LocalServer::start(store.dir(), local);
     announce(address, &args.reach.base(address), demo.as_ref(), setup.as_deref(), out)?;

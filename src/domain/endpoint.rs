@@ -34,6 +34,15 @@ impl Endpoint {
         }
     }
 
+    /// The kind of operation, in the words of OpenTelemetry's conventions for GenAI.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Responses | Self::Compact | Self::Messages => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
     /// The path below a provider's base URL, which ends in `/v1`.
     pub fn upstream_path(self) -> &'static str {
         self.path().strip_prefix("/v1").unwrap_or_default()

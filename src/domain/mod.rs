@@ -25,3 +25,4 @@ pub mod number;
 pub mod endpoint;
 pub mod byte_budget;
 pub mod inflate;
+pub mod metrics;

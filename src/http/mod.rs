@@ -8,6 +8,7 @@ mod admin;
 mod inference;
 pub mod local;
 mod machines;
+pub mod metrics;
 mod openapi;
 mod pages;
 mod public;

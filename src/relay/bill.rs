@@ -19,6 +19,7 @@ use super::wait::Seat;
 use super::{Caller, InferenceCall, Relay};
 use crate::domain::charge::Charge;
 use crate::domain::endpoint::Endpoint;
+use crate::domain::metrics::{self, SettledRequest};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
@@ -237,11 +238,33 @@ struct Line {
 }
 
 impl Line {
+    /// For the metrics.
+    fn counted<'a>(&'a self, charge: &'a Charge, settled: &Settled) -> SettledRequest<'a> {
+        let times = &self.times;
+        SettledRequest {
+            model: &charge.model,
+            provider: &self.offer.provider.name,
+            operation: charge.endpoint.operation(),
+            outcome: charge.outcome,
+            is_estimate: charge.metered_by == MeteredBy::Estimate,
+            usage: charge.usage,
+            charged: settled.charged.micro(),
+            shortfall: charge.cost.micro().saturating_sub(settled.charged.micro()),
+            took: times.began.elapsed(),
+            first_token: self.streamed.then(|| times.first_byte.duration_since(times.began)),
+        }
+    }
+
     /// `took`: from the end of the answer until its settlement was durable.
     fn log(&self, charge: &Charge, settled: &Result<Settled, StoreError>, took: Duration) {
         let times = &self.times;
         let (cost, outcome) = match settled {
-            Ok(settled) => (settled.charged.micro(), charge.outcome.as_str()),
+            Ok(settled) => {
+                if let Some(metrics) = metrics::on() {
+                    metrics.settled(&self.counted(charge, settled));
+                }
+                (settled.charged.micro(), charge.outcome.as_str())
+            }
             Err(e) => {
                 tracing::error!(request_id = %charge.request_id, error = %e, "a request could not be settled");
                 (0, "unsettled")

@@ -40,6 +40,7 @@ mod upgrades;
 mod surface;
 mod proxies;
 mod https;
+mod metrics;
 mod usage_page;
 mod commands;
 mod bad_commands;

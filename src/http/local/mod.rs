@@ -28,7 +28,7 @@ use actix_web::web::Data;
 use crate::http::spawn;
 
 pub use crate::http::public::capacity::ModelCapacity;
-pub use routes::LocalState;
+pub use routes::{LocalState, loads};
 pub use views::{ProbeOutcome, ProbeReport, ProbedEndpoint, ProviderLoad, Status};
 
 /// The socket's name in the data directory.

@@ -69,7 +69,11 @@ async fn list(state: Data<LocalState>) -> Result<Json<Vec<ProviderLoad>>, ApiErr
     Ok(Json(loads(&state).await?))
 }
 
-async fn loads(state: &LocalState) -> Result<Vec<ProviderLoad>, StoreError> {
+/// How each provider does.
+///
+/// # Errors
+/// SQLite fails.
+pub async fn loads(state: &LocalState) -> Result<Vec<ProviderLoad>, StoreError> {
     let relay = Arc::clone(&state.app.relay);
     let read = state.app.store.read_blocking(move |conn| {
         let rows = providers::list(conn)?.into_iter();

@@ -14,6 +14,11 @@ const NAME_BELOW_A_PATH: &str = "__Secure-coordinator";
 /// The cookie over plain http, to this very machine or as the operator lets it, where browsers refuse the prefixes.
 const NAME_ON_LOOPBACK: &str = "coordinator";
 
+/// Why nobody signs in over plain http from another machine, and what to do.
+pub const DROPPED: &str = "over plain http the browser would drop the session's cookie: open this page over https \
+     (serve --domain, or a proxy), through an ssh tunnel on 127.0.0.1, or, where everybody on the network may read the \
+     password, start the server with --insecure-http-sign-in";
+
 /// Where a request was sent from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {

@@ -14,6 +14,7 @@ use crate::dialect::Envelope;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::RequestId;
 use crate::domain::inflate;
+use crate::domain::metrics;
 use crate::http::shared::browser;
 use crate::http::shared::seen::Seen;
 use crate::relay::{RateLimitStatus, Reason, ServerError};
@@ -134,10 +135,7 @@ impl ApiError {
 
     /// 403: a browser that keeps no cookie of this address wants to sign in.
     pub fn cookie_dropped() -> Self {
-        let message = "over plain http the browser would drop the session's cookie: open this page over https \
-                       (serve --domain, or a proxy), through an ssh tunnel on 127.0.0.1, or, where everybody on the \
-                       network may read the password, start the server with --insecure-http-sign-in";
-        Self::forbidden(message).code("insecure_http")
+        Self::forbidden(browser::DROPPED).code("insecure_http")
     }
 
     /// 403: the right key, but not for this.
@@ -285,6 +283,9 @@ impl ApiError {
 
     /// The whole response.
     pub fn response(&self, envelope: Envelope, request_id: Option<RequestId>) -> HttpResponse {
+        if let Some(metrics) = metrics::on() {
+            metrics.refused(self.status.as_u16(), self.code.unwrap_or(self.kind));
+        }
         let mut response = HttpResponse::build(self.status);
         response.content_type("application/json");
         if let Some(wait) = self.retry_after {

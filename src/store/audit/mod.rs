@@ -9,8 +9,10 @@ use utoipa::ToSchema;
 
 use self::rule::{MOST_PROBLEMS, text};
 use crate::domain::ids::RequestId;
+use crate::domain::metrics;
 use crate::domain::money::MicroUsd;
 use crate::domain::price::Price;
+use crate::domain::time::Timestamp;
 use crate::domain::usage::{CacheWrites, Usage};
 use crate::store::sqlite::snapshot::in_snapshot;
 use crate::store::{Read, StoreError};
@@ -36,7 +38,9 @@ pub struct Report {
 /// # Errors
 /// SQLite fails. What differs is no error but in the report.
 pub fn audit(conn: &Read) -> Result<Report, StoreError> {
-    in_snapshot(conn, derive)
+    let report = in_snapshot(conn, derive)?;
+    metrics::audited(report.ok, Timestamp::now());
+    Ok(report)
 }
 
 fn derive(conn: &Read) -> Result<Report, StoreError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -20,6 +21,7 @@ use super::unknown_commit::fail_stop_if_unknown;
 use super::writable::Writable;
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, IdMap};
+use crate::domain::metrics;
 use crate::domain::settle::Balance;
 use crate::store::admission_cache::{AdmissionReader, Changes};
 use crate::store::tables::accounts;
@@ -152,7 +154,11 @@ impl WriterThread {
             // What came while the last commit was synced. Waiting for more was no faster at 64 and 256 clients.
             let mut batch = vec![first];
             batch.extend(self.queue.try_iter().take(BATCH - 1));
+            let timed = metrics::on().map(|metrics| (metrics, Instant::now()));
             let failed = self.commit(&mut batch).err();
+            if let Some((metrics, began)) = timed {
+                metrics.committed(batch.len(), began.elapsed());
+            }
             self.pending.fetch_sub(batch.len(), Ordering::Relaxed);
             for job in batch {
                 job.answer(failed.as_ref().map(|e| match e {
