@@ -46,7 +46,7 @@ pub struct Options {
     pub name: String,
     /// Public and local name of the models; those that have a price if none are given.
     pub models: Vec<(String, String)>,
-    /// The most requests at once; what the local server says, or [`USUAL_AT_ONCE`], if it is not given.
+    /// The most requests at once; what the local server says, or 4, if it is not given.
     pub max_concurrent: Option<u32>,
     /// Takes the place of another process of this name.
     pub replace: bool,
