@@ -102,7 +102,6 @@ pub fn start(
                 .local_addr(address)
                 // A half-closed connection is a client that is gone; with the default its stream goes on for nobody.
                 .h1_allow_half_closed(false)
-                .h1_write_buffer_size(WRITE_BUFFER)
                 .keep_alive(settings.keep_alive)
                 .client_request_timeout(Duration::from_secs(10))
                 .client_disconnect_timeout(Duration::from_secs(1))
@@ -147,9 +146,6 @@ async fn shake_hands(
 /// What the kernel keeps for a client that does not keep up, in bytes (it doubles it). Left to itself it
 /// takes megabytes of an answer that nobody reads, all of them generated and billed.
 const SEND_BUFFER: usize = 64 << 10;
-
-/// What is collected of an answer before it is written, in bytes: of a stream that comes at once, all with its end.
-const WRITE_BUFFER: usize = 64 << 10;
 
 /// A client that leaves unread what it is sent is cut off by the kernel: `TCP_USER_TIMEOUT` also counts
 /// data that a closed window keeps back. (actix has no write timeout.)

@@ -283,9 +283,7 @@ impl Relay {
                 drop(seat);
                 ReplyBody::whole(settle(bill, answer, record).await?, waited)
             }
-            UpstreamReply::Stream(start) => {
-                ReplyBody::Stream(ReplyStream::new(bill, start, seat, record).begun().await?)
-            }
+            UpstreamReply::Stream(start) => ReplyBody::Stream(ReplyStream::new(bill, start, seat, record)),
         };
         Ok(InferenceReply { body, output_capped, rate_limit })
     }

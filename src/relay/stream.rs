@@ -41,8 +41,6 @@ enum Stage {
     BrokeOff(Box<ClientStream>),
     /// Over, or being settled.
     Ended {
-        /// What is settled, and not handed out yet.
-        parts: [Bytes; 2],
         /// What the last bytes take of the room for answers, given back when they are written.
         _room: Option<BytePermit>,
     },
@@ -130,72 +128,47 @@ impl ReplyStream {
         }
     }
 
-    /// Its beginning; if that is all of it, settled, so that it goes out in one write.
-    ///
-    /// # Errors
-    /// It could not be settled.
-    pub(super) async fn begun(mut self) -> Result<Self, Refusal> {
-        if let Stage::First(open) = &self.stage
-            && open.waits_for_its_end()
-        {
-            Box::pin(self.close()).await?;
-        }
-        Ok(self)
-    }
-
     /// The next part; `None` at the end.
     pub async fn next(&mut self) -> Option<StreamPart> {
         loop {
-            let open = match &mut self.stage {
-                Stage::First(open) | Stage::Passing(open) => open,
-                Stage::Ended { parts, .. } => {
-                    let part = parts.iter_mut().find(|part| !part.is_empty());
-                    return part.map(|part| StreamPart::Bytes(std::mem::take(part)));
-                }
-                Stage::BrokeOff(_) => return None,
-            };
-            if !open.waits_for_its_end()
-                && let Some(bytes) = open.take_ready()
-            {
+            let (Stage::First(open) | Stage::Passing(open)) = &mut self.stage else { return None };
+            if let Some(bytes) = open.take_ready() {
                 self.stage.delivered();
                 return Some(StreamPart::Bytes(bytes));
             }
             match open.state {
                 StreamState::More => open.read().await,
-                StreamState::Ended | StreamState::Failed(_) => {
-                    if let Err(refusal) = Box::pin(self.close()).await {
-                        return Some(StreamPart::Failed(refusal));
-                    }
-                }
+                StreamState::Ended | StreamState::Failed(_) => return Box::pin(self.close()).await,
             }
         }
     }
 
     /// The provider is done, or broke off.
-    async fn close(&mut self) -> Result<(), Refusal> {
+    async fn close(&mut self) -> Option<StreamPart> {
         let stage = std::mem::replace(&mut self.stage, Stage::ENDED);
-        let (Stage::First(mut open) | Stage::Passing(mut open)) = stage else { return Ok(()) };
+        let (Stage::First(open) | Stage::Passing(open)) = stage else { return None };
         if open.state == StreamState::Failed(StreamFailure::TooMuchToKeep) {
             // The client was told. It has what there is, and could have asked for less.
             open.leave();
-            return Ok(());
+            return None;
         }
         if let StreamState::Failed(failure) = &open.state {
             let failure = failure.clone();
             let (refusal, meter) = open.fail(&failure).await;
             self.stage = Stage::BrokeOff(meter);
-            return Err(refusal);
+            return Some(StreamPart::Failed(refusal));
         }
-        let ready = open.take_ready().unwrap_or_default();
         let (closing, room) = open.end().await;
-        let [last] = closing?.pieces;
-        self.stage = Stage::Ended { parts: [ready, last], _room: room };
-        Ok(())
+        self.stage = Stage::Ended { _room: room };
+        match closing {
+            Ok(Closing { pieces: [last], .. }) => (!last.is_empty()).then_some(StreamPart::Bytes(last)),
+            Err(refusal) => Some(StreamPart::Failed(refusal)),
+        }
     }
 }
 
 impl Stage {
-    const ENDED: Self = Self::Ended { parts: [Bytes::new(), Bytes::new()], _room: None };
+    const ENDED: Self = Self::Ended { _room: None };
 
     /// Something was handed out.
     fn delivered(&mut self) {
@@ -208,12 +181,6 @@ impl Stage {
 }
 
 impl OpenStream {
-    /// What came with the end of the answer goes out together with it, once that is durable: in one write, which is
-    /// much of what a short answer costs. Only if nothing has to be counted first, which takes its time.
-    fn waits_for_its_end(&self) -> bool {
-        self.state == StreamState::Ended && self.meter.judged().believed.is_whole()
-    }
-
     /// What the client may have now, if anything.
     fn take_ready(&mut self) -> Option<Bytes> {
         let ready = std::mem::take(&mut self.ready);
