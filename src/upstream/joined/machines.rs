@@ -76,9 +76,12 @@ impl Machines {
         if let Some(other) = known.connected.get(&provider).filter(|other| other.instance != instance && !replace) {
             return Err(Occupied(other.since.elapsed()));
         }
-        known.sessions.retain(|_, (since, _)| since.elapsed() < SESSION_LASTS);
-        if known.sessions.len() >= MOST_SESSIONS {
-            known.sessions.clear();
+        // One that registers again waits once: however often it does, the sessions of others stay.
+        known.sessions.retain(|_, (since, other)| since.elapsed() < SESSION_LASTS && other.provider != provider);
+        if known.sessions.len() >= MOST_SESSIONS
+            && let Some(oldest) = known.sessions.iter().min_by_key(|(_, (since, _))| *since).map(|(of, _)| *of)
+        {
+            known.sessions.remove(&oldest);
         }
         let machine = Machine::new(provider, key, instance, max_concurrent);
         known.sessions.insert(session, (Instant::now(), Arc::new(machine)));
@@ -210,4 +213,34 @@ async fn say_bye(machine: &Machine, reason: &str, again: bool) {
     }
     // Whoever does not listen is cut off without.
     drop(tokio::time::timeout(BYE_WITHIN, sender.send_request(request)).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_registers_in_a_loop_keeps_nobody_out() {
+        let machines = Machines::default();
+        let expect = |number: u32, provider| {
+            let mut session = [0; 32];
+            session[..4].copy_from_slice(&number.to_be_bytes());
+            let expected = Expected {
+                provider: ProviderId::from_i64(provider),
+                key: KeyId::from_i64(provider),
+                instance: number.to_string(),
+                replace: false,
+                max_concurrent: 1,
+            };
+            assert_eq!(machines.expect(session, expected), Ok(()));
+            session
+        };
+        let other = expect(0, 1);
+        let first = expect(1, 2);
+        let last = (2..20_000).fold(first, |_, number| expect(number, 2));
+        assert_eq!(machines.lock().sessions.len(), 2);
+        assert!(machines.attach(&other, KeyId::from_i64(1)).is_some());
+        assert!(machines.attach(&first, KeyId::from_i64(2)).is_none(), "its own older session is over");
+        assert!(machines.attach(&last, KeyId::from_i64(2)).is_some());
+    }
 }

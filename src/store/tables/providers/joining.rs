@@ -130,9 +130,12 @@ fn create(
     get(conn, id)
 }
 
+/// The machines of a key that says nothing of their number: each is a row that stays.
+const MOST_MACHINES: u32 = 1_000;
+
 /// Has the key room for one machine more?
 fn check_number(conn: &Read, key: KeyId, most: Option<u32>) -> Result<(), StoreError> {
-    let Some(most) = most else { return Ok(()) };
+    let most = most.unwrap_or(MOST_MACHINES);
     let sql = "SELECT name FROM providers WHERE joined_with = ?1 AND removed_at IS NULL ORDER BY name";
     let mut statement = conn.prepare_cached(sql)?;
     let names: Vec<String> = statement.query_map([key.to_i64()], |row| row.get(0))?.collect::<Result<_, _>>()?;
