@@ -14,8 +14,6 @@ static ON: OnceLock<Metrics> = OnceLock::new();
 /// When the last audit of this process ended, in milliseconds; 0 for never. Kept whether or not anybody scrapes.
 static AUDITED: AtomicI64 = AtomicI64::new(0);
 static AUDIT_OK: AtomicBool = AtomicBool::new(false);
-/// When the last good backup was made, in milliseconds; 0 for never.
-static BACKED_UP: AtomicI64 = AtomicI64::new(0);
 
 /// More series than this are one, `other`.
 const MOST_SERIES: usize = 500;
@@ -272,17 +270,6 @@ pub fn audited(ok: bool, at: Timestamp) {
 pub fn last_audit() -> Option<(Timestamp, bool)> {
     let at = AUDITED.load(Relaxed);
     (at != 0).then(|| (Timestamp::from_millis(at), AUDIT_OK.load(Relaxed)))
-}
-
-/// A backup was made, opened and audited.
-pub fn backed_up(at: Timestamp) {
-    BACKED_UP.store(at.millis(), Relaxed);
-}
-
-/// When the last good backup of this process was made.
-pub fn last_backup() -> Option<Timestamp> {
-    let at = BACKED_UP.load(Relaxed);
-    (at != 0).then(|| Timestamp::from_millis(at))
 }
 
 #[cfg(test)]

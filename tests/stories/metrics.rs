@@ -72,7 +72,11 @@ fn dashboard() -> (Vec<String>, BTreeSet<String>) {
 #[test]
 fn a_scrape_tells_of_money_and_machinery_and_of_nobody() {
     let port = free_port();
-    let server = busy(&["--metrics-listen", &format!("127.0.0.1:{port}")]);
+    let backups = tempfile::tempdir().unwrap();
+    let dir = backups.path().to_str().unwrap();
+    let server = busy(&["--metrics-listen", &format!("127.0.0.1:{port}"), "--backup-dir", dir]);
+    let backup = "coordinator_last_backup_timestamp_seconds";
+    eventually("the first backup", || sum(&get(port, "/metrics"), backup, &[]) > 1_700_000_000);
     let scraped = get(port, "/metrics");
     let completed = ["model=\"qwen3.5-27b-claude-opus-8bit\"", "provider=\"demo\"", "outcome=\"completed\""];
     assert_eq!(sum(&scraped, "coordinator_settled_requests_total", &completed), 2, "{scraped}");

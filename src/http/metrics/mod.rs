@@ -48,7 +48,9 @@ async fn render(state: &LocalState, counted: &Metrics, certificate: Option<Times
     text.head("coordinator_commit_duration_seconds", Kind::Histogram, "How long a commit takes, its writes included.");
     text.histogram("coordinator_commit_duration_seconds", &[], &counted.commit, true);
     machinery(&mut text, state);
-    watched(&mut text, certificate);
+    let backups = state.app.backups.as_ref();
+    let last_backup = backups.and_then(|backups| backups.standing(Timestamp::now()).last_good);
+    watched(&mut text, last_backup, certificate);
     // What cannot be read is left out: the rest may say why.
     if let Ok(loads) = loads(state).await {
         providers(&mut text, &loads);
@@ -173,7 +175,7 @@ fn size(path: &std::path::Path) -> u64 {
 }
 
 /// What is known only once it has happened.
-fn watched(text: &mut Text, certificate: Option<Timestamp>) {
+fn watched(text: &mut Text, last_backup: Option<Timestamp>, certificate: Option<Timestamp>) {
     let seconds = |at: Timestamp| u64::try_from(at.seconds()).unwrap_or_default();
     if let Some((at, ok)) = metrics::last_audit() {
         text.gauge(
@@ -183,7 +185,7 @@ fn watched(text: &mut Text, certificate: Option<Timestamp>) {
         );
         text.gauge("coordinator_last_audit_ok", "1 if they agreed.", ok.into());
     }
-    if let Some(at) = metrics::last_backup() {
+    if let Some(at) = last_backup {
         text.gauge(
             "coordinator_last_backup_timestamp_seconds",
             "When the last good backup was made, since the epoch.",
