@@ -1,13 +1,10 @@
 //! The server's side of TLS: one handshake for each connection, HTTP/1.1 inside it.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -16,6 +13,9 @@ use super::shown::{ACME, Certificates};
 
 /// Who takes longer for a handshake is cut off.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A connection inside TLS.
+pub type TlsSocket = TlsStream<TcpStream>;
 
 /// Takes connections with the certificates that are shown at the time.
 #[derive(Clone)]
@@ -43,55 +43,12 @@ impl Acceptor {
         if stream.get_ref().1.alpn_protocol() == Some(ACME) {
             return Err(io::Error::other("a certificate authority asked"));
         }
-        Ok(TlsSocket(stream))
+        Ok(stream)
     }
 }
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Acceptor").finish_non_exhaustive()
-    }
-}
-
-/// A connection inside TLS.
-#[derive(Debug)]
-pub struct TlsSocket(TlsStream<TcpStream>);
-
-impl TlsSocket {
-    /// The connection below.
-    pub fn tcp(&self) -> &TcpStream {
-        self.0.get_ref().0
-    }
-}
-
-impl AsyncRead for TlsSocket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for TlsSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
     }
 }

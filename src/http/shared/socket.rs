@@ -44,7 +44,7 @@ impl Wire for TlsSocket {
     const IS_ENCRYPTED: bool = true;
 
     fn tcp(&self) -> &TcpStream {
-        Self::tcp(self)
+        self.get_ref().0
     }
 }
 
