@@ -18,8 +18,8 @@ use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
 use crate::store::summary::{self, GroupBy, Total};
-use crate::store::usage::{self, UsageFilter, UsageRow};
-use crate::store::{Read, Store, StoreError, accounts, ledger, served};
+use crate::store::usage::{self, UsageFilter};
+use crate::store::{Read, StoreError, accounts, ledger, served};
 
 /// The body of `GET /v1/payments/balance`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,10 +59,10 @@ pub async fn usage(by: ByKey<AnyScope>, request: HttpRequest, state: Data<AppSta
     let query = Query::of(&request)?;
     let (account, filter, limit) = (by.caller.account, filter(&query)?, query.limit(100)?);
     if paging::wants_csv(&request, &query)? {
-        return Ok(usage_csv(&state, account, filter));
+        return Ok(usage_csv((&state, account, filter), (usage::list, usage::to_csv, |row| row.request_id)));
     }
     // One more than asked for tells whether there is another page.
-    let rows = rows(&state.store, account, filter, limit + 1).await?;
+    let rows = state.store.read_blocking(move |conn| usage::list(conn, account, &filter, limit + 1)).await?;
     Ok(paging::json(&request, &query, rows, limit, |row| row.request_id.to_string()))
 }
 
@@ -71,29 +71,11 @@ pub async fn served_of(request: &HttpRequest, state: &AppState, account: Account
     let query = Query::of(request)?;
     let (filter, limit) = (filter(&query)?, query.limit(100)?);
     if paging::wants_csv(request, &query)? {
-        return Ok(served_csv(state, account, filter));
+        return Ok(usage_csv((state, account, filter), (served::list, served::to_csv, |one| one.row.request_id)));
     }
     let read = move |conn: &Read| served::list(conn, account, &filter, limit + 1);
     let rows = state.store.read_blocking(read).await?;
     Ok(paging::json(request, &query, rows, limit, |one| one.row.request_id.to_string()))
-}
-
-fn served_csv(state: &AppState, account: AccountId, filter: UsageFilter) -> HttpResponse {
-    let store = state.store.clone();
-    paging::csv("usage.csv", move |after: Option<RequestId>| {
-        let (store, filter) = (store.clone(), filter.clone());
-        async move {
-            let first = after.is_none();
-            let filter = UsageFilter { before: after.or(filter.before), ..filter };
-            let read = move |conn: &Read| served::list(conn, account, &filter, paging::CSV_ROWS);
-            let rows = store.read_blocking(read).await?;
-            Ok((served::to_csv(&rows, first)?, paging::more(&rows, |one| one.row.request_id)))
-        }
-    })
-}
-
-async fn rows(store: &Store, account: AccountId, filter: UsageFilter, limit: u32) -> Result<Vec<UsageRow>, StoreError> {
-    store.read_blocking(move |conn| usage::list(conn, account, &filter, limit)).await
 }
 
 /// `before`, `model`, `key`, `since`, `until`, `outcome`.
@@ -108,15 +90,26 @@ pub fn filter(query: &Query) -> Result<UsageFilter, ApiError> {
     })
 }
 
-fn usage_csv(state: &AppState, account: AccountId, filter: UsageFilter) -> HttpResponse {
+/// How rows of one kind are read, and written as CSV, and what their ids are.
+type UsageKind<Row> = (
+    fn(&Read, AccountId, &UsageFilter, u32) -> Result<Vec<Row>, StoreError>,
+    fn(&[Row], bool) -> Result<Vec<u8>, StoreError>,
+    fn(&Row) -> RequestId,
+);
+
+/// Every matching row of one kind.
+fn usage_csv<Row: Send + 'static>(
+    (state, account, filter): (&AppState, AccountId, UsageFilter),
+    (list, to_csv, id): UsageKind<Row>,
+) -> HttpResponse {
     let store = state.store.clone();
     paging::csv("usage.csv", move |after: Option<RequestId>| {
         let (store, filter) = (store.clone(), filter.clone());
         async move {
             let first = after.is_none();
             let filter = UsageFilter { before: after.or(filter.before), ..filter };
-            let rows = rows(&store, account, filter, paging::CSV_ROWS).await?;
-            Ok((usage::to_csv(&rows, first)?, paging::more(&rows, |row| row.request_id)))
+            let rows = store.read_blocking(move |conn| list(conn, account, &filter, paging::CSV_ROWS)).await?;
+            Ok((to_csv(&rows, first)?, paging::more(&rows, id)))
         }
     })
 }
