@@ -13,6 +13,7 @@ quick: ## the tests that need nothing but cargo: the first to see green
 
 # The stories wait for sockets more than they work.
 test: ## unit tests, stories against the real binary, and the suites of tests/run.sh
+	tests/setup.sh
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test
 	@if [ -x tests/run.sh ]; then tests/run.sh; fi
 
