@@ -90,8 +90,7 @@ impl Verifier {
     async fn look_at(&self, text: &str, now: Timestamp) -> Result<Arc<KeyRow>, AuthError> {
         let key = PlainKey::parse(text).ok_or(AuthError::Invalid)?;
         let row = self.store.cached(|memory| memory.key(key.id()))?;
-        let is_in_force =
-            |row: &KeyRow| row.revoked_at.is_none() && row.limits.expires_at.is_none_or(|expires| expires > now);
+        let is_in_force = |row: &KeyRow| row.in_force(now).is_ok();
         let stored = row.as_ref().map(|row| row.hash.split_once(' '));
         let is_right = match (&row, stored.unwrap_or(Some(NOBODY))) {
             (Some(row), Some((phc, tag))) => self.is_right_by_tag(&key, row, (phc, tag)),

@@ -6,17 +6,19 @@ use super::admit::Admission;
 use super::forms::Forms;
 use super::{Caller, Refusal, Relay};
 use crate::domain::ids::ProviderId;
+use crate::domain::time::Timestamp;
 use crate::store::Offered;
 use crate::store::providers::Offer;
 use crate::upstream::{Server, Target};
 
 impl Relay {
-    /// Whoever waited has not been looked at for a while: a key that was revoked meanwhile runs nothing.
+    /// Whoever waited has not been looked at for a while: a key that works no longer runs nothing.
     pub(super) fn may_run_still(&self, caller: &Caller) -> Result<(), Refusal> {
-        match self.store.cached(|memory| memory.key(caller.key.id))? {
-            Some(key) if key.revoked_at.is_none() && !key.suspended => Ok(()),
-            Some(key) if key.revoked_at.is_none() => Err(Refusal::Suspended),
-            _ => Err(Refusal::KeyRevoked),
+        let key = self.store.cached(|memory| memory.key(caller.key.id))?;
+        match key.filter(|key| key.in_force(Timestamp::now()).is_ok()) {
+            Some(key) if key.suspended => Err(Refusal::Suspended),
+            Some(_) => Ok(()),
+            None => Err(Refusal::KeyNotInForce),
         }
     }
 

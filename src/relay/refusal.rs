@@ -34,9 +34,9 @@ pub enum Refusal {
     /// The key may not use this model.
     #[error("this key may not use the model \"{0}\"")]
     ModelNotAllowed(String),
-    /// The key was revoked while the request waited.
+    /// The key was revoked, or its time ended, while the request waited.
     #[error("the API key is missing or not valid")]
-    KeyRevoked,
+    KeyNotInForce,
     /// The account was suspended while the request waited.
     #[error("this account is suspended")]
     Suspended,

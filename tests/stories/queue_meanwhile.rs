@@ -47,23 +47,30 @@ fn a_provider_that_is_added_serves_those_who_wait() {
 }
 
 #[test]
-fn nothing_of_a_key_that_was_revoked_or_an_account_that_was_suspended_runs_when_its_turn_comes() {
+fn nothing_of_a_key_that_works_no_longer_or_an_account_that_was_suspended_runs_when_its_turn_comes() {
     let (world, desk) = desk("1", &[]);
     let other = world.server.account("other");
     world.server.ok(&["credit", &other.id, "5.00"]);
     let first = stand_in_line(&world, &world.payer, "first");
     eventually("the first", || desk.names() == ["first"]);
-    let second = world.server.ok(&["key", "create", "payer"]);
-    let second = Account { key: text(&second, "key"), key_id: text(&second, "id"), ..world.payer.clone() };
+    let key = |name| {
+        let key = world.server.ok(&["key", "create", "payer", "--name", name]);
+        Account { key: text(&key, "key"), key_id: text(&key, "id"), ..world.payer.clone() }
+    };
+    let second = key("revoked");
     let revoked = stand_in_line(&world, &second, "revoked");
+    let expired = stand_in_line(&world, &key("expired"), "expired");
     let suspended = stand_in_line(&world, &other, "suspended");
     let last = stand_in_line(&world, &world.payer, "last");
     world.server.ok(&["key", "revoke", &second.key_id]);
+    world.server.alter("update keys set expires_at = 1000 where name = 'expired'");
     world.server.ok(&["account", "suspend", &other.id]);
     (0..2).for_each(|place| desk.serve(place));
     first.finish().expect(200);
     last.finish().expect(200);
-    assert_eq!(revoked.finish().expect(401).error().1, "invalid_api_key");
+    for gone in [revoked, expired] {
+        assert_eq!(gone.finish().expect(401).error().1, "invalid_api_key");
+    }
     assert_eq!(suspended.finish().expect(403).error().0, "permission_error");
     assert_eq!(desk.names(), ["first", "last"]);
     world.wait_released();

@@ -13,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{ByKey, Provide};
 use crate::http::state::AppState;
+use crate::store::keys::NotInForce;
 use crate::store::{StoreError, providers};
 use crate::tunnel::{self, SESSION};
 use crate::upstream::{Attached, Machine};
@@ -86,11 +87,11 @@ async fn watch(state: &AppState, machine: &Machine) -> String {
 fn not_welcome(state: &AppState, machine: &Machine) -> Option<&'static str> {
     // A store that fails now says nothing of the machine.
     let key = state.store.cached(|memory| memory.key(machine.key)).ok()?;
-    let Some(key) = key.filter(|key| key.revoked_at.is_none() && key.scopes.provide) else {
-        return Some("its key was revoked");
-    };
-    if key.limits.expires_at.is_some_and(|at| at <= Timestamp::now()) {
-        return Some("its key has expired");
+    let Some(key) = key.filter(|key| key.scopes.provide) else { return Some("its key was revoked") };
+    match key.in_force(Timestamp::now()) {
+        Ok(()) => {}
+        Err(NotInForce::Revoked) => return Some("its key was revoked"),
+        Err(NotInForce::Expired) => return Some("its key has expired"),
     }
     if key.suspended {
         return Some("its account is suspended");

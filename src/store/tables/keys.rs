@@ -44,7 +44,24 @@ pub struct KeyRow {
     pub suspended: bool,
 }
 
+/// Why a key does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotInForce {
+    /// It was revoked.
+    Revoked,
+    /// Its time is over.
+    Expired,
+}
+
 impl KeyRow {
+    /// The key works: it is not revoked, and its time not over. Its account may be suspended all the same.
+    pub fn in_force(&self, now: Timestamp) -> Result<(), NotInForce> {
+        if self.revoked_at.is_some() {
+            return Err(NotInForce::Revoked);
+        }
+        if self.limits.expires_at.is_some_and(|expires| expires <= now) { Err(NotInForce::Expired) } else { Ok(()) }
+    }
+
     /// What it was charged in the window that `now` lies in. Only kept while it has a spend limit.
     pub fn spent(&self, now: Timestamp) -> MicroUsd {
         let began = self.limits.reset.window_start(now);

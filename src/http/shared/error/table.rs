@@ -70,7 +70,7 @@ impl From<Refusal> for ApiError {
                 Self { param: Some("model".into()), ..Self::not_found(message) }.code("model_not_found")
             }
             Refusal::ModelNotAllowed(_) | Refusal::Suspended => Self::forbidden(message),
-            Refusal::KeyRevoked => Self::unauthorized(),
+            Refusal::KeyNotInForce => Self::unauthorized(),
             Refusal::InsufficientFunds | Refusal::HeldByOthers => {
                 Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_funds", message)
                     .code("insufficient_quota")
