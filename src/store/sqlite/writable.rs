@@ -45,17 +45,25 @@ impl Writable {
 
     /// New work may be taken; what is not a moment old is looked at again.
     pub fn check(&self) -> Result<(), StoreError> {
-        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let looked = self.looked.load(Ordering::Relaxed);
+        let (now, looked) = (self.now(), self.looked.load(Ordering::Relaxed));
         let is_old = u128::from(now.saturating_sub(looked)) > BELIEVED.as_micros();
         if is_old && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            return self.look();
+            self.look()?;
         }
-        self.seen()
+        if self.moved.load(Ordering::Relaxed) || self.is_refused() { Err(StoreError::Unwritable) } else { Ok(()) }
+    }
+
+    /// Microseconds since `began`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Looks at the files now.
+    ///
+    /// # Errors
+    /// They are not those that were opened: what is written to them nobody will find.
     pub fn look(&self) -> Result<(), StoreError> {
+        self.looked.store(self.now(), Ordering::Relaxed);
         let moved = self.files.iter().any(|(path, opened)| identity(path) != *opened);
         if self.moved.swap(moved, Ordering::Relaxed) != moved {
             let database = self.files.first().map(|(path, _)| path.display().to_string()).unwrap_or_default();
@@ -65,7 +73,7 @@ impl Writable {
                 tracing::warn!(database, "the database's files are back");
             }
         }
-        self.seen()
+        if moved { Err(StoreError::Unwritable) } else { Ok(()) }
     }
 
     /// The engine began a transaction, or would not.
@@ -81,10 +89,6 @@ impl Writable {
     /// The engine refused the last transaction.
     pub fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
-    }
-
-    fn seen(&self) -> Result<(), StoreError> {
-        if self.moved.load(Ordering::Relaxed) || self.is_refused() { Err(StoreError::Unwritable) } else { Ok(()) }
     }
 }
 

@@ -263,7 +263,7 @@ impl WriterThread {
     /// Waits for as long as another process writes: a settlement is never refused for that. Nothing is written to
     /// files that nobody will find.
     fn begin(&self) -> Result<(), StoreError> {
-        self.writable.look().or_else(|e| if self.writable.is_refused() { Ok(()) } else { Err(e) })?;
+        self.writable.look()?;
         loop {
             match self.execute("BEGIN IMMEDIATE").map_err(StoreError::from) {
                 Err(StoreError::Busy) => tracing::warn!("waiting: another process holds the database's write lock"),
