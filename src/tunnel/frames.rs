@@ -145,8 +145,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketBytes<T> {
                 Some(Ok(message)) if message.is_text() => {
                     return self.wrong(io::Error::new(io::ErrorKind::InvalidData, "a text frame"));
                 }
-                // Pings are answered below, and an end is followed by `None`.
-                Some(Ok(_)) => {}
+                // A ping is answered below, and an end is followed by `None`. The answer goes out before more is read:
+                // whoever pings and reads nothing would have answers without number kept for it.
+                Some(Ok(_)) => {
+                    if let Err(e) = ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+                        return self.wrong(broken(e));
+                    }
+                }
             }
         }
         let size = self.rest.len().min(buf.remaining());
@@ -193,6 +198,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketBytes<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -221,6 +228,21 @@ mod tests {
         server.flush().await.unwrap();
         assert_eq!(server.read(&mut came).await.unwrap(), 0, "the end");
         assert_eq!(&writing.await.unwrap(), b"hello");
+    }
+
+    #[tokio::test]
+    async fn who_pings_and_reads_nothing_is_read_no_further() {
+        let (near, mut far) = duplex(1_000);
+        let mut server = WebSocketBytes::server(near, Cut::default());
+        let reading = tokio::spawn(async move { server.read(&mut [0; 10]).await });
+        let mut sent = 0;
+        // Each read and each write lets the other side go on until nothing can.
+        while tokio::time::timeout(Duration::from_millis(100), far.write_all(b"\x89\x80\0\0\0\0")).await.is_ok() {
+            sent += 1;
+            assert!(sent < 100_000, "the answers to them are kept without number");
+        }
+        assert!(sent > 100, "{sent}");
+        reading.abort();
     }
 
     #[tokio::test]
