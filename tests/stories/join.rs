@@ -164,7 +164,10 @@ fn who_may_not_join_is_told_why() {
     assert!(said.contains("does not have the scope \"provide\""), "{said}");
     let unknown = Account { key: "sk-db-nobody".into(), ..key.clone() };
     assert!(refused(&world, &unknown, "a", &[]).contains("not valid"));
-    assert!(refused(&world, &key, "kitchen", &[]).contains("--replace"));
+    assert!(refused(&world, &key, "kitchen", &["--model", &format!("{MODEL}=another")]).contains("--replace"));
+    // And has changed nothing for the one that is there.
+    world.chat(&chat_body()).expect(200);
+    assert!(world.upstream.requests().last().is_some_and(|seen| !seen.text().contains("another")));
     // What is served is served, and the rest is told.
     let other = Agent::join(&world.server, &key, "a", &world.upstream.url(), &["--model", "nothing"]);
     eventually("it to be told", || other.log().contains("nothing has no price"));

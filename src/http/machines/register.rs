@@ -11,7 +11,7 @@ use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::providers::{self, Joined, JoiningMachine};
 use crate::tunnel::{Hello, LANES, MOST_AT_ONCE, Welcome};
-use crate::upstream::Expected;
+use crate::upstream::{Expected, Occupied};
 
 /// More models than that are no list.
 const MOST_MODELS: usize = 1_000;
@@ -36,6 +36,12 @@ pub async fn register(sent: CallerBody<Provide, Hello>, state: Data<AppState>) -
         name: hello.name,
         models: hello.models.into_iter().map(|m| (m.model, m.upstream_model)).collect(),
     };
+    let machines = state.relay.providers().machines();
+    let occupied = |e: Occupied| ApiError::conflict(Some("name"), e.to_string());
+    // Before anything is written: the models of the one that is connected are not those of one that is refused.
+    if let Some(known) = state.store.read_inline(|conn| providers::known(conn, &joining))? {
+        machines.has_place(known, &hello.instance, hello.replace).map_err(occupied)?;
+    }
     let write = move |conn: &Tx| providers::join(conn, &joining, Timestamp::now());
     let Joined { row, models, left_out } = state.writer.write(write).await?;
     let expected = Expected {
@@ -45,8 +51,10 @@ pub async fn register(sent: CallerBody<Provide, Hello>, state: Data<AppState>) -
         replace: hello.replace,
         max_concurrent: hello.max_concurrent.min(MOST_AT_ONCE),
     };
-    let machines = state.relay.providers().machines();
-    machines.expect(token.hash(), expected).map_err(|e| ApiError::conflict(Some("name"), e.to_string()))?;
+    machines.expect(token.hash(), expected).map_err(occupied)?;
+    if machines.get(row.id).is_none() {
+        state.relay.machine_went(row.id, "it has registered, and not connected yet");
+    }
     Ok(HttpResponse::Created().json(Welcome {
         id: row.id,
         name: row.name,

@@ -61,7 +61,24 @@ struct Known {
     sessions: HashMap<Session, (Instant, Arc<Machine>)>,
 }
 
+impl Known {
+    fn has_place(&self, provider: ProviderId, instance: &str, replace: bool) -> Result<(), Occupied> {
+        match self.connected.get(&provider).filter(|other| other.instance != instance && !replace) {
+            Some(other) => Err(Occupied(other.since.elapsed())),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Machines {
+    /// This process may take the place of the row.
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub fn has_place(&self, provider: ProviderId, instance: &str, replace: bool) -> Result<(), Occupied> {
+        self.lock().has_place(provider, instance, replace)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,9 +90,7 @@ impl Machines {
     pub fn expect(&self, session: Session, expected: Expected) -> Result<(), Occupied> {
         let Expected { provider, key, instance, replace, max_concurrent } = expected;
         let mut known = self.lock();
-        if let Some(other) = known.connected.get(&provider).filter(|other| other.instance != instance && !replace) {
-            return Err(Occupied(other.since.elapsed()));
-        }
+        known.has_place(provider, &instance, replace)?;
         // One that registers again waits once: however often it does, the sessions of others stay.
         known.sessions.retain(|_, (since, other)| since.elapsed() < SESSION_LASTS && other.provider != provider);
         if known.sessions.len() >= MOST_SESSIONS

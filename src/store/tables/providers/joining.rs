@@ -59,11 +59,9 @@ pub fn join(conn: &Tx, new: &JoiningMachine, now: Timestamp) -> Result<Joined, S
         conn.prepare_cached("UPDATE providers SET joined_with = ?2 WHERE id = ?1")?
             .execute([row.id.to_i64(), new.key.to_i64()])?;
     }
-    let mut before = models(conn, row.id)?;
     let mut after = served.clone();
-    before.sort();
     after.sort();
-    if before != after {
+    if models(conn, row.id)? != after {
         set_models(conn, row.id, &served)?;
     }
     let models = served.into_iter().map(|(model, _)| model).collect();
@@ -85,6 +83,11 @@ fn sort(conn: &Read, all: &Models, allowed: Option<&[String]>) -> Result<(Models
         }
     }
     Ok((served, left_out))
+}
+
+/// The row that a machine would have: the one of its account and name, if there is one.
+pub fn known(conn: &Read, new: &JoiningMachine) -> Result<Option<ProviderId>, StoreError> {
+    Ok(find(conn, new)?.map(|row| row.id))
 }
 
 /// The row of an account's machine of this name, whatever the admin calls it.
