@@ -62,8 +62,8 @@ pub struct Args {
 /// The proxy of the environment, unless the host is one that is reached without.
 fn proxy_of_environment(url: &str) -> Option<String> {
     let variable = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-    let host = url.split("://").nth(1).unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?;
     let without = variable(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
     let is_without = |name: &str| {
         let name = name.trim().trim_start_matches('.');

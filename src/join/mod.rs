@@ -10,7 +10,7 @@
 //! | `serve` | one connection, on which the coordinator asks |
 //!
 //! It keeps nothing on disk. It reaches two addresses, the coordinator's and the local server's, and of the latter the
-//! paths that run models; a credential that comes with a request stays here.
+//! paths that [`crate::tunnel::may_be_asked`]; a credential that comes with a request stays here.
 
 mod coordinator;
 mod dial;
@@ -98,10 +98,10 @@ pub async fn join(
     let serving = async {
         let (mut tries, mut was_in) = (0, false);
         loop {
-            let began = Instant::now();
+            let mut since = None;
             let mut note = |welcome: &Welcome| {
                 joined(welcome, &local.base);
-                was_in = true;
+                (was_in, since) = (true, Some(Instant::now()));
             };
             let tried = once(&options, &coordinator, &local, &forwarder, stopped.clone(), &mut note).await;
             let why = match tried {
@@ -113,7 +113,7 @@ pub async fn join(
                 }
                 Err(NotJoined { why, .. }) => why,
             };
-            tries = if began.elapsed() >= WORTH_IT { 0 } else { tries + 1 };
+            tries = if since.is_some_and(|since| since.elapsed() >= WORTH_IT) { 0 } else { tries + 1 };
             let wait = pause(tries);
             tracing::warn!(why, wait_ms = u64::try_from(wait.as_millis()).unwrap_or_default(), "not connected");
             let mut stopped = stopped.clone();
