@@ -1,4 +1,5 @@
-//! `coordinator doctor`: what is wrong with an installation, and how to mend it. It opens everything for reading alone.
+//! `coordinator doctor`: what is wrong with an installation, and how to mend it. It
+//! changes nothing in the database; whether a server runs it learns by taking its lock for a moment.
 
 use std::path::Path;
 
@@ -53,6 +54,8 @@ pub fn run(dir: &Path, backup_dir: Option<&Path>, out: Output) -> Result<(), Fai
                 found.extend(rows(&conn).unwrap_or_else(|e| vec![wrong("database", e.to_string(), RESTORE)]));
             }
         }
+        // Where there is none the directory is the mistake: a restore would make one there.
+        Err(_) if !examine::has_database(dir) => {}
         Err(e) => found.push(wrong("database", unreadable(dir, &e), RESTORE)),
     }
     if let Some(folder) = backup_dir {
@@ -79,7 +82,7 @@ fn unreadable(dir: &Path, e: &StoreError) -> String {
 fn directory(dir: &Path) -> Vec<Finding> {
     let files = examine::files(dir);
     let at = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    if files.len() < 2 {
+    if !examine::has_database(dir) {
         let text = format!("there is no database in {}", at.display());
         return vec![wrong("directory", text, "say --data-dir; coordinator serve makes a new one")];
     }
@@ -90,20 +93,16 @@ fn directory(dir: &Path) -> Vec<Finding> {
             let text = format!("{path} is open to others (mode {:04o}): it holds password hashes and keys", file.mode);
             found.push(wrong("directory", text, format!("chmod go= {path}")));
         }
-        if file.is_foreign && !is_root() {
-            let text = format!("{path} is owned by {}, and this runs as {}", file.owner, examine::who());
-            found.push(wrong(
-                "directory",
-                text,
-                format!("run as its owner, or: chown {} {path}", name(&examine::who())),
-            ));
+        if file.is_foreign && examine::who() != 0 {
+            let text = format!("{path} is owned by {}, and this runs as {}", file.owner, examine::who_by_name());
+            found.push(wrong("directory", text, format!("run as its owner, or: chown {} {path}", examine::who())));
         }
     }
-    if let (Some(first), true) = (files.first(), is_root())
+    if let (Some(first), 0) = (files.first(), examine::who())
         && let Some(other) = files.iter().find(|file| file.owner != first.owner)
     {
         let text = format!("{} is owned by {}, its folder by {}", other.path.display(), other.owner, first.owner);
-        found.push(wrong("directory", text, format!("chown {} {}", name(&first.owner), other.path.display())));
+        found.push(wrong("directory", text, format!("chown {} {}", first.owner_id, other.path.display())));
     }
     if let Some(text) = examine::unwritable(dir) {
         found.push(wrong("directory", text, "run as the owner, or mount it writable"));
@@ -122,15 +121,6 @@ fn directory(dir: &Path) -> Vec<Finding> {
 
 /// A log is cut at 64 MiB unless somebody reads.
 const LONG_LOG: u64 = 256 << 20;
-
-fn is_root() -> bool {
-    examine::who().ends_with("(0)")
-}
-
-/// `nobody` of `nobody (65534)`.
-fn name(owner: &str) -> &str {
-    owner.split_once(' ').map_or(owner, |(name, _)| name)
-}
 
 /// The server's ballast, and room for the log to be cut.
 const LITTLE_ROOM: u64 = 256 << 20;
@@ -158,7 +148,7 @@ fn clock(_: &Path) -> Vec<Finding> {
 }
 
 fn server(dir: &Path) -> Finding {
-    if !dir.is_dir() {
+    if !examine::has_database(dir) {
         return well("server", "none runs here");
     }
     match Lock::of(dir) {

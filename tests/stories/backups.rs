@@ -243,9 +243,6 @@ fn doctor_says_what_is_wrong_and_how_to_mend_it() {
     let said = world.server.cli(&["doctor", "--backup-dir", nothing.to_str().unwrap()]);
     assert!(wrongs(&said).iter().any(|(what, _)| what == "backups"), "{said:?}");
     let typo = Coordinator::new();
-    finds("directory", "no database", &{
-        let said = typo.cli(&["doctor"]);
-        Cli { stdout: said.stdout.replace(r#""what":"database","ok":false"#, r#""what":"database","ok":true"#), ..said }
-    });
+    finds("directory", "no database", &typo.cli(&["doctor"]));
     assert!(!typo.data_dir().exists());
 }

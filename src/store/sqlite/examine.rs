@@ -20,6 +20,8 @@ pub struct FileSeen {
     pub path: PathBuf,
     /// Whose it is: a name and a number.
     pub owner: String,
+    /// The number.
+    pub owner_id: u32,
     /// It is somebody else's than who asks.
     pub is_foreign: bool,
     /// The permissions, like `0600`.
@@ -35,16 +37,26 @@ pub fn files(dir: &Path) -> Vec<FileSeen> {
     std::iter::once(dir.to_owned()).chain(files).filter_map(|path| look(&path)).collect()
 }
 
+/// There is a database in the directory, whatever it holds.
+pub fn has_database(dir: &Path) -> bool {
+    database_in(dir).exists()
+}
+
 fn look(path: &Path) -> Option<FileSeen> {
     let meta = fs::metadata(path).ok()?;
     let is_foreign = meta.uid() != rustix::process::geteuid().as_raw();
-    let (owner, mode) = (user(meta.uid()), meta.mode() & 0o7777);
-    Some(FileSeen { path: path.to_owned(), owner, is_foreign, mode, bytes: meta.len() })
+    let (owner_id, mode) = (meta.uid(), meta.mode() & 0o7777);
+    Some(FileSeen { path: path.to_owned(), owner: user(owner_id), owner_id, is_foreign, mode, bytes: meta.len() })
+}
+
+/// The number of who runs this process.
+pub fn who() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Who runs this process: a name and a number.
-pub fn who() -> String {
-    user(rustix::process::geteuid().as_raw())
+pub fn who_by_name() -> String {
+    user(who())
 }
 
 /// What stands in the way of writing to the database.
@@ -71,7 +83,7 @@ pub struct Inside {
     pub audit: Option<Report>,
 }
 
-/// Opens the database for reading alone and looks into it. Nothing is made, upgraded or mended.
+/// Opens the database and looks into it. Nothing in it is made, upgraded or mended.
 ///
 /// # Errors
 /// It is not there, cannot be read, or is no database.
