@@ -29,7 +29,7 @@ pub fn search(
 ) -> Result<(Vec<Account>, u64), StoreError> {
     let sql =
         format!("SELECT {COLUMNS} FROM accounts WHERE ?1 IS NULL OR (suspended_at IS NOT NULL) = ?1 ORDER BY id DESC");
-    let text = search.text.as_ref().map(|text| email::composed(&text.to_lowercase()));
+    let text = search.text.as_ref().map(|text| email::folded(text));
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let (mut found, mut count) = (Vec::new(), 0);
     let mut statement = conn.prepare_cached(&sql)?;
@@ -51,7 +51,7 @@ pub fn search(
 fn matches(row: &Row<'_>, text: &str) -> rusqlite::Result<bool> {
     let holds = |column| {
         let value = row.get_ref(column)?.as_str_or_null()?;
-        Ok::<_, rusqlite::Error>(value.is_some_and(|value| value.to_lowercase().contains(text)))
+        Ok::<_, rusqlite::Error>(value.is_some_and(|value| email::folded(value).contains(text)))
     };
     if holds(1)? || holds(2)? {
         return Ok(true);

@@ -67,12 +67,12 @@ pub(super) fn check_free(
             having.extend(account_lookup::named_like(conn, text)?);
         }
         let Some(other) = having.into_iter().find(|other| own != Some(other.id)) else { continue };
-        let message = match &other.email {
-            Some(email) if *text != other.name && *text != **email => {
+        let message = match other.email.as_deref() {
+            email if *text == other.name || email == Some(text) => format!("there is already an account \"{text}\""),
+            Some(email) if email::folded(email) == email::folded(text) => {
                 format!("\"{text}\" and \"{email}\" are one address, and that is account \"{}\"", other.name)
             }
-            None if *text != other.name => format!("\"{text}\" reads as the name of account \"{}\"", other.name),
-            _ => format!("there is already an account \"{text}\""),
+            _ => format!("\"{text}\" reads as the name of account \"{}\"", other.name),
         };
         return Err(StoreError::Taken { field, message });
     }
