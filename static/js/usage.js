@@ -76,6 +76,14 @@ function outcome(row) {
   ];
 }
 
+/** Whose key it was, and for the admin where it was served at what price. */
+function paidFrom(row) {
+  const key = row.key_name && `key ${row.key_name}`;
+  const at = row.provider_name && `at ${row.provider_name}, ${usd(row.input_price)} in and ${usd(row.output_price)} out per 1M`;
+  const parts = [key, at].filter(Boolean);
+  return parts.length > 0 && h('small', {}, parts.join(' · '));
+}
+
 /** The requests at `path`, newest first. `actions(row)` fills a last column. */
 export function usageTable({ path, signal, actions, onload }) {
   const rows = paged({
@@ -85,7 +93,7 @@ export function usageTable({ path, signal, actions, onload }) {
     signal,
     onload,
     columns: [
-      { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id), h('small', {}, row.key_name && `key ${row.key_name}`, row.provider_name && ` · at ${row.provider_name}, ${usd(row.input_price)} in and ${usd(row.output_price)} out per 1M`)] },
+      { name: 'Request', kind: 'main', cell: (row) => [h('span.model-name', {}, row.model), ' ', outcome(row), h('small.mono', {}, row.request_id), paidFrom(row)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
       { name: 'Prompt', kind: 'num', cell: (row) => [number(row.prompt_tokens), row.cached_tokens > 0 && h('small', {}, `${number(row.cached_tokens)} cached`), row.cache_write_tokens > 0 && h('small', {}, `${number(row.cache_write_tokens)} written to the cache`)] },
       { name: 'Completion', kind: 'num', cell: (row) => number(row.completion_tokens) },
@@ -109,7 +117,7 @@ export function ledgerTable({ path, signal, limit = 10, actors = true }) {
     empty: 'No top-ups, refunds or withdrawals yet.',
     signal,
     columns: [
-      { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id), h('small', {}, row.key_name && `key ${row.key_name}`, row.provider_name && ` · at ${row.provider_name}, ${usd(row.input_price)} in and ${usd(row.output_price)} out per 1M`)] },
+      { name: 'Entry', kind: 'main', cell: (row) => [h('strong', {}, kinds[row.kind] ?? row.kind), row.note && h('small', {}, row.note), row.request_id && h('small.mono', {}, row.request_id)] },
       { name: 'Time', kind: 'bare', cell: (row) => when(row.timestamp) },
       actors && { name: 'By', cell: (row) => who(row.actor) },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true, signed: true }) },
