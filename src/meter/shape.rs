@@ -88,16 +88,10 @@ impl Shape {
         bytes.saturating_add((bytes / self.length.max(1) + 1).saturating_mul(longer))
     }
 
-    /// Reads a block of this shape at the start of some bytes.
+    /// Reads a block of this shape, which has a number, at the start of some bytes.
     fn read<'a>(&self, bytes: &'a [u8]) -> Option<Alike<'a>> {
         let end = self.length;
-        if end == 0 {
-            return None;
-        }
-        let (rest, text, number) = if self.number.is_empty() {
-            let (rest, text) = self.after_text(bytes, 0)?;
-            (self.same(rest, self.text.end..end)?, text, &b""[..])
-        } else if self.number.start < self.text.start {
+        let (rest, text, number) = if self.number.start < self.text.start {
             let (rest, number) = self.after_number(bytes, 0)?;
             let (rest, text) = self.after_text(rest, self.number.end)?;
             (self.same(rest, self.text.end..end)?, text, number)
@@ -152,7 +146,10 @@ impl<'a> Iterator for AlikeBlocks<'_, 'a> {
 
     fn next(&mut self) -> Option<Alike<'a>> {
         let Shape { block, length, number, text, .. } = self.shape;
-        if !number.is_empty() || *length == 0 {
+        if *length == 0 {
+            return None;
+        }
+        if !number.is_empty() {
             let alike = self.shape.read(self.bytes)?;
             self.bytes = self.bytes.get(alike.length..)?;
             return Some(alike);

@@ -109,17 +109,13 @@ impl Relay {
         };
         let prompt = |worst: WorstCase| worst.bounds.prompt_tokens;
         match forms.sent(offered) {
-            [own, None] => {
-                let worst = of(own.unwrap_or(forms.own));
-                (worst, [prompt(worst); 2])
-            }
-            [None, Some(chat)] => {
-                let worst = of(chat);
-                (worst, [prompt(worst); 2])
-            }
             [Some(own), Some(chat)] => {
                 let (own, chat) = (of(own), of(chat));
                 (own.or(chat), [prompt(own), prompt(chat)])
+            }
+            [own, chat] => {
+                let worst = of(own.or(chat).unwrap_or(forms.own));
+                (worst, [prompt(worst); 2])
             }
         }
     }
@@ -172,14 +168,11 @@ impl Relay {
         (forms, body): (&Forms<'_>, &Bytes),
         most: u64,
     ) -> Counted {
-        let sent = forms.sent(offered);
-        let body_of = |request: &InferenceRequest<'_>| match forms.chat() {
-            Some(chat) if request.endpoint == chat.request.endpoint => chat.made.body.clone(),
-            _ => body.clone(),
-        };
+        let bodies = [Some(body), forms.chat().map(|chat| &chat.made.body)];
         let mut counted: Option<Counted> = None;
-        for request in sent.into_iter().flatten() {
-            let count = self.count_prompt(caller, offered, (request.endpoint, body_of(request)), most).await;
+        for (request, body) in forms.sent(offered).into_iter().zip(bodies) {
+            let Some((request, body)) = request.zip(body) else { continue };
+            let count = self.count_prompt(caller, offered, (request.endpoint, body.clone()), most).await;
             counted = Some(counted.map_or(count, |other| other.or(count)));
         }
         counted.unwrap_or(Counted::UNKNOWN)

@@ -32,7 +32,7 @@ pub struct Dispatch {
 
 impl Relay {
     /// Asks the servers in order until one begins to answer: each once, three in all, and no other once two have
-    /// failed alike. Only one whose kept connection was closed has another turn, after the others, and one that has no
+    /// failed alike. One that turns out to speak chat alone is asked again in chat, where the request can be. Only one whose kept connection was closed has another turn, after the others, and one that has no
     /// room is waited for.
     pub(super) async fn send(
         self: &Arc<Self>,
@@ -95,9 +95,9 @@ impl Relay {
     }
 
     /// Who can be asked, in which order.
-    pub(super) fn ranked(&self, offered: &Offered) -> Result<Vec<Target>, Refusal> {
+    pub(super) fn ranked(&self, offered: &Offered, now: Instant) -> Result<Vec<Target>, Refusal> {
         let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
-        self.providers.rank(targets, Instant::now()).map_err(Refusal::ProvidersDown)
+        self.providers.rank(targets, now).map_err(Refusal::ProvidersDown)
     }
 
     /// Where an offer is sent, with its key.

@@ -114,7 +114,7 @@ impl Relay {
         let offered = &admission.offered;
         let (targets, conversation) = self.to_ask(caller, request, offered, now)?;
         let Ok(placed) = self.queue.free_place(targets) else { return Ok(None) };
-        let (offered, waited) = (Arc::clone(offered), now.elapsed());
+        let (offered, waited) = (Arc::clone(offered), Duration::ZERO);
         Ok(Some(Turn { placed, offered, passes, until, waited, conversation }))
     }
 
@@ -162,7 +162,7 @@ impl Relay {
         offered: &Offered,
         now: Instant,
     ) -> Result<(Vec<Target>, Option<Conversation>), Refusal> {
-        let mut targets = self.ranked(offered)?;
+        let mut targets = self.ranked(offered, now)?;
         // With one server there is nothing to choose.
         let conversation = (targets.len() > 1 && self.queue.limits().affinity)
             .then(|| self.affinity.conversation(caller, request))

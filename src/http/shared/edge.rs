@@ -106,7 +106,10 @@ async fn serve<B: MessageBody + 'static>(
 
 fn verdict(request: &ServiceRequest) -> Verdict {
     let headers = request.headers();
-    match request.app_data::<Data<AppState>>().filter(|_| headers.contains_key(ORIGIN)) {
+    if !headers.contains_key(ORIGIN) {
+        return Verdict::Silent;
+    }
+    match request.app_data::<Data<AppState>>() {
         Some(state) => cors::judge(&state.settings.cors_origins, headers, &Seen::of(request.request())),
         None => Verdict::Silent,
     }

@@ -107,8 +107,8 @@ impl StreamMeter {
             number = event.number;
             handed.data_events += 1;
             at += event.length;
-            if self.output.words() != before && self.bound.is_some_and(|bound| before.are_beyond(bound)) {
-                is_beyond = true;
+            is_beyond = self.is_beyond(before);
+            if is_beyond {
                 break;
             }
         }
@@ -125,13 +125,14 @@ impl StreamMeter {
         at
     }
 
+    /// More came since, though it could not be within what was bought even `before`.
+    fn is_beyond(&self, before: Words) -> bool {
+        self.output.words() != before && self.bound.is_some_and(|bound| before.are_beyond(bound))
+    }
+
     /// Ends the answer if it could not be within what was bought even `before` the last event, which brought more.
     fn stop_if_beyond(&mut self, before: Words) {
-        if self.held.is_empty()
-            && self.state == StreamState::More
-            && self.output.words() != before
-            && self.bound.is_some_and(|bound| before.are_beyond(bound))
-        {
+        if self.held.is_empty() && self.state == StreamState::More && self.is_beyond(before) {
             self.stopped = Some(self.long.is_some());
             self.state = StreamState::Ended;
         }
