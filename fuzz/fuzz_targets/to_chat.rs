@@ -1,13 +1,13 @@
 //! Any bytes as a request of both dialects: refused, or a chat request that can be read.
 #![no_main]
 
-use coordinator::dialect::translate::{ClientDialect, request};
+use coordinator::dialect::translate::{ClientDialect, LARGEST_GROWTH, request};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     for dialect in [ClientDialect::Responses, ClientDialect::Messages] {
-        let most = 24 * body.len() + 4_096;
+        let most = LARGEST_GROWTH * body.len() + 4_096;
         if let Ok(made) = request(dialect, body, most) {
             assert!(made.body.len() <= most);
             let chat: Result<Value, _> = serde_json::from_slice(&made.body);

@@ -6,7 +6,7 @@
 # Prints requests/s, p50, p99 and the median ratio, and the coordinator's CPU a request; the same of one account
 # beside all of them; system calls a request by kind (where strace is there); how long settlements took; then
 # what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
-# Needs nginx and wrk (Debian: nginx-light, wrk), which it installs if it may. Loopback only; free ports.
+# Needs nginx, wrk, curl and openssl (Debian: nginx-light, wrk …), which it installs if it may. Loopback only; free ports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$(readlink -f "${1:?usage: bench.sh BINARY [SECONDS] [ROUNDS] [CONNECTIONS]}")
@@ -23,7 +23,7 @@ need() {
     echo "bench: $1 is missing (Debian: apt-get install $2)" >&2; exit 1
   fi
 }
-need wrk wrk; need nginx nginx-light; need curl curl
+need wrk wrk; need nginx nginx-light; need curl curl; need openssl openssl
 
 # A port that nobody answers at. Between the check and its use another may take it: then nginx says so.
 taken=" "

@@ -220,7 +220,7 @@ fn what_a_model_calls_is_paid_for_however_it_calls() {
         for (path, stream) in BOTH.into_iter().flat_map(|path| [(path, true), (path, false)]) {
             let reply = send(&world, path, &body(path, stream)).expect(200);
             rows += 1;
-            let row = world.wait_rows(rows).remove(rows - 1);
+            let row = world.wait_rows(rows).remove(0);
             assert_eq!((&row["outcome"], micro(&row, "cost_micro_usd")), (&json!("completed"), cost(40, 70)), "{path}");
             if stream {
                 let last = told(&reply).pop().unwrap();

@@ -125,6 +125,7 @@ def beside(number: int, args: argparse.Namespace, seed: str) -> tuple[str, int]:
     """Runs one row in a process of its own; returns its lines and its exit code."""
     command = [sys.executable, __file__, "--only", str(number), "--seed", seed, "--binary", str(args.binary)]
     command += [flag for flag, given in (("--quick", args.quick), ("--keep", args.keep)) if given]
+    command += ["--plant", args.plant] if args.plant else []
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     # Without its heading and its sum.
     lines = [text for text in ran.stdout.splitlines() if not text.startswith("gauntlet:")]

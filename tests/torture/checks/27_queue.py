@@ -47,8 +47,8 @@ MIB = 1 << 20
 MOST_MEMORY, QUICK_MEMORY = 100 * MIB, 60 * MIB
 # Seconds of the processor a second while they wait, above what an idle server takes.
 MOST_IDLE = 0.01
-# The quick row may run a debug build, in which the looks of who waits at who serves cost ten times as much.
-QUICK_IDLE = 0.025
+# Of a debug build, which looks at who serves four times a second while somebody waits: 1.0 to 1.7 % were measured.
+DEBUG_IDLE = 0.025
 LONG_LINE = ("--queue-length", "50000", "--queue-timeout", "600", "--first-byte-timeout", "600")
 
 
@@ -226,7 +226,7 @@ async def thousands(check: Check, world: World, record: Record) -> str:
     most = check.count(MOST_MEMORY, QUICK_MEMORY)
     check.expect(took <= most, f"{number} who wait take {took / MIB:.0f} MiB, and not {most / MIB:.0f}")
     said = f"{100 * busy:.1f} % of a processor while {number} wait, {100 * idle:.1f} % before"
-    check.expect(busy <= idle + (QUICK_IDLE if check.quick else MOST_IDLE), said)
+    check.expect(busy <= idle + (DEBUG_IDLE if "debug" in check.binary.parts else MOST_IDLE), said)
     await eye.nothing_left(check, f"after {number}")
     return f"{number}: {took / MIB:.0f} MiB, {100 * busy:.1f} % cpu"
 
