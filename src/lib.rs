@@ -13,7 +13,7 @@
 //! | 2 | [`certs`] | the certificate that the server shows: from files, or from an authority |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family, and the shapes in which rows are shown |
-//! | 1 | [`upstream`] | choose a provider, send, stream back. The only room that names the HTTP client |
+//! | 1 | [`upstream`] | choose a provider, send, stream back. With `join`, the only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
 //! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; all above may use it |
 //! | ½ | [`tunnel`] | the wire between a machine that joined and the coordinator: what both ends say, and its bounds |
@@ -33,7 +33,8 @@
 //! - **An estimate never lowers a report.** What bounds a charge is what cannot be exceeded (the bytes, a bound for
 //!   each medium, the output bound) or what was held. What no server could read in two ways is all that is sent:
 //!   [`dialect::request::fields`], [`dialect::request::lookalike`] and [`dialect::request::hosted`] refuse the rest.
-//! - **One request is not the server.** Each server is asked once, three in all; only refused connections, and
+//! - **One request is not the server.** Each server is asked once, three in all (one that turns out to
+//!   speak chat alone, a second time, in chat); only refused connections, and
 //!   hang-ups on different requests that our own question confirms, make one down.
 //! - **A busy server keeps nobody out.** Whoever waits for a place does so with its money held, and places go to
 //!   accounts in turn, by the work that they ask for (`relay::queue`).

@@ -20,7 +20,7 @@ const MOST_SERIES: usize = 500;
 
 /// Upper bounds of a request's time and of the time to the first token and between two, in microseconds: those of
 /// OpenTelemetry's conventions for GenAI metrics.
-pub const REQUEST_BOUNDS: &[u64] = &[
+const REQUEST_BOUNDS: &[u64] = &[
     10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 640_000, 1_280_000, 2_560_000, 5_120_000, 10_240_000, 20_480_000,
     40_960_000, 81_920_000,
 ];

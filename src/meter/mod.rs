@@ -13,8 +13,10 @@
 //! | `opening` | what a body shows itself to be by its first bytes |
 //! | `source` | what one source of counts said in the course of a stream |
 //! | `text` | the output text of an answer, kept for an estimate |
+//! | `words` | the most text that a number of tokens can be |
 //! | [`vocabulary`] | a byte-pair tokenizer, made at its first use |
 //! | [`tokens`] | a real tokenizer, for what no provider counted |
+//! | `dense` | the most tokens that the tokenizers in use make of a text |
 //! | [`prompt`] | a prompt taken apart: messages, texts, media |
 //! | [`media`] | kinds of media, and what each may count as |
 //! | [`enlarge`] | what makes pictures and films larger than usual |

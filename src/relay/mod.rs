@@ -10,6 +10,7 @@
 //! | `admit`, `worst_case` | the price, the ceiling, the hold |
 //! | [`holds`] | money promised to requests in flight |
 //! | `meanwhile` | what may have changed while a request waited |
+//! | `affinity` | which server has seen a conversation |
 //! | `wait`, `queue` | waiting for a place at a provider, and the order in which those who wait are served |
 //! | `send`, `ask`, `opened` | asking one provider after the other, each up to the first byte |
 //! | `attempts`, `sorting`, `reason`, `places` | why one did not answer, whose fault it is, and what a caller may see of it |

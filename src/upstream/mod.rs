@@ -1,5 +1,5 @@
-//! The act of talking to a provider: choose one, send, stream back. The only room that names the HTTP
-//! client.
+//! The act of talking to a provider: choose one, send, stream back. With `join`, the only room that names
+//! the HTTP client.
 
 mod address;
 mod body;

@@ -114,7 +114,8 @@ impl Providers {
         said
     }
 
-    /// How many requests a provider takes at once, as far as that is known: from its settings, or from what it refused.
+    /// How many requests a provider takes at once, as far as that is known: from its settings, from what it refused, or
+    /// from what a machine says of itself.
     pub fn places(&self, provider: ProviderId, max_concurrent: Option<u32>) -> Option<u32> {
         self.lock().get(&provider).map_or(max_concurrent, |state| state.most(max_concurrent))
     }

@@ -61,7 +61,7 @@ impl<'a> Seen<'a> {
         self.origin() + self.path
     }
 
-    /// An `Origin` is this server's. Its scheme does not count where only the proxy knows it.
+    /// An `Origin` is this server's, by its host and port: what scheme a browser spoke only a proxy may know.
     pub fn is_at(&self, origin: &str) -> bool {
         let from = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
         from.is_some_and(|(scheme, host)| {
