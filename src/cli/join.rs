@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::invite::coordinator_url;
+use super::layers::ConfigArg;
 use super::output::Output;
 use super::providers::{model, read_ca, secret};
 use super::serve::{raise_file_limit, seconds};
@@ -21,6 +22,8 @@ pub struct Args {
     /// The coordinator: https://ai.example.org
     #[arg(value_name = "URL", value_parser = coordinator_url)]
     url: String,
+    #[command(flatten)]
+    config: ConfigArg,
     /// A key with the scope provide: provider invite, or whoever runs the coordinator
     #[arg(long, env = "COORDINATOR_KEY", value_parser = secret, hide_env_values = true)]
     key: Secret,

@@ -79,9 +79,17 @@ impl Drop for Guard {
     }
 }
 
+/// Which lines are written.
+///
+/// # Errors
+/// There is no such level.
+pub fn filter(level: &str) -> Result<EnvFilter, Failed> {
+    EnvFilter::try_new(level).map_err(|e| Failed::Other(format!("--log: {e}")))
+}
+
 /// Starts the log. Lines still under way are written when the guard is dropped.
 pub fn start(format: Format, level: &str) -> Result<Guard, Failed> {
-    let filter = EnvFilter::try_new(level).map_err(|e| Failed::Other(format!("--log: {e}")))?;
+    let filter = filter(level)?;
     let terminal = io::stderr().is_terminal();
     let json = format == Format::Json || (format == Format::Auto && !terminal);
     let waiting = Waiting::default();

@@ -7,12 +7,14 @@
 mod accounts;
 mod admins;
 mod backups;
+mod config;
 mod debit;
 mod demo;
 mod doctor;
 mod invite;
 mod join;
 mod keys;
+mod layers;
 mod local;
 mod json_line;
 mod logging;
@@ -24,6 +26,7 @@ mod restore;
 mod providers;
 mod reach;
 mod serve;
+mod settings_file;
 mod status;
 mod version;
 mod withdrawals;
@@ -31,12 +34,14 @@ mod withdrawals;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
+use layers::Refused;
 use output::Output;
+use settings_file::SettingError;
 
 /// A self-hosted, prepaid coordinator for OpenAI-compatible inference servers.
 #[derive(Debug, Parser)]
@@ -98,6 +103,9 @@ enum Command {
         /// What `backup` wrote
         file: PathBuf,
     },
+    /// Files of settings, as `serve --config` and `join --config` read them
+    #[command(subcommand)]
+    Config(config::Command),
     /// Which release this is, and of which commit
     Version,
     /// What is wrong with this installation, and how to mend it; exits 1 if anything is
@@ -145,8 +153,14 @@ const ACTOR: &str = "cli";
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     // Exits 2 with what is wrong if the arguments do not fit.
-    let cli = Cli::parse();
-    match run(cli) {
+    let read = layers::read(&Cli::command(), &std::env::args_os().collect::<Vec<_>>());
+    let read = read.and_then(|layers| Ok(Cli::from_arg_matches(&layers.matches)?));
+    let done = match read {
+        Ok(cli) => run(cli),
+        Err(Refused::Usage(e)) => e.exit(),
+        Err(Refused::File(wrong)) => Err(Failed::Other(of_a_file(&wrong))),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Said) => ExitCode::FAILURE,
         Err(e) => {
@@ -156,11 +170,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What is wrong with a file of settings, in a line.
+fn of_a_file(wrong: &[SettingError]) -> String {
+    let Some(first) = wrong.first() else { return String::new() };
+    match wrong.len() {
+        1 => first.to_string(),
+        n => format!("{first}; and {} more: coordinator config check {}", n - 1, first.file.display()),
+    }
+}
+
 fn run(cli: Cli) -> Result<(), Failed> {
     let out = Output { json: cli.json };
     let cli = match cli.command {
         // Without a database.
         Command::Join(args) => return join::run(*args, out),
+        Command::Config(command) => return config::run(command, out),
         command => Cli { command, ..cli },
     };
     let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
@@ -188,6 +212,7 @@ fn dispatch(command: Command, store: Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::Serve(args) => serve::run(*args, store, out),
         Command::Join(args) => join::run(*args, out),
+        Command::Config(command) => config::run(command, out),
         Command::Status => status::run(store.dir(), out),
         Command::Version => version::run(out),
         Command::Restore { file } => restore::run(store.dir(), &file, out),

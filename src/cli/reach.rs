@@ -97,15 +97,34 @@ impl Args {
         !self.domains.is_empty() || self.tls_cert.is_some()
     }
 
+    /// Whether what they say can be had, without listening anywhere.
+    ///
+    /// # Errors
+    /// As of [`Self::https`].
+    pub fn check(&self) -> Result<(), Failed> {
+        if let Some(files) = self.files() {
+            files.read().map_err(Failed::Other)?;
+        }
+        if self.redirect_listen.is_some() && !self.is_https() && self.public_url.is_none() {
+            let text = "--redirect-listen sends browsers on to https: it needs --domain, --tls-cert or --public-url";
+            return Err(Failed::Other(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Option<Files> {
+        Some(Files { chain: self.tls_cert.clone()?, key: self.tls_key.clone()? })
+    }
+
     /// Reads the certificate, or has one got, and looks after it.
     ///
     /// # Errors
     /// The files cannot be used, or there is nothing to redirect to.
     pub fn https(&self, data_dir: &Path, listening: SocketAddr) -> Result<Option<Https>, Failed> {
+        self.check()?;
         let certificates = Arc::new(Certificates::default());
         let mut tasks = Vec::new();
-        if let (Some(chain), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            let files = Files { chain: chain.clone(), key: key.clone() };
+        if let Some(files) = self.files() {
             certificates.show(files.read().map_err(Failed::Other)?);
             tasks.push(tokio::spawn(certs::watch(files, Arc::clone(&certificates))));
         } else if self.is_https() {
@@ -121,11 +140,6 @@ impl Args {
             tasks.push(tokio::spawn(certs::keep_fresh(order, Arc::clone(&certificates))));
         }
         if let Some(address) = self.redirect_listen {
-            if !self.is_https() && self.public_url.is_none() {
-                let text =
-                    "--redirect-listen sends browsers on to https: it needs --domain, --tls-cert or --public-url";
-                return Err(Failed::Other(text.to_owned()));
-            }
             let base = (self.public_url.is_some() || !self.domains.is_empty()).then(|| self.base(listening));
             tasks.push(tokio::spawn(http::redirect(bind(address)?, base, listening.port())));
         }

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::backups::{BackupArgs, keep_taking};
+use super::layers::ConfigArg;
 use super::output::Output;
 use super::{Failed, demo, logging, reach};
 use crate::auth::{AdminAccess, Token};
@@ -36,6 +37,8 @@ pub struct Args {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    #[command(flatten)]
+    config: ConfigArg,
     #[command(flatten)]
     reach: reach::Args,
     /// Bring an account, a key and a built-in provider: everything needed to try it
@@ -133,6 +136,18 @@ pub fn resolve_key(key: &Secret) -> Option<Secret> {
         tracing::warn!(variable, "a provider's key is to be read from a variable that is not set");
     }
     value.map(Secret::new)
+}
+
+impl Args {
+    /// Whether a server would start with these, as far as that can be told without starting it.
+    ///
+    /// # Errors
+    /// Flags that do not go together, or files that cannot be used.
+    pub fn check(&self) -> Result<(), Failed> {
+        logging::filter(&self.log)?;
+        rooms(self)?;
+        self.reach.check()
+    }
 }
 
 pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {

@@ -43,6 +43,7 @@ mod https;
 mod metrics;
 mod usage_page;
 mod commands;
+mod config;
 mod bad_commands;
 mod lifecycle;
 mod directories;

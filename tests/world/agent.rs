@@ -1,7 +1,8 @@
 //! A machine behind a NAT: `coordinator join` as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,14 +31,18 @@ impl Agent {
     /// Starts an agent of [`MODEL`] beside the server at `to`; it has not joined yet.
     pub fn start(server: &Coordinator, key: &Account, name: &str, to: &str, more: &[&str]) -> Self {
         let url = format!("http://{}", server.http().0);
-        let mut child = Coordinator::command()
-            .args(["join", &url, "--json", "--name", name, "--to", to, "--model", MODEL])
-            .args(more)
-            .env("COORDINATOR_KEY", &key.key)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Coordinator::command();
+        command.args(["join", &url, "--json", "--name", name, "--to", to, "--model", MODEL]);
+        Self::run(command.args(more).env("COORDINATOR_KEY", &key.key))
+    }
+
+    /// Starts one that a file of settings tells everything; it has not joined yet.
+    pub fn start_from(file: &Path) -> Self {
+        Self::run(Coordinator::command().args(["join", "--json", "--config"]).arg(file))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (found, joined) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {

@@ -1,0 +1,81 @@
+//! `coordinator config check`: what a file of settings sets, before a server is started with it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Subcommand};
+use serde::Serialize;
+
+use super::layers::{Effective, Refused};
+use super::output::{Output, columns, or_dash};
+use super::settings_file::SettingError;
+use super::{Cli, Command as Any, Failed, layers};
+
+/// Where the Debian package's service looks.
+const USUAL: &str = "/etc/coordinator.toml";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is wrong with a file of settings, or what every setting is with it and where that is said
+    Check {
+        /// The file [default: /etc/coordinator.toml]
+        #[arg(env = "COORDINATOR_CONFIG", value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// It is for `coordinator join --config`
+        #[arg(long)]
+        join: bool,
+    },
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Checked {
+    ok: bool,
+    file: PathBuf,
+    problems: Vec<SettingError>,
+    settings: Vec<Effective>,
+}
+
+/// Checks a file.
+///
+/// # Errors
+/// Something is wrong with it: exit 1.
+pub fn run(command: Command, out: Output) -> Result<(), Failed> {
+    let Command::Check { file, join } = command;
+    let file = file.filter(|file| !file.as_os_str().is_empty()).unwrap_or_else(|| USUAL.into());
+    let (settings, problems) = match check(&file, if join { "join" } else { "serve" }) {
+        Ok(settings) => (settings, Vec::new()),
+        Err(problems) => (Vec::new(), problems),
+    };
+    let checked = Checked { ok: problems.is_empty(), file, problems, settings };
+    out.print(&checked, text)?;
+    if checked.ok { Ok(()) } else { Err(Failed::Said) }
+}
+
+fn text(checked: &Checked) -> String {
+    if !checked.ok {
+        return checked.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    }
+    let rows = checked.settings.iter().map(|setting| {
+        let from = setting.line.map_or(setting.from.to_owned(), |line| format!("line {line}"));
+        [setting.key.clone(), or_dash(setting.value.as_ref()), from]
+    });
+    columns(["SETTING", "VALUE", "FROM"], rows.collect())
+}
+
+fn check(file: &Path, name: &str) -> Result<Vec<Effective>, Vec<SettingError>> {
+    let whole = |problem: String| vec![SettingError { file: file.to_owned(), line: None, key: None, problem }];
+    let mut config = OsString::from("--config=");
+    config.push(file);
+    let command = Cli::command();
+    let read = layers::read(&command, &["coordinator".into(), name.into(), config]);
+    let layers = read.map_err(|refused| match refused {
+        Refused::File(problems) => problems,
+        Refused::Usage(error) => whole(layers::first_paragraph(&error)),
+    })?;
+    let cli = Cli::from_arg_matches(&layers.matches).map_err(|e| whole(layers::first_paragraph(&e)))?;
+    if let Any::Serve(args) = cli.command {
+        args.check().map_err(|e| whole(e.to_string()))?;
+    }
+    Ok(layers.effective(&command, name))
+}
