@@ -52,7 +52,10 @@ fn period(text: &str) -> Result<Duration, String> {
 /// Takes each backup when it is due, for as long as it is not aborted.
 pub async fn keep_taking(backups: Arc<Backups>, store: Store) {
     loop {
-        tokio::time::sleep(backups.due_in(Timestamp::now())).await;
+        let folder = Arc::clone(&backups);
+        let due = tokio::task::spawn_blocking(move || folder.due_in(Timestamp::now()));
+        let Ok(due) = due.await else { return };
+        tokio::time::sleep(due).await;
         let (at, of) = (Arc::clone(&backups), store.clone());
         let taken = tokio::task::spawn_blocking(move || at.take(&of, Timestamp::now())).await;
         match taken {

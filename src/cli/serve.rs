@@ -161,7 +161,7 @@ pub fn run(args: Args, store: Store, out: Output) -> Result<(), Failed> {
 }
 
 async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
-    let started = Instant::now();
+    let (started, started_at) = (Instant::now(), Timestamp::now());
     let listener = reach::bind(args.listen)?;
     let address = listener.local_addr()?;
     let https = args.reach.https(store.dir(), address)?;
@@ -175,7 +175,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
     let state = AppState { backups: backups.clone(), ..state };
     let setup = first_admin_link(&store, &state.admins, &args.reach.base(address))?;
-    let local = LocalState { app: state.clone(), listening: address, started };
+    let local = LocalState { app: state.clone(), listening: address, started, started_at };
     args.reach.metrics(&local, https.as_ref())?;
     let server = http::start(state, listener, args.reach.acceptor(https.as_ref()))?;
     let local = LocalServer::start(store.dir(), local);

@@ -160,7 +160,7 @@ const ROUTES: &[Route] = &[
     // Admins.
     get("/v1/admin/overview", at!(Admin, overview::get), "What stands where").query("days").one::<overview::Overview>(),
     get("/v1/admin/audit", at!(Admin, audit::audit), "Derive every balance again from the rows")
-        .one::<audit::AuditView>(),
+        .one::<crate::store::audit::Report>(),
     get("/v1/admin/events", at!(Admin, events::list), "Who did what, when: newest first")
         .query("limit before q")
         .many::<events::EventView>(),

@@ -3,8 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use serde_json::json;
-
+use crate::http::shared::error::{ApiError, envelope_of};
 use crate::http::shared::seen::is_sayable;
 use crate::http::small::{self, response};
 
@@ -40,9 +39,9 @@ fn answer(head: &[u8], base: Option<&str>, https: u16) -> String {
     if target.starts_with("/v1/") || target == "/v1" {
         let message =
             format!("plain http: the base URL is {base}/v1. A key that was sent here was readable on its way");
-        let body =
-            json!({"error": {"message": message, "type": "permission_error", "code": "insecure_http", "param": null}});
-        return response("403 Forbidden", "content-type: application/json\r\n", &body.to_string());
+        let path = target.split('?').next().unwrap_or_default();
+        let body = ApiError::forbidden(message).code("insecure_http").body(envelope_of(path), None);
+        return response("403 Forbidden", "content-type: application/json\r\n", &body);
     }
     let is_path = target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic());
     let target = if is_path { target } else { "/" };
@@ -60,6 +59,8 @@ fn without_port(host: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -87,5 +88,17 @@ mod tests {
             told.starts_with("HTTP/1.1 403") && told.contains("the base URL is https://ai.example.org/v1"),
             "{told}"
         );
+        // In the words of whoever asks.
+        let body = |target: &str| {
+            let told = ask(target, "ai.example.org", None, 443);
+            told.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok()).unwrap_or_default()
+        };
+        let openai = body("/v1/chat/completions");
+        assert_eq!((&openai["error"]["code"], openai.get("type")), (&"insecure_http".into(), None), "{openai}");
+        for target in ["/v1/messages", "/v1/messages?beta=true", "/v1/messages/count_tokens"] {
+            let anthropic = body(target);
+            let kinds = (&anthropic["type"], &anthropic["error"]["type"]);
+            assert_eq!(kinds, (&"error".into(), &"permission_error".into()), "{target}: {anthropic}");
+        }
     }
 }

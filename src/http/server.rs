@@ -15,7 +15,6 @@ use actix_web::web::{Data, ServiceConfig};
 
 use crate::certs::{Acceptor, TlsSocket};
 use crate::http::account::redeem;
-use crate::http::admin::overview;
 use crate::http::public::{capacity, stats};
 use crate::http::shared::socket::{Encrypted, Http1Socket, Wire};
 use crate::http::shared::{edge, stall};
@@ -29,7 +28,6 @@ pub struct Shared {
     guesses: Data<redeem::Guesses>,
     stats: Data<stats::Remembered>,
     places: Data<capacity::KnownPlaces>,
-    overview: Data<overview::Remembered>,
 }
 
 impl Shared {
@@ -40,7 +38,6 @@ impl Shared {
             guesses: Data::default(),
             stats: Data::default(),
             places: Data::default(),
-            overview: Data::default(),
         }
     }
 }
@@ -63,7 +60,6 @@ pub fn app(
         .app_data(shared.guesses.clone())
         .app_data(shared.stats.clone())
         .app_data(shared.places.clone())
-        .app_data(shared.overview.clone())
         // One client per worker, made on its thread.
         .app_data(Data::new(
             Client::new(shared.state.settings.timeouts).with(shared.state.relay.providers().machines()),

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::world::coordinator::Coordinator;
 use crate::world::http::{Http, Request};
@@ -78,6 +80,14 @@ fn a_scrape_tells_of_money_and_machinery_and_of_nobody() {
     let backup = "coordinator_last_backup_timestamp_seconds";
     eventually("the first backup", || sum(&get(port, "/metrics"), backup, &[]) > 1_700_000_000);
     let scraped = get(port, "/metrics");
+    // To the second; a start that is reckoned anew each time goes to and fro between two.
+    let started: BTreeSet<u64> = (0..30)
+        .map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(40));
+            sum(&get(port, "/metrics"), "process_start_time_seconds", &[])
+        })
+        .collect();
+    assert!(started.len() == 1 && started.iter().all(|at| *at > 1_700_000_000), "{started:?}");
     let completed = ["model=\"qwen3.5-27b-claude-opus-8bit\"", "provider=\"demo\"", "outcome=\"completed\""];
     assert_eq!(sum(&scraped, "coordinator_settled_requests_total", &completed), 2, "{scraped}");
     assert_eq!(
@@ -104,6 +114,15 @@ fn a_scrape_tells_of_money_and_machinery_and_of_nobody() {
     for secret in ["acct_", "key_", "sk-db-", "req_"] {
         assert!(!scraped.contains(secret), "{secret}");
     }
+    // The page and the scrape tell of the same audit: the last one, by whomever.
+    let admin = text(&server.ok(&["admin", "key", "root"]), "key");
+    let audit = || server.http().get("/v1/admin/overview", &admin).expect(200).json()["audit"].clone();
+    let told = || (sum(&get(port, "/metrics"), "coordinator_last_audit_timestamp_seconds", &[]), audit());
+    let seconds = |audit: &Value| OffsetDateTime::parse(&text(audit, "checked_at"), &Rfc3339).unwrap().unix_timestamp();
+    let (scraped_at, audit) = told();
+    assert_eq!((i64::try_from(scraped_at).unwrap(), &audit["ok"]), (seconds(&audit), &json!(true)), "{audit}");
+    let checked = server.http().get("/v1/admin/audit", &admin).expect(200).json();
+    assert_eq!(checked["checked_at"], told().1["checked_at"]);
     assert!(get(port, "/").contains("/metrics"));
     // Off unless it is set, and never beside the API.
     server.http().get("/metrics", "").expect(404);

@@ -1,6 +1,5 @@
 //! The admin's first page: the traffic and money of each day, how providers do, and what needs attention.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use actix_web::HttpRequest;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Admin;
+use crate::domain::metrics;
 use crate::domain::money::MicroUsd;
 use crate::domain::time::{Timestamp, millis};
 use crate::http::shared::error::ApiError;
@@ -23,10 +23,6 @@ use crate::store::{StoreError, accounts, providers, recounts, withdrawals};
 /// The most days of a chart.
 const MOST_DAYS: u32 = 366;
 
-/// The last audit since the server started.
-#[derive(Debug, Default, Clone)]
-pub struct Remembered(Arc<Mutex<Option<LastAudit>>>);
-
 /// How the last audit ended.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct LastAudit {
@@ -34,17 +30,6 @@ pub struct LastAudit {
     pub ok: bool,
     /// When it was done.
     pub checked_at: Timestamp,
-}
-
-impl Remembered {
-    /// An audit was done.
-    pub fn audited(&self, ok: bool, now: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(LastAudit { ok, checked_at: now });
-    }
-
-    fn audit(&self) -> Option<LastAudit> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The answer.
@@ -59,6 +44,7 @@ pub struct Overview {
     days: Vec<DayView>,
     providers: ProvidersView,
     attention: Attention,
+    /// Since the server started, also of a backup that it made.
     audit: Option<LastAudit>,
     /// Backups on a schedule; null if there are none.
     backup: Option<BackupView>,
@@ -114,24 +100,14 @@ pub struct Attention {
 ///
 /// # Errors
 /// 400 for `days`.
-pub async fn get(
-    _: Admin,
-    request: HttpRequest,
-    state: Data<AppState>,
-    remembered: Data<Remembered>,
-) -> Result<Json<Overview>, ApiError> {
+pub async fn get(_: Admin, request: HttpRequest, state: Data<AppState>) -> Result<Json<Overview>, ApiError> {
     let in_range = |text: &str| text.parse().ok().filter(|n| (1..=MOST_DAYS).contains(n));
     let days = Query::of(&request)?.parsed("days", "an integer between 1 and 366", in_range)?.unwrap_or(30);
-    Ok(Json(overview(&state, &remembered, days, Timestamp::now()).await?))
+    Ok(Json(overview(&state, days, Timestamp::now()).await?))
 }
 
 /// Puts the overview of the last `count` days together.
-async fn overview(
-    state: &AppState,
-    remembered: &Remembered,
-    count: u32,
-    now: Timestamp,
-) -> Result<Overview, StoreError> {
+async fn overview(state: &AppState, count: u32, now: Timestamp) -> Result<Overview, StoreError> {
     let today = day_of(now);
     let first = today - Day::from(count) + 1;
     let sums = state.store.usage_sums();
@@ -140,6 +116,13 @@ async fn overview(
         Ok((accounts::totals(conn)?, sums.days(conn, first, now)?, providers::list(conn)?, pending))
     });
     let (totals, days, rows, (pending, recounts)) = read.await?;
+    let backup = match &state.backups {
+        Some(backups) => {
+            let BackupHealth { last_good, failed, is_old } = backups.standing(now).await;
+            Some(BackupView { last_good_at: last_good, error: failed, is_old })
+        }
+        None => None,
+    };
     let now_today = days.last().filter(|(day, _)| *day == today).map(|(_, totals)| *totals).unwrap_or_default();
     Ok(Overview {
         accounts: totals.accounts,
@@ -156,11 +139,8 @@ async fn overview(
             failed_today: now_today.failed,
             out_of_line: out_of_line(&rows, &recounts),
         },
-        audit: remembered.audit(),
-        backup: state.backups.as_ref().map(|all| {
-            let BackupHealth { last_good, failed, is_old } = all.standing(now);
-            BackupView { last_good_at: last_good, error: failed, is_old }
-        }),
+        audit: metrics::last_audit().map(|(checked_at, ok)| LastAudit { ok, checked_at }),
+        backup,
     })
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::views::{ProbeOutcome, ProbeReport, ProviderLoad, Status};
 use crate::domain::ids::ProviderId;
-use crate::domain::time::millis;
+use crate::domain::time::{Timestamp, millis};
 use crate::http::public::capacity::ModelCapacity;
 use crate::http::shared::error::ApiError;
 use crate::http::state::AppState;
@@ -34,8 +34,10 @@ pub struct LocalState {
     pub app: AppState,
     /// Where it listens for clients.
     pub listening: SocketAddr,
-    /// When it started.
+    /// When it started, by a clock that nobody sets.
     pub started: Instant,
+    /// The same, by the clock on the wall.
+    pub started_at: Timestamp,
 }
 
 /// Serves them.

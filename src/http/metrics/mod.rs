@@ -48,8 +48,10 @@ async fn render(state: &LocalState, counted: &Metrics, certificate: Option<Times
     text.head("coordinator_commit_duration_seconds", Kind::Histogram, "How long a commit takes, its writes included.");
     text.histogram("coordinator_commit_duration_seconds", &[], &counted.commit, true);
     machinery(&mut text, state);
-    let backups = state.app.backups.as_ref();
-    let last_backup = backups.and_then(|backups| backups.standing(Timestamp::now()).last_good);
+    let last_backup = match &state.app.backups {
+        Some(backups) => backups.standing(Timestamp::now()).await.last_good,
+        None => None,
+    };
     watched(&mut text, last_backup, certificate);
     // What cannot be read is left out: the rest may say why.
     if let Ok(loads) = loads(state).await {
@@ -159,12 +161,10 @@ fn machinery(text: &mut Text, state: &LocalState) {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         text.gauge("coordinator_disk_free_bytes", "What is free where the data lies.", free);
     }
-    let started =
-        Timestamp::now().seconds().saturating_sub(i64::try_from(state.started.elapsed().as_secs()).unwrap_or(0));
     text.gauge(
         "process_start_time_seconds",
         "When the process started, since the epoch.",
-        u64::try_from(started).unwrap_or(0),
+        u64::try_from(state.started_at.seconds()).unwrap_or(0),
     );
     text.head("coordinator_build_info", Kind::Gauge, "The version that runs.");
     text.sample("coordinator_build_info", &[("version", env!("CARGO_PKG_VERSION").to_owned())], 1);

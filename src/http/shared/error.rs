@@ -65,7 +65,8 @@ impl ApiError {
         }
     }
 
-    const fn code(mut self, code: &'static str) -> Self {
+    /// With a code for programs.
+    pub const fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }

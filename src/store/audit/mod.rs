@@ -19,7 +19,7 @@ use crate::store::{Read, StoreError};
 
 /// What the audit found.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = AuditReport)]
+#[schema(as = Audit)]
 pub struct Report {
     /// Nothing differs.
     pub ok: bool,
@@ -31,6 +31,8 @@ pub struct Report {
     pub ledger_entries: u64,
     /// What differs, for people: at most `MOST_PROBLEMS`.
     pub problems: Vec<String>,
+    /// When that was.
+    pub checked_at: Timestamp,
 }
 
 /// Derives everything again.
@@ -39,7 +41,7 @@ pub struct Report {
 /// SQLite fails. What differs is no error but in the report.
 pub fn audit(conn: &Read) -> Result<Report, StoreError> {
     let report = in_snapshot(conn, derive)?;
-    metrics::audited(report.ok, Timestamp::now());
+    metrics::audited(report.ok, report.checked_at);
     Ok(report)
 }
 
@@ -59,6 +61,7 @@ fn derive(conn: &Read) -> Result<Report, StoreError> {
         usage_rows: count("usage")?,
         ledger_entries: count("ledger")?,
         problems,
+        checked_at: Timestamp::now(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::backup::backup;
@@ -83,9 +83,11 @@ impl Backups {
         Ok(file)
     }
 
-    /// How backups stand.
-    pub fn standing(&self, now: Timestamp) -> BackupHealth {
-        let last_good = good(&self.dir).pop().map(|(made, _)| made);
+    /// How backups stand. The folder may lie on a slow or dead disk: it is not read on the caller's thread.
+    pub async fn standing(self: &Arc<Self>, now: Timestamp) -> BackupHealth {
+        let dir = self.dir.clone();
+        let newest = tokio::task::spawn_blocking(move || good(&dir).pop()).await;
+        let last_good = newest.ok().flatten().map(|(made, _)| made);
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let oldest = i64::try_from((self.every * 2).as_millis()).unwrap_or(i64::MAX);
         let is_old = last_good.is_some_and(|last| now.millis().saturating_sub(last.millis()) > oldest);
