@@ -42,7 +42,7 @@ struct Checked {
 /// Something is wrong with it: exit 1.
 pub fn run(command: Command, out: Output) -> Result<(), Failed> {
     let Command::Check { file, join } = command;
-    let file = file.filter(|file| !file.as_os_str().is_empty()).unwrap_or_else(|| USUAL.into());
+    let file = file.unwrap_or_else(|| USUAL.into());
     let (settings, problems) = match check(&file, if join { "join" } else { "serve" }) {
         Ok(settings) => (settings, Vec::new()),
         Err(problems) => (Vec::new(), problems),

@@ -20,7 +20,6 @@ use crate::domain::near_miss::slips;
 pub struct ConfigArg {
     /// Read settings from this file: TOML, its keys are the long names of the flags; -FILE: if there is one
     #[arg(long, env = "COORDINATOR_CONFIG", value_name = "FILE", id = CONFIG)]
-    #[expect(dead_code, reason = "it is read before the other flags are")]
     config: Option<PathBuf>,
 }
 
@@ -74,7 +73,6 @@ pub fn read(command: &Command, argv: &[OsString]) -> Result<Layers, Refused> {
     let given = command.clone().ignore_errors(true).try_get_matches_from(argv)?;
     if let Some((name, given)) = given.subcommand()
         && let Some(file) = given.try_get_raw(CONFIG).ok().flatten().and_then(|mut names| names.next())
-        && !file.is_empty()
         && let Some(file) = SettingsFile::read(Path::new(file)).map_err(Refused::File)?
     {
         return with_file(&Flags::of(command, name), argv, given, file);
@@ -217,9 +215,8 @@ impl<'a> Flags<'a> {
     /// A secret in a file that anybody may look into.
     fn secret_that_others_see(&self, file: &SettingsFile) -> Option<SettingError> {
         let mode = file.open_to_others()?;
-        let is_secret = |key_there: &str| {
-            self.args.iter().any(|arg| key(arg) == key_there && arg.is_hide_env_values_set())
-        };
+        let is_secret =
+            |key_there: &str| self.args.iter().any(|arg| key(arg) == key_there && arg.is_hide_env_values_set());
         let entry = file.entries.iter().find(|entry| is_secret(&entry.key))?;
         let path = file.path.display();
         let problem = format!("is a secret, and everybody may open the file (mode {mode:04o}): chmod o= {path}");

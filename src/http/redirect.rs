@@ -91,7 +91,9 @@ mod tests {
         // In the words of whoever asks.
         let body = |target: &str| {
             let told = ask(target, "ai.example.org", None, 443);
-            told.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok()).unwrap_or_default()
+            told.split_once("\r\n\r\n")
+                .and_then(|(_, body)| serde_json::from_str::<Value>(body).ok())
+                .unwrap_or_default()
         };
         let openai = body("/v1/chat/completions");
         assert_eq!((&openai["error"]["code"], openai.get("type")), (&"insecure_http".into(), None), "{openai}");

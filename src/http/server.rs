@@ -33,12 +33,7 @@ pub struct Shared {
 impl Shared {
     /// Nothing is remembered yet.
     pub fn new(state: AppState) -> Self {
-        Self {
-            state: Data::new(state),
-            guesses: Data::default(),
-            stats: Data::default(),
-            places: Data::default(),
-        }
+        Self { state: Data::new(state), guesses: Data::default(), stats: Data::default(), places: Data::default() }
     }
 }
 

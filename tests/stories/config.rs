@@ -21,11 +21,11 @@ fn file(server: &Coordinator, text: &str) -> PathBuf {
 
 #[test]
 fn a_flag_beats_the_environment_the_environment_the_file_and_the_file_the_default() {
-    let mut world = World::unstarted("5.00", honest(1_000, 1_000));
+    let mut world = World::unstarted("5.00", honest(150, 250));
     let path = file(&world.server, "# A tenth of each charge.\nfee-bps = 1000\nlog = \"debug\"\n");
     let config = ["--config", path.to_str().unwrap()];
     let variable = [("COORDINATOR_FEE_BPS", "2000")];
-    let whole = cost(1_000, 1_000);
+    let whole = cost(150, 250);
     // Its share of what a request costs is what a provider earns.
     let mut earns = |args: &[&str], environment: &[(&str, &str)]| {
         world.server.start_in(args, environment);
@@ -62,7 +62,8 @@ fn a_wrong_file_is_one_line_and_nothing_is_begun() {
 #[test]
 fn config_check_says_what_every_setting_is_or_what_is_wrong() {
     let server = Coordinator::new();
-    let path = file(&server, "listen = \"127.0.0.1:9000\"\ncors-origin = [\"https://a.example\", \"https://b.example\"]\n");
+    let path =
+        file(&server, "listen = \"127.0.0.1:9000\"\ncors-origin = [\"https://a.example\", \"https://b.example\"]\n");
     let name = path.to_str().unwrap();
     let checked = server.ok(&["config", "check", name]);
     assert_eq!((&checked["ok"], &checked["problems"]), (&json!(true), &json!([])));

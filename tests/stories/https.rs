@@ -147,7 +147,10 @@ fn port_80_sends_browsers_on_and_tells_programs() {
     let said = ask(&get("/admin", "x"));
     assert!(said.starts_with("HTTP/1.1 308") && said.contains("location: https://ai.example.org/admin\r\n"), "{said}");
     let told = ask("POST /v1/messages HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(told.contains("the base URL is https://ai.example.org/v1") && told.contains("\"type\":\"error\""), "{told}");
+    assert!(
+        told.contains("the base URL is https://ai.example.org/v1") && told.contains("\"type\":\"error\""),
+        "{told}"
+    );
     server.stop();
     let said = server.cli_plain(&["serve", "--listen", "127.0.0.1:0", "--redirect-listen", &redirect]);
     assert!(said.code == 1 && said.stderr.contains("--redirect-listen sends browsers on to https"), "{said:?}");
