@@ -1,16 +1,24 @@
 #!/bin/sh
 # What a release is made of, in dist/: a binary that needs no library of the system, a Debian package, the parts list
-# (CycloneDX), the sums, and what installs them.   packaging/dist.sh [BINARY]: around one that is built already.
+# (CycloneDX), the sums, and what installs them; then all of it is tried (packaging/check.py).
+#   packaging/dist.sh [BINARY]: around one that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 commit=$(git rev-parse --short=12 HEAD)
 host=$(rustc -vV | sed -n 's/^host: //p')
-# musl where its standard library is installed; else glibc, linked in. A target is named, so that build scripts and
-# macros, which are loaded, stay as they are.
+# musl where its standard library and a C compiler for it are installed; else glibc, linked in. A target is named, so
+# that build scripts and macros, which are loaded, stay as they are.
 musl=$(echo "$host" | sed 's/-gnu$/-musl/')
-target=$host
-rustup target list --installed 2>/dev/null | grep -qx "$musl" && target=$musl
+target=$musl
+if [ ! -d "$(rustc --print target-libdir --target "$musl" 2>/dev/null)" ] || ! command -v musl-gcc >/dev/null; then
+  target=$host
+  cat >&2 <<WARNING
+warning: built with glibc, linked in, instead of musl: for musl, \`rustup target add $musl\` and Debian's musl-tools.
+  Such a binary runs in an empty root as well. But glibc looks hosts up as /etc/nsswitch.conf says, and where that names
+  more than files and dns it wants the libraries of a glibc of its own version on the machine where it runs.
+WARNING
+fi
 if [ $# -gt 0 ]; then
   binary=$1
 else
@@ -49,3 +57,4 @@ chmod 0755 "$root"
 dpkg-deb -Zgzip --build --root-owner-group "$root" "dist/coordinator_${version}_${arch}.deb" >/dev/null
 (cd dist && sha256sum coordinator ./*.deb coordinator.cdx.json | sed 's| \./| |' >SHA256SUMS)
 ls -l dist
+python3 packaging/check.py dist

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 use serde::Serialize;
 
-use super::layers::{Effective, Refused};
+use super::layers::{Effective, WrongArguments};
 use super::output::{Output, columns, or_dash};
 use super::settings_file::SettingError;
 use super::{Cli, Command as Any, Failed, layers};
@@ -70,8 +70,8 @@ fn check(file: &Path, name: &str) -> Result<Vec<Effective>, Vec<SettingError>> {
     let command = Cli::command();
     let read = layers::read(&command, &["coordinator".into(), name.into(), config]);
     let layers = read.map_err(|refused| match refused {
-        Refused::File(problems) => problems,
-        Refused::Usage(error) => whole(layers::first_paragraph(&error)),
+        WrongArguments::File(problems) => problems,
+        WrongArguments::Usage(error) => whole(layers::first_paragraph(&error)),
     })?;
     let cli = Cli::from_arg_matches(&layers.matches).map_err(|e| whole(layers::first_paragraph(&e)))?;
     if let Any::Serve(args) = cli.command {

@@ -27,14 +27,14 @@ const CONFIG: &str = "config";
 
 /// Why there are no settings.
 #[derive(Debug)]
-pub enum Refused {
+pub enum WrongArguments {
     /// The command line is wrong; also a question for help.
     Usage(clap::Error),
     /// The file is.
     File(Vec<SettingError>),
 }
 
-impl From<clap::Error> for Refused {
+impl From<clap::Error> for WrongArguments {
     fn from(e: clap::Error) -> Self {
         Self::Usage(e)
     }
@@ -67,13 +67,13 @@ pub struct Effective {
 /// Reads the arguments, with the file that they or the environment name.
 ///
 /// # Errors
-/// As [`Refused`].
-pub fn read(command: &Command, argv: &[OsString]) -> Result<Layers, Refused> {
+/// As [`WrongArguments`].
+pub fn read(command: &Command, argv: &[OsString]) -> Result<Layers, WrongArguments> {
     // What is wrong with the arguments by themselves may be mended by the file: a flag that another one needs.
     let given = command.clone().ignore_errors(true).try_get_matches_from(argv)?;
     if let Some((name, given)) = given.subcommand()
         && let Some(file) = given.try_get_raw(CONFIG).ok().flatten().and_then(|mut names| names.next())
-        && let Some(file) = SettingsFile::read(Path::new(file)).map_err(Refused::File)?
+        && let Some(file) = SettingsFile::read(Path::new(file)).map_err(WrongArguments::File)?
     {
         return with_file(&Flags::of(command, name), argv, given, file);
     }
@@ -84,7 +84,12 @@ fn strict(command: &Command, argv: &[OsString]) -> Result<ArgMatches, clap::Erro
     command.clone().try_get_matches_from(argv)
 }
 
-fn with_file(flags: &Flags<'_>, argv: &[OsString], given: &ArgMatches, file: SettingsFile) -> Result<Layers, Refused> {
+fn with_file(
+    flags: &Flags<'_>,
+    argv: &[OsString],
+    given: &ArgMatches,
+    file: SettingsFile,
+) -> Result<Layers, WrongArguments> {
     let (mut wrong, mut said) = (Vec::new(), Vec::new());
     for entry in &file.entries {
         match flags.arguments(&file, entry) {
@@ -94,7 +99,7 @@ fn with_file(flags: &Flags<'_>, argv: &[OsString], given: &ArgMatches, file: Set
     }
     wrong.extend(flags.secret_that_others_see(&file));
     if !wrong.is_empty() {
-        return Err(Refused::File(wrong));
+        return Err(WrongArguments::File(wrong));
     }
     said.retain(|(_, arg, _)| !is_said(given, arg));
     let (head, tail) = argv.split_at(flags.begin_in(argv));
@@ -107,8 +112,10 @@ fn with_file(flags: &Flags<'_>, argv: &[OsString], given: &ArgMatches, file: Set
     let matches = parse_without(None).map_err(|error| {
         // Which of its settings is it that does not go with the others?
         match said.iter().find(|(entry, ..)| parse_without(Some(entry)).is_ok()) {
-            Some((entry, ..)) => Refused::File(vec![file.error(entry.line, &entry.key, first_paragraph(&error))]),
-            None => Refused::Usage(error),
+            Some((entry, ..)) => {
+                WrongArguments::File(vec![file.error(entry.line, &entry.key, first_paragraph(&error))])
+            }
+            None => WrongArguments::Usage(error),
         }
     })?;
     let decided = said.iter().map(|(entry, ..)| entry.key.clone()).collect();

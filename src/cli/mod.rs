@@ -39,7 +39,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
-use layers::Refused;
+use layers::WrongArguments;
 use output::Output;
 use settings_file::SettingError;
 
@@ -157,8 +157,8 @@ pub fn main() -> ExitCode {
     let read = read.and_then(|layers| Ok(Cli::from_arg_matches(&layers.matches)?));
     let done = match read {
         Ok(cli) => run(cli),
-        Err(Refused::Usage(e)) => e.exit(),
-        Err(Refused::File(wrong)) => Err(Failed::Other(of_a_file(&wrong))),
+        Err(WrongArguments::Usage(e)) => e.exit(),
+        Err(WrongArguments::File(wrong)) => Err(Failed::Other(of_a_file(&wrong))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::cli::Cli;
 
-fn read_file(text: &str, arguments: &[&str], mode: u32) -> (tempfile::TempDir, Result<Layers, Refused>) {
+fn read_file(text: &str, arguments: &[&str], mode: u32) -> (tempfile::TempDir, Result<Layers, WrongArguments>) {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("coordinator.toml");
     fs::write(&file, text).expect("a file");
@@ -25,15 +25,15 @@ fn settings(text: &str, arguments: &[&str]) -> Vec<Effective> {
     let name = arguments.iter().find(|word| ["serve", "join"].contains(word)).expect("a command");
     match read_file(text, arguments, 0o600).1 {
         Ok(layers) => layers.effective(&Cli::command(), name),
-        Err(Refused::Usage(e)) => panic!("{text}: {e}"),
-        Err(Refused::File(wrong)) => panic!("{text}: {wrong:?}"),
+        Err(WrongArguments::Usage(e)) => panic!("{text}: {e}"),
+        Err(WrongArguments::File(wrong)) => panic!("{text}: {wrong:?}"),
     }
 }
 
 /// What is wrong with a file, without its folder.
 fn problems(text: &str, arguments: &[&str], mode: u32) -> Vec<String> {
     let (dir, read) = read_file(text, arguments, mode);
-    let Err(Refused::File(wrong)) = read else { panic!("{text}: {read:?}") };
+    let Err(WrongArguments::File(wrong)) = read else { panic!("{text}: {read:?}") };
     let folder = dir.path().display().to_string();
     wrong.iter().map(|one| one.to_string().replace(&folder, "").replace("/coordinator.toml", "F")).collect()
 }
@@ -89,8 +89,8 @@ fn set_by_a_file(command: &Command, name: &str, arg: &Arg) -> (Effective, usize,
             return (one, needed.len() + 1, value);
         };
         let why = match refused {
-            Refused::File(wrong) => wrong.first().map(ToString::to_string).unwrap_or_default(),
-            Refused::Usage(error) => error.to_string(),
+            WrongArguments::File(wrong) => wrong.first().map(ToString::to_string).unwrap_or_default(),
+            WrongArguments::Usage(error) => error.to_string(),
         };
         let is_missing = |other: &&Arg| why.contains(&other.to_string()) && key(other) != key(arg);
         let missing = flags.args.iter().filter(is_missing).find(|other| !needed.iter().any(|n| key(n) == key(other)));
@@ -194,7 +194,7 @@ fn a_file_that_is_not_there_is_an_error_unless_it_may_be_missing() {
         let argv = ["coordinator".into(), "serve".into(), OsString::from(format!("--config={name}"))];
         read(&Cli::command(), &argv)
     };
-    let Err(Refused::File(wrong)) = ask("no/such/file.toml") else { panic!("it is not there") };
+    let Err(WrongArguments::File(wrong)) = ask("no/such/file.toml") else { panic!("it is not there") };
     assert!(wrong[0].to_string().starts_with("no/such/file.toml: cannot be read: "), "{wrong:?}");
     assert!(ask("-no/such/file.toml").is_ok());
     assert!(matches!(SettingsFile::read(Path::new("/")), Err(wrong) if wrong[0].problem.starts_with("cannot be read")));
@@ -206,7 +206,7 @@ fn what_is_wrong_with_the_arguments_is_said_as_it_would_be_without_a_file() {
         [&["serve", "--nonsense"][..], &["serve", "--workers", "many"], &["nonsense"], &["serve", "--help"]]
     {
         let (_dir, read) = read_file("workers = 1\nlog = \"info\"\n", arguments, 0o600);
-        let Err(Refused::Usage(with)) = read else { panic!("{arguments:?}: {read:?}") };
+        let Err(WrongArguments::Usage(with)) = read else { panic!("{arguments:?}: {read:?}") };
         let alone: Vec<_> = ["coordinator"].iter().chain(arguments).collect();
         let without = Cli::command().try_get_matches_from(alone).expect_err("wrong");
         assert_eq!(with.kind(), without.kind(), "{arguments:?}");

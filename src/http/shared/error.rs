@@ -65,8 +65,7 @@ impl ApiError {
         }
     }
 
-    /// With a code for programs.
-    pub const fn code(mut self, code: &'static str) -> Self {
+    pub(crate) const fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
