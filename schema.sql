@@ -170,6 +170,7 @@ CREATE TABLE recounts (
 -- the payer itself (its own provider's earning, the house's own fee) is no withdrawable money.
 -- Its `cached_tokens` were read from the provider's cache, its `cache_write_tokens` written to it (some for an hour).
 -- `translated`: the provider speaks chat alone, and was asked in chat.
+-- No list of three in a CHECK here: SQLite would make a table of it, in memory, for each row that is written.
 CREATE TABLE usage (
   id INTEGER PRIMARY KEY,
   account_id INTEGER NOT NULL REFERENCES accounts (id),
@@ -189,7 +190,7 @@ CREATE TABLE usage (
   shortfall_micro_usd INTEGER NOT NULL CHECK (shortfall_micro_usd >= 0),
   fee_micro_usd INTEGER NOT NULL CHECK (fee_micro_usd >= 0),
   earned_micro_usd INTEGER NOT NULL CHECK (earned_micro_usd >= 0),
-  outcome TEXT NOT NULL CHECK (outcome IN ('completed', 'client_disconnected', 'provider_error')),
+  outcome TEXT NOT NULL CHECK (outcome = 'completed' OR outcome = 'client_disconnected' OR outcome = 'provider_error'),
   metered_by TEXT NOT NULL CHECK (metered_by IN ('provider', 'estimate')),
   created_at INTEGER NOT NULL,
   cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens BETWEEN 0 AND prompt_tokens - cached_tokens),

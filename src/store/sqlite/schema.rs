@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("steps/8.sql"),
     include_str!("steps/9.sql"),
     include_str!("steps/10.sql"),
+    include_str!("steps/11.sql"),
 ];
 
 /// The version of [`SCHEMA`], kept in `user_version`.
@@ -171,6 +172,27 @@ mod tests {
         for line in columns {
             assert!(line.contains("NOT NULL") || line.contains("IS NULL OR json_valid("), "{line}");
         }
+    }
+
+    #[test]
+    fn a_charge_makes_no_table_of_its_own() -> Result<(), StoreError> {
+        for conn in [&mut first_version(), &mut memory()] {
+            upgrade(conn)?;
+            let columns: Vec<String> = conn
+                .prepare("SELECT name FROM pragma_table_info('usage')")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let values = vec!["1"; columns.len()].join(", ");
+            let insert = format!("INSERT INTO usage ({}) VALUES ({values})", columns.join(", "));
+            let opcodes: Vec<String> = conn
+                .prepare(&format!("EXPLAIN {insert}"))?
+                .query_map([], |row| row.get("opcode"))?
+                .collect::<Result<_, _>>()?;
+            assert!(opcodes.iter().any(|code| code == "Insert"), "{opcodes:?}");
+            assert!(!opcodes.iter().any(|code| code == "OpenEphemeral"), "{opcodes:?}");
+            assert!(conn.execute(&insert, []).is_err_and(|e| e.to_string().contains("outcome")), "still checked");
+        }
+        Ok(())
     }
 
     #[test]
