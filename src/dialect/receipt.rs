@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::counts::Counts;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::json::fields::{count, object, pick_from, place_of, replaced, with_field};
+use crate::domain::json::fields::{count, object, pick_from, place_of, replaced, with_field, with_field_at};
 use crate::domain::money::MicroUsd;
 use crate::domain::sse::{self, Event};
 use crate::domain::usage::{MeteredBy, Usage};
@@ -45,13 +45,13 @@ pub(super) const COST: &str = "cost_micro_usd";
 
 /// An object with the cost in its `usage`. An answer without one gets one, in its dialect's words.
 pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
-    let (place, by) = edit(endpoint, json, receipt);
+    let [usage] = pick_from(Some(json), ["usage"]);
+    let (place, by) = edit(endpoint, json, usage, receipt);
     replaced(json, place, &by)
 }
 
-/// What is to be put where in an object for [`in_object`].
-pub fn edit(endpoint: Endpoint, json: &str, receipt: &Receipt) -> (Range<usize>, String) {
-    let [usage] = pick_from(Some(json), ["usage"]);
+/// What is to be put where in an object for [`in_object`]. `usage`: what stands there under that name, if anything.
+pub fn edit(endpoint: Endpoint, json: &str, usage: Option<&str>, receipt: &Receipt) -> (Range<usize>, String) {
     match (usage, object(usage)) {
         (_, Some(usage)) => (place_of(json.as_bytes(), usage.as_bytes()), as_billed(endpoint, usage, receipt)),
         (Some(other), None) => {
@@ -90,13 +90,15 @@ pub(super) fn counts_as_billed(usage: &str, receipt: &Receipt, words: &CountName
     let Usage { prompt_tokens: prompt, cached_tokens: cached, completion_tokens: completion, .. } = receipt.usage;
     let total = receipt.total();
     let names = [words.prompt, words.completion, words.total];
-    let mut edited = usage.to_owned();
+    let mut edited = Cow::Borrowed(usage);
     if Counts::read(usage).cache_read().unwrap_or(0) != cached {
         let [details] = pick_from(Some(usage), [words.details]);
         let details = with_field(object(details).unwrap_or("{}"), "cached_tokens", &cached.to_string());
-        edited = with_field(&edited, words.details, &details);
+        edited = with_field(&edited, words.details, &details).into();
     }
-    let [said_prompt, said_completion, said_total] = pick_from(Some(usage), names).map(count);
+    let [said_prompt, said_completion, said_total, cost] =
+        pick_from(Some(usage), [words.prompt, words.completion, words.total, COST]);
+    let [said_prompt, said_completion, said_total] = [said_prompt, said_completion, said_total].map(count);
     let is_right = [said_prompt == Some(prompt), said_completion == Some(completion)];
     // Whoever says what it bills need not add it up.
     let generates = words.generates;
@@ -105,10 +107,15 @@ pub(super) fn counts_as_billed(usage: &str, receipt: &Receipt, words: &CountName
         [totals && said_total != Some(total), !is_right[1] && (generates || said_completion.is_some()), !is_right[0]];
     for ((name, billed), is_owed) in names.iter().zip([prompt, completion, total]).rev().zip(owed) {
         if is_owed {
-            edited = with_field(&edited, name, &billed.to_string());
+            edited = with_field(&edited, name, &billed.to_string()).into();
         }
     }
-    with_field(&edited, COST, &receipt.cost.micro().to_string())
+    let billed = receipt.cost.micro().to_string();
+    match edited {
+        // Nothing had to be set right, as with most: then the cost's place is known already.
+        Cow::Borrowed(usage) => with_field_at(usage, cost, COST, &billed),
+        Cow::Owned(edited) => with_field(&edited, COST, &billed),
+    }
 }
 
 /// An event that ends an answer, with the cost in its usage; and whether it had to be written anew.

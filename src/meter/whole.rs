@@ -34,6 +34,8 @@ pub struct WholeAnswer {
     body: Bytes,
     /// Where in the body the output lies.
     output: Range<usize>,
+    /// Where its `usage` lies, whatever that is.
+    usage: Option<Range<usize>>,
     judged: Judged,
     /// What the client calls the model, if it shall see no other name.
     public_name: Option<PublicName>,
@@ -57,6 +59,7 @@ impl WholeAnswer {
         }
         let output = given(output).ok_or(BadAnswer::Missing(field))?;
         let timings = object(timings).map(usage::read_timings).unwrap_or_default();
+        let place = usage.map(|usage| place_of(body.as_bytes(), usage.as_bytes()));
         // Embeddings generate nothing, whether or not anything is reported.
         let usage = object(usage).or_else(|| usage::elsewhere(body, Some(output))).unwrap_or("{}");
         let usage = usage::read(endpoint, usage);
@@ -65,7 +68,7 @@ impl WholeAnswer {
         let delivered = says_none && OutputText::is_in(endpoint, output);
         let judged = Judged::of(usage, delivered).or(Judged::of(timings, delivered));
         let output = place_of(body.as_bytes(), output.as_bytes());
-        Ok(Self { endpoint, output, judged, public_name: None, body: bytes })
+        Ok(Self { endpoint, output, usage: place, judged, public_name: None, body: bytes })
     }
 
     /// The client gets to see `model` as the name of the model, whatever the server calls it.
@@ -89,7 +92,9 @@ impl WholeAnswer {
     /// The body with the receipt in its `usage` object and the public name of the model; every other byte is as it
     /// came. In pieces: nothing of a large body is copied.
     pub fn with_receipt(&self, receipt: &Receipt) -> Vec<Bytes> {
-        let (place, by) = receipt::edit(self.endpoint, self.text(), receipt);
+        let text = self.text();
+        let usage = self.usage.clone().and_then(|place| text.get(place));
+        let (place, by) = receipt::edit(self.endpoint, text, usage, receipt);
         let mut edits = vec![(place, by)];
         if let Some(public) = &self.public_name
             && let Some(place) = public.place(&self.body)

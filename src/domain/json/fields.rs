@@ -128,7 +128,13 @@ pub fn replaced(json: &str, place: Range<usize>, by: &str) -> String {
 
 /// The object `json` with `key` set to the raw `value`: in place where it stands, else in front.
 pub fn with_field(json: &str, key: &str, value: &str) -> String {
-    if let [Some(old)] = pick_from(Some(json), [key]) {
+    let [old] = pick_from(Some(json), [key]);
+    with_field_at(json, old, key, value)
+}
+
+/// [`with_field`] where it is known already what stands there: `old`, a slice of `json`.
+pub fn with_field_at(json: &str, old: Option<&str>, key: &str, value: &str) -> String {
+    if let Some(old) = old {
         return replaced(json, place_of(json.as_bytes(), old.as_bytes()), value);
     }
     let open = json.find('{').map_or(0, |at| at + 1);
