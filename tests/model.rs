@@ -1,7 +1,9 @@
 //! Random operations and crashes against the real store and a small model, by seed.
 //!
 //! The model is in `books`: balances in a map, and what each operation does to them, in its own words. This file
-//! does the same to the store, tears the last commit now and then, and compares.
+//! does the same to the store, tears the last commit now and then, and compares: what is there, what callers are told,
+//! and what admissions remember. Some of it is done by the server's writer, in batches; some by another connection,
+//! as the command line does; and while the writer works, another connection changes the keys.
 //! `MODEL_RUNS` and `MODEL_SEED` set how many runs and where they begin; a failure names its seed.
 //! `MODEL_PLANT` plants a fault: `double-charge` settles twice, `lost-commit` tears a commit that was answered.
 
@@ -24,10 +26,15 @@ use coordinator::domain::time::Timestamp;
 use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
 use coordinator::domain::withdrawal::{Decision, Wanted};
 use coordinator::store::idempotency::{self, SavedAnswer};
+use coordinator::store::key_changes::Change;
 use coordinator::store::providers::NewProvider;
+use coordinator::store::settlement::{self, Settled};
 use coordinator::store::usage as rows;
 use coordinator::store::withdrawals;
-use coordinator::store::{Read, Store, StoreError, Tx, Writer, accounts, audit, keys, ledger, providers, refund};
+use coordinator::store::{
+    AdmissionCache, AtDebit, ChargeHold, Read, Store, StoreError, Tx, Writer, accounts, audit, key_changes, keys,
+    ledger, providers, refund,
+};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -65,22 +72,24 @@ enum Step {
 }
 
 impl Step {
-    fn on_model(&self, model: &mut Model) -> bool {
-        match self {
+    /// `None` if it fails; what a payer is told of its balance.
+    fn on_model(&self, model: &mut Model) -> Answer {
+        let done = match self {
+            Self::Settle(bill) => return Some(Some(model.settle(bill))),
             Self::Credit { account, amount } => model.credit(*account, *amount),
             Self::CreditOnce { key, account, amount } => model.credit_once(*key, *account, *amount),
-            Self::Settle(bill) => {
-                model.settle(bill);
-                true
-            }
             Self::Debit { account, amount, held } => model.debit(*account, *amount, *held),
             Self::Withdraw { account, amount } => model.withdraw(*account, *amount),
             Self::Decide { which, paid } => model.decide(*which, *paid),
             Self::Refund { which, held } => model.refund(*which, *held),
             Self::Fail(_) => false,
-        }
+        };
+        done.then_some(None)
     }
 }
+
+/// What a step answers, if it does not fail; of a charge, what the payer has then.
+type Answer = Option<Option<i64>>;
 
 // The store.
 
@@ -88,15 +97,15 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn settle(conn: &Tx, bill: &Bill) -> Result<(), StoreError> {
+fn charge(conn: &Read, bill: &Bill) -> Result<Charge, StoreError> {
     let count = |n: i64| u64::try_from(n).unwrap_or_default();
     let cost = if bill.failed { 0 } else { (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000 };
     let provider = providers::find(conn, &format!("of-{}", bill.provider))?;
-    let charge = Charge {
+    Ok(Charge {
         request_id: RequestId::generate(now()),
         account_id: AccountId::from_i64(bill.payer),
         key_id: KeyId::from_i64(bill.key),
-        key_is_limited: false,
+        key_is_limited: bill.is_limited(),
         provider_id: provider.id,
         provider_account_id: AccountId::from_i64(bill.provider),
         price_id: PriceId::from_i64(2),
@@ -111,11 +120,21 @@ fn settle(conn: &Tx, bill: &Bill) -> Result<(), StoreError> {
         flagged: false,
         idempotency: None,
         now: now(),
-    };
-    let settled = rows::settle(conn, &charge, MicroUsd::new(bill.held))?;
-    let stored = accounts::balance(conn, charge.account_id)?.total;
-    // What the client is told is what is there.
-    if settled.balance == stored { Ok(()) } else { Err(StoreError::Invalid(format!("told {settled:?} of {stored}"))) }
+    })
+}
+
+fn settle(conn: &Tx, bill: &Bill) -> Result<Option<i64>, StoreError> {
+    let settled = settlement::settle(conn, &charge(conn, bill)?, MicroUsd::new(bill.held))?;
+    Ok(Some(settled.balance.micro()))
+}
+
+/// Holds nothing itself.
+struct Held(i64);
+
+impl ChargeHold for Held {
+    fn debit(&mut self, _: &Charge) -> AtDebit {
+        AtDebit { held_by_others: MicroUsd::new(self.0), key_is_limited: false }
+    }
 }
 
 /// The n-th of all withdrawals, oldest first.
@@ -136,11 +155,11 @@ fn nth_request(conn: &Read, n: usize) -> Result<RequestId, StoreError> {
     all.get(n).copied().ok_or_else(|| StoreError::NotFound(format!("no request {n}")))
 }
 
-fn on_store(conn: &Tx, step: &Step) -> Result<(), StoreError> {
+fn on_store(conn: &Tx, step: &Step) -> Result<Option<i64>, StoreError> {
     let credit = |account: i64, amount: i64| {
         ledger::credit(conn, AccountId::from_i64(account), MicroUsd::new(amount), "", "model", now())
     };
-    match step {
+    let done = match step {
         Step::Credit { account, amount } => credit(*account, *amount).map(drop),
         Step::CreditOnce { key, account, amount } => {
             let mut body_hash = [0; 32];
@@ -156,7 +175,7 @@ fn on_store(conn: &Tx, step: &Step) -> Result<(), StoreError> {
             if std::env::var("MODEL_PLANT").is_ok_and(|p| p == "double-charge") && bill.output % 97 == 0 {
                 settle(conn, bill)?;
             }
-            settle(conn, bill)
+            return settle(conn, bill);
         }
         Step::Debit { account, amount, held } => {
             let (account, amount) = (AccountId::from_i64(*account), MicroUsd::new(*amount));
@@ -181,7 +200,8 @@ fn on_store(conn: &Tx, step: &Step) -> Result<(), StoreError> {
             settle(conn, bill)?;
             Err(StoreError::Invalid("fails after it wrote".into()))
         }
-    }
+    };
+    done.map(|()| None)
 }
 
 /// SplitMix64: a seed gives the same run on every machine.
@@ -200,6 +220,9 @@ impl Dice {
         i64::try_from(self.roll() % u64::try_from(end.max(1)).unwrap_or(1)).unwrap_or(0)
     }
 }
+
+/// (total, withdrawable) of accounts.
+type Balances = BTreeMap<i64, (i64, i64)>;
 
 /// The store under test, in a directory that a crash replaces.
 struct World {
@@ -236,20 +259,64 @@ impl World {
         }
     }
 
+    /// Does the steps by a connection of its own, as the command line does.
+    fn apply_beside(&self, steps: &[Step]) -> Vec<Answer> {
+        steps.iter().map(|step| self.store.write_exclusive(|conn| on_store(conn, step)).ok()).collect()
+    }
+
     /// Sends the steps to the writer together, so that they share commits, and waits for the answers.
-    fn apply(&self, steps: &[Step]) -> Vec<bool> {
+    fn apply(&self, steps: &[Step]) -> Vec<Answer> {
+        let writer = self.writer.as_ref().unwrap();
         let answers = Arc::new(Mutex::new(vec![None; steps.len()]));
         for (place, step) in steps.iter().enumerate() {
-            let (step, answers) = (step.clone(), Arc::clone(&answers));
-            let then = move |result: Result<(), StoreError>| answers.lock().unwrap()[place] = Some(result.is_ok());
-            self.writer.as_ref().unwrap().submit(move |conn| on_store(conn, &step), then);
+            let (answers, step) = (Arc::clone(&answers), step.clone());
+            let answer = move |answer| answers.lock().unwrap()[place] = Some(answer);
+            match step {
+                Step::Settle(bill) if std::env::var_os("MODEL_PLANT").is_none() => {
+                    let charge = self.store.read_inline(|conn| charge(conn, &bill)).unwrap();
+                    let told = |settled: Result<Settled, _>| settled.ok().map(|settled| Some(settled.balance.micro()));
+                    writer.settle(charge, Held(bill.held), move |_, settled| answer(told(settled)));
+                }
+                step => writer.submit(move |conn| on_store(conn, &step), move |done| answer(done.ok())),
+            }
         }
         // One more job behind them: when it is answered, so are they.
         let (done, wait) = std::sync::mpsc::channel();
-        self.writer.as_ref().unwrap().submit(|_| Ok(()), move |_| done.send(()).unwrap());
+        writer.submit_aside(|_| Ok(()), move |_| done.send(()).unwrap());
         wait.recv().unwrap();
         let answers = answers.lock().unwrap();
         answers.iter().map(|a| a.expect("answered")).collect()
+    }
+
+    /// Names each key anew, in a commit each, by a connection of its own.
+    fn name_keys(&self, name: &str) {
+        for (account, key) in self.accounts.iter().zip(&self.keys) {
+            let change = Change { name: Some(name.to_owned()), ..Change::default() };
+            let (account, key) = (AccountId::from_i64(*account), KeyId::from_i64(*key));
+            self.store
+                .write_exclusive(|conn| key_changes::update(conn, account, key, &change, "model", now()))
+                .unwrap();
+        }
+    }
+
+    /// What admissions find: the money of accounts, what keys were charged and what they are called.
+    fn remembered(&self) -> (Balances, BTreeMap<i64, (i64, String)>) {
+        let look = |memory: &mut AdmissionCache| {
+            let mut money = BTreeMap::new();
+            for account in std::iter::once(1).chain(self.accounts.iter().copied()) {
+                // The house may not be there yet.
+                if let Ok(balance) = memory.balance(AccountId::from_i64(account)) {
+                    money.insert(account, (balance.total.micro(), balance.withdrawable.micro()));
+                }
+            }
+            let mut keys = BTreeMap::new();
+            for key in &self.keys {
+                let row = memory.key(KeyId::from_i64(*key))?.expect("a key");
+                keys.insert(*key, (row.window.spent.micro(), row.name.clone()));
+            }
+            Ok((money, keys))
+        };
+        self.store.cached(look).unwrap()
     }
 
     fn wal(&self) -> u64 {
@@ -272,7 +339,7 @@ impl World {
         (self.writer, self.thread, self.dir) = (Some(writer), Some(thread), dir);
     }
 
-    fn money(&self) -> BTreeMap<i64, (i64, i64)> {
+    fn money(&self) -> Balances {
         let accounts = self.store.read_inline(|conn| accounts::list(conn, 100)).unwrap();
         let pair = |a: accounts::Account| (a.id.to_i64(), (a.balance.total.micro(), a.balance.withdrawable.micro()));
         accounts.into_iter().map(pair).collect()
@@ -301,7 +368,7 @@ fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
         owner: keys::Owner::Account(id),
         name: String::new(),
         scopes: Scopes::parse("inference").unwrap_or_default(),
-        limits: KeyLimits::default(),
+        limits: KeyLimits { spend: (n % 2 == 1).then_some(MicroUsd::new(1_000_000)), ..KeyLimits::default() },
     };
     let key = keys::create(conn, &key, "model", now())?;
     let provider = NewProvider {
@@ -319,7 +386,7 @@ fn open_account(conn: &Tx, n: u32) -> Result<(i64, i64), StoreError> {
     Ok((id.to_i64(), key.id.to_i64()))
 }
 
-fn random_step(dice: &mut Dice, world: &World, model: &Model, alone: bool) -> Step {
+fn random_step(dice: &mut Dice, world: &World, model: &Model, alone: bool, charges: bool) -> Step {
     let pick = |dice: &mut Dice| usize::try_from(dice.below(4)).unwrap();
     let account = world.accounts[pick(dice)];
     let amount = match dice.below(10) {
@@ -330,7 +397,7 @@ fn random_step(dice: &mut Dice, world: &World, model: &Model, alone: bool) -> St
         _ => 1 + dice.below(300_000),
     };
     let one_of = |dice: &mut Dice, rows: usize| usize::try_from(dice.below(i64::try_from(rows).unwrap() + 1)).unwrap();
-    match dice.below(18) {
+    match if charges { 3 } else { dice.below(18) } {
         0 | 1 => Step::Credit { account, amount },
         10 => Step::Debit { account, amount: amount.min(100_000), held: dice.below(2) * dice.below(100_000) },
         11 | 12 => Step::Withdraw { account, amount: amount.min(1 + dice.below(100_000)) },
@@ -365,19 +432,36 @@ fn run(seed: u64, operations: u32) {
     let mut dice = Dice(seed);
     let mut world = World::new(dir.path());
     let mut model = Model { money: world.money(), ..Model::default() };
-    let mut left = operations;
+    let (mut left, mut name) = (operations, String::new());
     while left > 0 {
         let together = u32::try_from(1 + dice.below(8)).unwrap().min(left);
         left -= together;
-        let steps: Vec<Step> = (0..together).map(|_| random_step(&mut dice, &world, &model, together == 1)).collect();
+        // What fails has the others of its batch done one by one, and other writes stand between them.
+        let charges = dice.below(2) == 0;
+        let steps: Vec<Step> =
+            (0..together).map(|_| random_step(&mut dice, &world, &model, together == 1, charges)).collect();
         let (before, log_before) = (model.clone(), world.wal());
-        let expected: Vec<bool> = steps.iter().map(|step| step.on_model(&mut model)).collect();
-        assert_eq!(world.apply(&steps), expected, "seed {seed}: answers to {steps:?}");
+        let expected: Vec<Answer> = steps.iter().map(|step| step.on_model(&mut model)).collect();
+        let (beside, naming) =
+            [(true, false), (false, true), (false, true), (false, false)][usize::try_from(dice.below(4)).unwrap()];
+        if naming {
+            name = left.to_string();
+        }
+        let answers = std::thread::scope(|scope| {
+            if naming {
+                scope.spawn(|| world.name_keys(&name));
+            }
+            if beside { world.apply_beside(&steps) } else { world.apply(&steps) }
+        });
+        assert_eq!(answers, expected, "seed {seed}: answers to {steps:?}");
         assert_eq!(world.money(), model.money, "seed {seed}: after {steps:?}");
+        let spent = |key: &i64| (*key, (model.spent.get(key).copied().unwrap_or(0), name.clone()));
+        let remembered = (model.money.clone(), world.keys.iter().map(spent).collect());
+        assert_eq!(world.remembered(), remembered, "seed {seed}: remembered after {steps:?}");
         let owing = |(account, debt): (&i64, &i64)| (*debt > 0).then_some((*account, *debt));
         assert_eq!(world.debts(), model.debts.iter().filter_map(owing).collect(), "seed {seed}: after {steps:?}");
         let log = world.wal();
-        if dice.below(8) == 0 && steps.len() == 1 && log > log_before {
+        if dice.below(8) == 0 && steps.len() == 1 && !naming && log > log_before {
             let lost = dice.below(2) == 0;
             let torn = log_before + u64::try_from(dice.below(i64::try_from(log - log_before).unwrap())).unwrap();
             world.crash(if lost { torn } else { log });

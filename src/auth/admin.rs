@@ -51,7 +51,7 @@ pub fn session(store: &Store, writer: &Writer, token: &str) -> Result<Option<Ses
     let session = store.read_inline(|conn| sessions::get(conn, &token, now))?;
     if session.as_ref().is_some_and(|session| session.is_due(now)) {
         // Nobody waits for it: the worst is a session that ends ten minutes early.
-        writer.submit(move |conn| sessions::prolong(conn, &token, now), drop);
+        writer.submit_aside(move |conn| sessions::prolong(conn, &token, now), drop);
     }
     Ok(session)
 }

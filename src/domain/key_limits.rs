@@ -33,3 +33,12 @@ pub struct SpendWindow {
     /// Charged since.
     pub spent: MicroUsd,
 }
+
+impl SpendWindow {
+    /// The window with a charge added, in the one that began at `began`: an older one is over, and begins anew.
+    /// `None` on overflow.
+    pub fn charge(self, amount: MicroUsd, began: Timestamp) -> Option<Self> {
+        let before = if self.started_at >= began { self.spent } else { MicroUsd::ZERO };
+        Some(Self { started_at: self.started_at.max(began), spent: before.checked_add(amount)? })
+    }
+}

@@ -24,7 +24,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::{Bounds, Judged, Metered, MeteredBy, Outcome, Reported, Usage};
 use crate::store::providers::Offer;
-use crate::store::usage::Settled;
+use crate::store::settlement::Settled;
 use crate::store::{AtDebit, ChargeHold, Offered, StoreError};
 
 /// What is known of a request that a provider has begun to answer.

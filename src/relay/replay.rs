@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::Refusal;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::money::MicroUsd;
-use crate::store::usage::Settled;
+use crate::store::settlement::Settled;
 
 /// What a client sent as its key, and with what: both hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::complete::CompleteAnswer;
 use super::replay::Record;
 use crate::dialect::receipt::Receipt;
 use crate::domain::usage::{Metered, Outcome, Usage};
-use crate::store::usage::Settled;
+use crate::store::settlement::Settled;
 
 /// The last bytes of an answer, and what it cost.
 #[derive(Debug)]

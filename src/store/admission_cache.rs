@@ -3,8 +3,8 @@
 //! An admission looks at a key, a price with its providers, and a balance. Under load many requests come
 //! between two commits and find the same. Before each use it is asked whether anybody, this process or
 //! another, has committed anything since. As long as nobody has, what was read is what would be read:
-//! nothing here can be out of date. Of its own commits the server knows what they changed ([`Changes`]): what they
-//! did not stays remembered. Of anybody else's it knows nothing, and forgets all.
+//! nothing here can be out of date. Of its own commits the server knows what they changed ([`Changes`]), and what they left
+//! there ([`Left`]): all stays remembered. Of anybody else's it knows nothing, and forgets all.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -20,6 +20,7 @@ use super::{Read, StoreError};
 use crate::domain::charge::Charge;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, IdMap};
+use crate::domain::key_limits::SpendWindow;
 use crate::domain::keys::KeyId;
 use crate::domain::settle::Balance;
 
@@ -63,6 +64,8 @@ pub struct Offered {
 pub enum Changes {
     /// Anything.
     Anything,
+    /// Nothing of it.
+    Nothing,
     /// The balances of these accounts and of the operator's, and the row of this key: its window.
     Charge {
         /// Who paid, and who earned.
@@ -84,6 +87,15 @@ impl Changes {
     }
 }
 
+/// What charges left where they changed something.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Of who paid, and who earned.
+    pub balances: IdMap<AccountId, Balance>,
+    /// Of the keys that were charged.
+    pub windows: IdMap<KeyId, SpendWindow>,
+}
+
 impl AdmissionReader {
     pub(super) fn new(conn: Read) -> Result<Self, StoreError> {
         let clock = CommitClock::of(conn.engine())?;
@@ -99,19 +111,13 @@ impl AdmissionReader {
     /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
     /// `before` is the state in which the commit's transaction got the write lock. Anything else that was committed
     /// shows as a further commit, and then nothing is noted: the next look forgets all.
-    /// `balances`: what it left some accounts.
-    pub(super) fn committed(
-        &self,
-        before: DatabaseState,
-        mut changes: impl Iterator<Item = Changes>,
-        balances: impl IntoIterator<Item = (AccountId, Balance)>,
-    ) {
+    /// `left`: what it left there, as far as that is known.
+    pub(super) fn committed(&self, before: DatabaseState, mut changes: impl Iterator<Item = Changes>, left: &Left) {
         let Some(after) = self.clock.peek().filter(|after| after.is_one_commit_after(&before)) else { return };
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever saw the commit before it was noted has forgotten all already.
-        if memory.state == Some(before) && changes.all(|change| memory.forget(change)) {
+        if memory.state == Some(before) && changes.all(|change| memory.note(change, left)) {
             memory.state = Some(after);
-            balances.into_iter().for_each(|(account, balance)| remember(&mut memory.balances, account, balance));
         }
     }
 
@@ -140,17 +146,23 @@ impl AdmissionReader {
 }
 
 impl AdmissionCache {
-    /// Forgets what was changed; `false` if that may be anything.
-    fn forget(&mut self, changes: Changes) -> bool {
-        match changes {
+    /// Notes what was changed, or forgets it; `false` if that may be anything.
+    fn note(&mut self, changes: Changes, left: &Left) -> bool {
+        let (accounts, key) = match changes {
             Changes::Anything => return false,
-            Changes::Charge { accounts: [payer, earner], key } => {
-                for account in [payer, earner, accounts::HOUSE] {
-                    self.balances.remove(&account);
-                }
-                if let Some(key) = key {
-                    self.keys.remove(&key);
-                }
+            Changes::Nothing => return true,
+            Changes::Charge { accounts: [payer, earner], key } => ([payer, earner, accounts::HOUSE], key),
+        };
+        for account in accounts {
+            match left.balances.get(&account) {
+                Some(balance) => remember(&mut self.balances, account, *balance),
+                None => drop(self.balances.remove(&account)),
+            }
+        }
+        if let Some(key) = key {
+            match (self.keys.get_mut(&key), left.windows.get(&key)) {
+                (Some(row), Some(window)) => Arc::make_mut(row).window = *window,
+                _ => drop(self.keys.remove(&key)),
             }
         }
         true

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-/// (total, withdrawable) of every account, what it owes and what its fee carries, the charges, the withdrawals,
-/// and the answers given under keys. Account 1 is the house.
+/// (total, withdrawable) of every account, what it owes and what its fee carries, what each key was charged, the charges,
+/// the withdrawals, and the answers given under keys. Account 1 is the house.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     pub money: BTreeMap<i64, (i64, i64)>,
     pub debts: BTreeMap<i64, i64>,
     pub carries: BTreeMap<i64, i64>,
+    pub spent: BTreeMap<i64, i64>,
     pub charges: Vec<Charge>,
     pub withdrawals: Vec<Asked>,
     pub answered: BTreeMap<u64, (i64, i64)>,
@@ -84,7 +85,8 @@ impl Model {
         }
     }
 
-    pub fn settle(&mut self, s: &Bill) {
+    /// Returns what the payer has then.
+    pub fn settle(&mut self, s: &Bill) -> i64 {
         // 100,000 and 780,000 micro-dollars a million tokens, rounded up once.
         let cost = if s.failed { 0 } else { (s.prompt * 100_000 + s.output * 780_000 + 999_999) / 1_000_000 };
         let charged = cost.min((self.money[&s.payer].0 - s.held).max(0));
@@ -104,8 +106,12 @@ impl Model {
                 self.pay_off(s.provider, earned);
             }
         }
+        if s.is_limited() {
+            *self.spent.entry(s.key).or_insert(0) += charged;
+        }
         let (payer, provider) = (s.payer, s.provider);
         self.charges.push(Charge { payer, provider, charged, from_earned, earned, refunded: false });
+        self.money[&payer].0
     }
 
     pub fn withdraw(&mut self, account: i64, amount: i64) -> bool {
@@ -175,4 +181,11 @@ pub struct Bill {
     pub held: i64,
     pub fee_bps: i64,
     pub failed: bool,
+}
+
+impl Bill {
+    /// Every other key has a spend limit.
+    pub fn is_limited(&self) -> bool {
+        self.key % 2 == 0
+    }
 }

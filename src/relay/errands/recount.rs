@@ -94,7 +94,7 @@ impl Bill {
                 let now = Timestamp::now();
                 parts.iter().try_for_each(|part| recounts::add(conn, provider, &model, *part, now))
             };
-            relay.writer.submit(write, move |done| {
+            relay.writer.submit_aside(write, move |done| {
                 drop(turn);
                 if let Err(e) = done {
                     tracing::warn!(error = %e, "a recount could not be noted");

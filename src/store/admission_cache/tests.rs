@@ -156,7 +156,7 @@ fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), Stor
         write(conn)
     };
     world.store.write_exclusive(locked).unwrap();
-    reader.committed(before.get().unwrap(), std::iter::once(changes), []);
+    reader.committed(before.get().unwrap(), std::iter::once(changes), &Left::default());
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let before = reader.state().unwrap();
     world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
     world.price(7);
-    reader.committed(before, std::iter::once(charge), []);
+    reader.committed(before, std::iter::once(charge), &Left::default());
     world.check("behind ours");
     // In any order, looked at between or not.
     let mut random = 7_u64;

@@ -5,7 +5,7 @@ use crate::domain::charge::Charge;
 use crate::domain::money::MicroUsd;
 use crate::store::StoreError;
 use crate::store::admission_cache::Changes;
-use crate::store::tables::usage::{self, Settled};
+use crate::store::tables::settlement::{self, Settled, Settlements};
 
 /// What is let go when a charge is durable: the money that its request holds, first of all. It is dropped before
 /// the caller hears of the commit: a client that asks again at once must find its money available.
@@ -38,10 +38,24 @@ impl Job {
         match self {
             Self::Charge(job) => {
                 let (charge, held_by_others) = job.due();
-                let settled = usage::settle(conn, charge, held_by_others);
+                let settled = settlement::settle(conn, charge, held_by_others);
                 job.done(settled)
             }
             Self::Write(job) => job.run(conn),
+        }
+    }
+
+    /// The same, together with others in one transaction, of whose charges `all` has what accounts and keys have: that is
+    /// to be written behind the last one. `Ok(false)`: all of them are to be rolled back.
+    pub fn run_with(&mut self, conn: &Tx, all: &mut Settlements) -> Result<bool, StoreError> {
+        match self {
+            Self::Charge(job) => {
+                let (charge, held_by_others) = job.due();
+                let settled = all.settle(conn, charge, held_by_others);
+                job.done(settled)
+            }
+            // It may look at anything.
+            Self::Write(job) => Ok(own_failure(all.close(conn))? && job.run(conn)?),
         }
     }
 
@@ -49,7 +63,7 @@ impl Job {
     pub fn changes(&self) -> Changes {
         match self {
             Self::Charge(job) => job.changes(),
-            Self::Write(_) => Changes::Anything,
+            Self::Write(job) => job.changes(),
         }
     }
 
@@ -78,6 +92,8 @@ pub trait Settle: Send {
 pub trait Run: Send {
     /// As [`Job::run`].
     fn run(&mut self, conn: &Tx) -> Result<bool, StoreError>;
+    /// As [`Job::changes`].
+    fn changes(&self) -> Changes;
     /// As [`Job::answer`].
     fn answer(self: Box<Self>, failed: Option<StoreError>);
 }
@@ -128,13 +144,14 @@ where
 /// A write that waits.
 pub struct Writing<W, T, A> {
     write: W,
+    changes: Changes,
     result: Option<Result<T, StoreError>>,
     then: A,
 }
 
 impl<W, T, A> Writing<W, T, A> {
-    pub const fn new(write: W, then: A) -> Self {
-        Self { write, result: None, then }
+    pub const fn new(write: W, changes: Changes, then: A) -> Self {
+        Self { write, changes, result: None, then }
     }
 }
 
@@ -149,22 +166,33 @@ where
         keep(&mut self.result, result)
     }
 
+    fn changes(&self) -> Changes {
+        self.changes
+    }
+
     fn answer(self: Box<Self>, failed: Option<StoreError>) {
-        let Self { write, result, then } = *self;
+        let Self { write, result, then, .. } = *self;
         // What the write holds on to is let go before its caller hears of it, as a charge's hold is.
         drop(write);
         then(outcome(result, failed));
     }
 }
 
-/// Notes what a job found. A full disk is no job's own failure: it stops the batch.
-fn keep<T>(place: &mut Option<Result<T, StoreError>>, result: Result<T, StoreError>) -> Result<bool, StoreError> {
-    if matches!(result, Err(StoreError::Full)) {
-        return Err(StoreError::Full);
+/// Whether it went well. A full disk is no job's own failure: it stops the batch.
+pub fn own_failure<T>(result: Result<T, StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Err(StoreError::Full) => Err(StoreError::Full),
+        other => Ok(other.is_ok()),
     }
-    let is_well = result.is_ok();
-    *place = Some(result);
-    Ok(is_well)
+}
+
+/// Notes what a job found, as [`own_failure`].
+fn keep<T>(place: &mut Option<Result<T, StoreError>>, result: Result<T, StoreError>) -> Result<bool, StoreError> {
+    let result = match result {
+        Err(StoreError::Full) => return Err(StoreError::Full),
+        other => place.insert(other),
+    };
+    Ok(result.is_ok())
 }
 
 fn outcome<T>(result: Option<Result<T, StoreError>>, failed: Option<StoreError>) -> Result<T, StoreError> {

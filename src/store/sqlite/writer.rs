@@ -1,9 +1,10 @@
 //! The one writer: takes a job, then all that wait, and commits them together.
 //!
 //! A commit costs one fsync (0.2 to 8 ms), whatever is in it; a job alone would pay it alone. If a job fails,
-//! all run again with a savepoint each, so that it takes nothing of the others with it. Jobs are answered
+//! all run again by themselves with a savepoint each, so that it takes nothing of the others with it. Jobs are answered
 //! only after the commit: what a caller hears of is in the database.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -15,17 +16,15 @@ use tokio::sync::oneshot;
 use super::access::Tx;
 use super::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use super::checkpoint::Checkpointer;
-use super::job::{ChargeHold, Charging, Job, Writing};
+use super::job::{ChargeHold, Charging, Job, Writing, own_failure};
 use super::open::{open_writable, refuse_read_only};
 use super::unknown_commit::fail_stop_if_unknown;
 use super::writable::Writable;
 use crate::domain::charge::Charge;
-use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::metrics;
-use crate::domain::settle::Balance;
-use crate::store::admission_cache::{AdmissionReader, Changes};
+use crate::store::admission_cache::{AdmissionReader, Changes, Left};
 use crate::store::tables::accounts;
-use crate::store::tables::usage::Settled;
+use crate::store::tables::settlement::{Settled, Settlements};
 use crate::store::{Store, StoreError};
 
 /// The most jobs in one commit: more would make the first of them wait without saving a sync.
@@ -96,7 +95,17 @@ impl Writer {
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        self.send(Job::Write(Box::new(Writing::new(write, then))));
+        self.send(Job::Write(Box::new(Writing::new(write, Changes::Anything, then))));
+    }
+
+    /// The same, of a write that changes nothing that admissions look at: no key, balance, price or provider, nor what a
+    /// provider serves. Nothing is forgotten for it.
+    pub fn submit_aside<T: Send + 'static>(
+        &self,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        self.send(Job::Write(Box::new(Writing::new(write, Changes::Nothing, then))));
     }
 
     /// Queues a charge; `then` has it back on the writer thread, with what came of it, once that is durable. `hold`
@@ -204,31 +213,34 @@ impl WriterThread {
         }
     }
 
-    /// All jobs in one transaction. Nearly always none of them fails; only if one does is everything
-    /// rolled back and run again, each in a savepoint of its own, so that it takes nothing of the others
-    /// with it. (Savepoints that are not needed cost a tenth of a settlement.)
+    /// All jobs in one transaction, the charges settled together. Nearly always none of them fails; only if one does is
+    /// everything rolled back and run again, each by itself in a savepoint of its own, so that it takes nothing of the
+    /// others with it. (Savepoints that are not needed cost a tenth of a settlement.)
     fn try_commit(&self, batch: &mut [Job]) -> Result<(), StoreError> {
-        let in_one = |job: &mut Job| job.run(&self.conn);
-        if self.transaction(batch, in_one)? {
+        if self.transaction(batch, |job, all| job.run_with(&self.conn, all))? {
             return Ok(());
         }
-        self.transaction(batch, |job| in_savepoint(&self.conn, job)).map(drop)
+        self.transaction(batch, |job, _| in_savepoint(&self.conn, job)).map(drop)
     }
 
     /// Runs all jobs with `run` and commits, unless one says that it failed: then all is rolled back.
     fn transaction(
         &self,
         batch: &mut [Job],
-        run: impl Fn(&mut Job) -> Result<bool, StoreError>,
+        run: impl Fn(&mut Job, &mut Settlements) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         self.begin()?;
         let before = self.reader.state();
-        let mut all_well = true;
+        let (mut all_well, mut all) = (true, Settlements::default());
         let ran = batch.iter_mut().try_for_each(|job| {
-            all_well = all_well && run(job)?;
+            all_well = all_well && run(job, &mut all)?;
             Ok(())
         });
-        let left = if all_well && ran.is_ok() { self.left(batch) } else { IdMap::default() };
+        let ran = ran.and_then(|()| {
+            all_well = all_well && own_failure(all.write(&self.conn))?;
+            Ok(())
+        });
+        let left = if all_well && ran.is_ok() { self.left(batch, &all) } else { Left::default() };
         let committed = match ran {
             Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
             other => other,
@@ -238,23 +250,31 @@ impl WriterThread {
         }
         // Before anybody is answered, and before a hold is let go.
         if let (Ok(()), true, Some(before)) = (&committed, all_well, before) {
-            self.reader.committed(before, batch.iter().map(Job::changes), left);
+            self.reader.committed(before, batch.iter().map(Job::changes), &left);
         }
         committed.map(|()| all_well)
     }
 
-    /// What the charges of a batch leave those who pay and earn, read in their own transaction: admissions look at
-    /// these next. What cannot be read, they read themselves.
-    fn left(&self, batch: &[Job]) -> IdMap<AccountId, Balance> {
-        let mut left = IdMap::default();
+    /// What the charges of a batch leave those who pay and earn, and their keys, known or read in their own
+    /// transaction: admissions look at these next. What cannot be read, they read themselves.
+    fn left(&self, batch: &[Job], all: &Settlements) -> Left {
+        let mut left = Left::default();
         for job in batch {
-            let Changes::Charge { accounts: touched, .. } = job.changes() else { return IdMap::default() };
+            let (touched, key) = match job.changes() {
+                Changes::Anything => return Left::default(),
+                Changes::Nothing => continue,
+                Changes::Charge { accounts, key } => (accounts, key),
+            };
             for account in touched {
-                if !left.contains_key(&account)
-                    && let Ok(balance) = accounts::balance(&self.conn, account)
+                let balance = || all.balance(account).or_else(|| accounts::balance(&self.conn, account).ok());
+                if let Entry::Vacant(place) = left.balances.entry(account)
+                    && let Some(balance) = balance()
                 {
-                    left.insert(account, balance);
+                    place.insert(balance);
                 }
+            }
+            if let Some((key, window)) = key.and_then(|key| Some((key, all.window(key)?))) {
+                left.windows.insert(key, window);
             }
         }
         left

@@ -121,15 +121,43 @@ pub fn debt(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
     debt.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))
 }
 
-/// What the fee on an account's earnings carries from before.
-pub(super) fn fee_carry(conn: &Read, id: AccountId) -> Result<FeeCarry, StoreError> {
-    let sql = "SELECT fee_carry FROM accounts WHERE id = ?1";
-    let parts: Option<u16> = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
-    let parts = parts.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
-    FeeCarry::new(parts).ok_or_else(|| StoreError::Invalid(format!("{id} carries a fee of {parts} parts")))
+/// What settlements look at of an account, and change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Money {
+    pub balance: Balance,
+    /// What the fee on its earnings carries.
+    pub carry: FeeCarry,
+    /// What it earns pays off a debt first: see [`super::debts`]. Not changed here.
+    pub owes: bool,
 }
 
-/// Stores a balance that the settlement arithmetic worked out.
+/// The money of an account, for settlements.
+pub(super) fn money(conn: &Read, id: AccountId) -> Result<Money, StoreError> {
+    let sql =
+        "SELECT balance_micro_usd, withdrawable_micro_usd, fee_carry, debt_micro_usd <> 0 FROM accounts WHERE id = ?1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let balance = Balance { total: MicroUsd::new(row.get(0)?), withdrawable: MicroUsd::new(row.get(1)?) };
+        Ok((balance, row.get::<_, u16>(2)?, row.get(3)?))
+    };
+    let row = conn.prepare_cached(sql)?.query_row([id.to_i64()], read).optional()?;
+    let (balance, parts, owes) = row.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
+    let carry = FeeCarry::new(parts);
+    let carry = carry.ok_or_else(|| StoreError::Invalid(format!("{id} carries a fee of {parts} parts")))?;
+    Ok(Money { balance, carry, owes })
+}
+
+/// Stores what settlements worked out.
+pub(super) fn set_money(conn: &Tx, id: AccountId, money: &Money) -> Result<(), StoreError> {
+    let Money { balance, carry, .. } = money;
+    let changed = conn
+        .prepare_cached(
+            "UPDATE accounts SET balance_micro_usd = ?2, withdrawable_micro_usd = ?3, fee_carry = ?4 WHERE id = ?1",
+        )?
+        .execute(params![id.to_i64(), balance.total.micro(), balance.withdrawable.micro(), carry.parts()])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::NotFound(format!("no account {id}"))) }
+}
+
+/// Stores a balance that somebody worked out.
 pub(super) fn set_balance(conn: &Tx, id: AccountId, balance: Balance) -> Result<(), StoreError> {
     let changed = conn
         .prepare_cached("UPDATE accounts SET balance_micro_usd = ?2, withdrawable_micro_usd = ?3 WHERE id = ?1")?

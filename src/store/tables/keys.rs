@@ -209,18 +209,20 @@ pub fn set_tag(conn: &Tx, id: KeyId, phc: &str, with_tag: &str) -> Result<(), St
     Ok(())
 }
 
-/// Adds a charge to the key's window as the key's row now has it: the limit may have been changed while
-/// the request ran. A window that is over begins anew.
-pub(super) fn add_spent(conn: &Tx, id: KeyId, charged: MicroUsd, now: Timestamp) -> Result<(), StoreError> {
-    let reset: Option<String> = conn
-        .prepare_cached("SELECT limit_reset FROM keys WHERE id = ?1")?
-        .query_row([id.to_i64()], |row| row.get(0))
-        .optional()?;
-    let window = LimitReset::from_text(&reset.unwrap_or_default()).unwrap_or_default().window_start(now);
-    conn.prepare_cached(
-        "UPDATE keys SET window_spent_micro_usd = CASE WHEN window_started_at >= ?2 \
-         THEN window_spent_micro_usd ELSE 0 END + ?3, window_started_at = max(window_started_at, ?2) WHERE id = ?1",
-    )?
-    .execute([id.to_i64(), window.millis(), charged.micro()])?;
+/// A key's window as its row now has it, and how long it is: the limit may have been changed while a request ran.
+pub(super) fn window(conn: &Read, id: KeyId) -> Result<Option<(LimitReset, SpendWindow)>, StoreError> {
+    let sql = "SELECT limit_reset, window_started_at, window_spent_micro_usd FROM keys WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        let reset = LimitReset::from_text(row.get_ref(0)?.as_str()?).unwrap_or_default();
+        let (started_at, spent) = (Timestamp::from_millis(row.get(1)?), MicroUsd::new(row.get(2)?));
+        Ok((reset, SpendWindow { started_at, spent }))
+    };
+    Ok(conn.prepare_cached(sql)?.query_row([id.to_i64()], read).optional()?)
+}
+
+/// Stores a key's window.
+pub(super) fn set_window(conn: &Tx, id: KeyId, window: SpendWindow) -> Result<(), StoreError> {
+    conn.prepare_cached("UPDATE keys SET window_started_at = ?2, window_spent_micro_usd = ?3 WHERE id = ?1")?
+        .execute([id.to_i64(), window.started_at.millis(), window.spent.micro()])?;
     Ok(())
 }

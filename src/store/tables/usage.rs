@@ -1,107 +1,22 @@
-//! Usage rows: the settlement of a request, and reading them back.
+//! Usage rows: what a settlement leaves of a request, and reading them back.
 
 use rusqlite::types::Value;
 use rusqlite::{Row, params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{accounts, csv_text, debts, keys, providers, request_keys};
+use super::csv_text;
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, RequestId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::MicroUsd;
-use crate::domain::settle::{FeeCarry, Split};
+use crate::domain::settle::Split;
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Outcome;
 use crate::store::{Read, StoreError, Tx};
 
-/// What a settlement took, and what it left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settled {
-    /// What the payer paid.
-    pub charged: MicroUsd,
-    /// The payer's balance afterwards.
-    pub balance: MicroUsd,
-}
-
-/// Settles a request: debits the payer, credits the provider (and the operator's account, if there is a fee) and
-/// writes the usage row. `held_by_others` is what other requests of the payer hold, read now.
-///
-/// What comes back to the payer itself is no earning: it is not withdrawable, and pays off no debt.
-///
-/// # Errors
-/// SQLite fails, or an account is gone; then nothing is written.
-pub fn settle(conn: &Tx, s: &Charge, held_by_others: MicroUsd) -> Result<Settled, StoreError> {
-    let fee = s.fee;
-    let payer = accounts::balance(conn, s.account_id)?;
-    let carried = if fee.is_zero() { FeeCarry::default() } else { accounts::fee_carry(conn, s.provider_account_id)? };
-    let split = Split::of(s.cost, payer.total, held_by_others, fee, carried);
-    let spent = payer.spend(split.charged).ok_or_else(|| StoreError::Invalid("charged above the balance".into()))?;
-    if split.charged != MicroUsd::ZERO {
-        accounts::set_balance(conn, s.account_id, spent.left)?;
-        let carry = (!fee.is_zero()).then_some(split.carry);
-        earn(conn, s, s.provider_account_id, split.earned, carry)?;
-        if split.fee != MicroUsd::ZERO {
-            accounts::ensure_house(conn, s.now)?;
-            earn(conn, s, accounts::HOUSE, split.fee, None)?;
-        }
-    }
-    insert(conn, s, &split, spent.from_earned)?;
-    if s.key_is_limited {
-        keys::add_spent(conn, s.key_id, split.charged, s.now)?;
-    }
-    if let Some((key, body)) = &s.idempotency {
-        request_keys::remember(conn, s.account_id, (key, body), s.request_id, s.now)?;
-    }
-    if s.flagged {
-        providers::flag(conn, s.provider_id)?;
-    }
-    // The payer may be the provider, so its balance is read again.
-    let balance = if s.account_id == s.provider_account_id || s.account_id == accounts::HOUSE {
-        accounts::balance(conn, s.account_id)?
-    } else {
-        spent.left
-    };
-    Ok(Settled { charged: split.charged, balance: balance.total })
-}
-
-/// Gives an account its part of a charge. A sum beyond what fits is refused by the table: its columns hold
-/// integers only.
-fn earn(
-    conn: &Tx,
-    s: &Charge,
-    account: AccountId,
-    amount: MicroUsd,
-    carry: Option<FeeCarry>,
-) -> Result<(), StoreError> {
-    let is_own = account == s.account_id;
-    let withdrawable = if is_own { MicroUsd::ZERO } else { amount };
-    let carry = carry.map(FeeCarry::parts);
-    let values = params![account.to_i64(), amount.micro(), withdrawable.micro(), carry];
-    // Hardly anybody owes anything: those who do are found by the row that is not changed.
-    let changed = conn
-        .prepare_cached(
-            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
-             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) \
-             WHERE id = ?1 AND debt_micro_usd = 0",
-        )?
-        .execute(values)?;
-    if changed == 1 {
-        return Ok(());
-    }
-    let changed = conn
-        .prepare_cached(
-            "UPDATE accounts SET balance_micro_usd = balance_micro_usd + ?2, \
-             withdrawable_micro_usd = withdrawable_micro_usd + ?3, fee_carry = coalesce(?4, fee_carry) WHERE id = ?1",
-        )?
-        .execute(values)?;
-    if changed != 1 {
-        return Err(StoreError::NotFound(format!("no account {account}")));
-    }
-    debts::pay_off(conn, account, withdrawable, debts::ACTOR, s.now).map(drop)
-}
-
-fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
+/// Writes the row of a charge that was split so; `from_earned` is the part that came out of the payer's earnings.
+pub(super) fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
     let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
     conn.prepare_cached(
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \

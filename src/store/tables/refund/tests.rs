@@ -14,7 +14,7 @@ use crate::domain::usage::{MeteredBy, Outcome, Usage};
 use crate::domain::withdrawal::{Decision, Wanted};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
-use crate::store::usage::settle;
+use crate::store::settlement::settle;
 use crate::store::{audit, keys, prices, providers, withdrawals};
 
 /// A payer with $0.01 and a provider, which pays for requests itself too.

@@ -9,6 +9,8 @@ use crate::domain::settle::FeeBps;
 use crate::domain::usage::{CacheWrites, MeteredBy, Usage};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
+use crate::store::settlement::{Settled, settle};
+use crate::store::tables::{accounts, keys, providers, request_keys};
 use crate::store::{audit, ledger, refund};
 
 const NOW: Timestamp = Timestamp::from_millis(1_777_558_921_000);
@@ -233,13 +235,13 @@ fn the_fees_of_small_charges_add_up_to_the_fee_of_their_sum() {
     let charged = 188 * 39;
     assert_eq!(at_first(accounts::HOUSE) - house, charged * 250 / 10_000, "183.3, rounded down once");
     assert_eq!(at_first(books.earner) - earner, charged - charged * 250 / 10_000);
-    let carried = accounts::fee_carry(&books.conn, books.earner).unwrap().parts();
+    let carried = accounts::money(&books.conn, books.earner).unwrap().carry.parts();
     assert_eq!(i64::from(carried), charged * 250 % 10_000);
     let wrong = "SELECT count(*) FROM usage WHERE charged_micro_usd <> earned_micro_usd + fee_micro_usd";
     assert_eq!(books.conn.query_row(wrong, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     // Without a fee nothing is carried away.
     settle(&books.conn, &Charge { fee: FeeBps::default(), ..books.request(500) }, MicroUsd::ZERO).unwrap();
-    assert_eq!(accounts::fee_carry(&books.conn, books.earner).unwrap().parts(), carried);
+    assert_eq!(accounts::money(&books.conn, books.earner).unwrap().carry.parts(), carried);
     assert_eq!(audited(&books), Vec::<String>::new());
 }
 
