@@ -44,6 +44,7 @@ mod metrics;
 mod usage_page;
 mod commands;
 mod config;
+mod commits_beside;
 mod bad_commands;
 mod lifecycle;
 mod directories;
