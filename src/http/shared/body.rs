@@ -1,6 +1,8 @@
 //! Reading a request's body, with limits on its size, on its patience, and on the bytes in flight.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
@@ -59,7 +61,7 @@ pub async fn read_prompt<'a>(
 ) -> Result<Bytes, ApiError> {
     let mut reading = Reading::begin(state.settings.body_limit, state, request, payload)?;
     // To inflate a body is work, so that is waited for too.
-    if !reading.take_what_is_there()? || !reading.codings.is_empty() {
+    if !reading.take_what_came().await? || !reading.codings.is_empty() {
         let upload = wait()?;
         reading.count_towards(&upload.share)?;
         Box::pin(reading.wait_for_the_rest()).await?;
@@ -117,7 +119,25 @@ impl Reading {
         self.finish().await
     }
 
-    /// Takes the parts that came already. True if that is all.
+    /// Takes the parts that came with the head, too. True if that is all. What stands behind a head is decoded only after
+    /// whoever reads it was asked once.
+    async fn take_what_came(&mut self) -> Result<bool, ApiError> {
+        if self.take_what_is_there()? {
+            return Ok(true);
+        }
+        let mut was_asked = false;
+        let asked_again = poll_fn(|cx| {
+            if std::mem::replace(&mut was_asked, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        asked_again.await;
+        self.take_what_is_there()
+    }
+
+    /// Takes the parts that were decoded. True if that is all.
     fn take_what_is_there(&mut self) -> Result<bool, ApiError> {
         while let Some(part) = self.payload.next().now_or_never() {
             let Some(part) = part else { return Ok(true) };
