@@ -211,6 +211,8 @@ impl Relay {
         counted: Option<Counted>,
     ) -> Result<HoldAttempt, Refusal> {
         let mut worth_counting = None;
+        // Before the holds' lock, under which all workers would wait for this look at a file.
+        self.store.look()?;
         let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
             if price.is_free() {
                 return Ok((MicroUsd::ZERO, Affordable { bounds: worst.bounds, hold: MicroUsd::ZERO }));
@@ -240,12 +242,14 @@ impl Relay {
         if missing == MicroUsd::ZERO {
             return Ok(());
         }
+        self.store.look()?;
         self.holds.grow(hold, |held| Ok(self.funds(payer, held)?.0.available.min(missing)))
     }
 
-    /// What the account and the key can still pay, and why it is no more.
+    /// What the account and the key can still pay, and why it is no more. Under the holds' lock, taken after a look at
+    /// the store.
     pub(super) fn funds(&self, payer: Payer, held: HeldNow) -> Result<(Funds, Refusal), Refusal> {
-        let (balance, key) = self.store.cached(|memory| {
+        let (balance, key) = self.store.cached_unchecked(|memory| {
             // What a debit takes from one of the two counts as held until it is seen in both.
             let key = if payer.key_is_limited { memory.key(payer.key)? } else { None };
             Ok((memory.balance(payer.account)?, key))

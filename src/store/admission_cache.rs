@@ -110,14 +110,34 @@ impl AdmissionReader {
 
     /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
     /// `before` is the state in which the commit's transaction got the write lock. Anything else that was committed
-    /// shows as a further commit, and then nothing is noted: the next look forgets all.
+    /// shows as a further commit, and then all is forgotten: whoever holds money looks before it takes the holds' lock,
+    /// and under that lock must find no balance from before a charge whose hold was let go.
     /// `left`: what it left there, as far as that is known.
-    pub(super) fn committed(&self, before: DatabaseState, mut changes: impl Iterator<Item = Changes>, left: &Left) {
-        let Some(after) = self.clock.peek().filter(|after| after.is_one_commit_after(&before)) else { return };
+    pub(super) fn committed(
+        &self,
+        before: Option<DatabaseState>,
+        mut changes: impl Iterator<Item = Changes>,
+        left: &Left,
+    ) {
+        let after = self.clock.peek();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever saw the commit before it was noted has forgotten all already.
-        if memory.state == Some(before) && changes.all(|change| memory.note(change, left)) {
-            memory.state = Some(after);
+        if after.is_some() && memory.state == after {
+            return;
+        }
+        // A transaction that wrote nothing is no commit: then the one that followed is somebody else's.
+        let mut wrote = false;
+        let mut is_known = |memory: &mut AdmissionCache| {
+            changes.all(|change| {
+                wrote |= matches!(change, Changes::Charge { .. });
+                memory.note(change, left)
+            })
+        };
+        let is_next = before.zip(after).is_some_and(|(before, after)| after.is_one_commit_after(&before));
+        if is_next && memory.state == before && is_known(&mut memory) && wrote {
+            memory.state = after;
+        } else {
+            memory.forget(None);
         }
     }
 
@@ -130,10 +150,7 @@ impl AdmissionReader {
             // Perhaps another has found the change already, or a later one.
             let now = Some(self.clock.now(memory.conn.engine())?);
             if now != memory.state {
-                memory.state = now;
-                memory.keys.clear();
-                memory.balances.clear();
-                memory.offered.clear();
+                memory.forget(now);
             }
         }
         Ok(memory)
@@ -146,6 +163,14 @@ impl AdmissionReader {
 }
 
 impl AdmissionCache {
+    /// Forgets all. What is read from now on is read in `state`, or in one that is not known.
+    fn forget(&mut self, state: Option<DatabaseState>) {
+        self.state = state;
+        self.keys.clear();
+        self.balances.clear();
+        self.offered.clear();
+    }
+
     /// Notes what was changed, or forgets it; `false` if that may be anything.
     fn note(&mut self, changes: Changes, left: &Left) -> bool {
         let (accounts, key) = match changes {

@@ -179,8 +179,17 @@ impl Store {
         look(&mut *self.reader.look()?)
     }
 
-    /// As [`Self::cached`], but not asking whether anybody has committed since the last look. For what is no money, by
-    /// whoever has looked for the same request a moment ago.
+    /// Forgets what is remembered where anybody else has committed since.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn look(&self) -> Result<(), StoreError> {
+        self.reader.look().map(drop)
+    }
+
+    /// As [`Self::cached`], but not asking whether anybody has committed since the last look. By whoever has looked for
+    /// the same request a moment ago; for money only under the lock of the holds, taken right after a look: a commit of
+    /// this server is noted before its holds are let go, so what is found there is never from before it.
     pub fn cached_unchecked<T>(
         &self,
         look: impl FnOnce(&mut AdmissionCache) -> Result<T, StoreError>,

@@ -57,6 +57,7 @@ impl Relay {
             cache_writes: CacheWrites::default(),
             completion_tokens: median(outputs).unwrap_or(USUAL_OUTPUT).min(wanted.completion_tokens),
         };
+        self.store.look()?;
         let held = HeldNow { account: self.holds.of_account(account), key: self.holds.of_key(caller.key.id) };
         let price = &offered.price.price;
         let (funds, _) = self.funds(Payer::of(caller), held)?;

@@ -1,5 +1,7 @@
 //! What is remembered is what would be read, whoever commits.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::domain::ids::RequestId;
 use crate::domain::key_limits::KeyLimits;
@@ -150,13 +152,13 @@ impl World {
 /// Writes as the writer does, and says that no more than this was changed.
 fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), StoreError>) {
     let reader = world.store.reader();
-    let before = std::cell::Cell::new(None);
+    let before = Cell::new(None);
     let locked = |conn: &Tx| {
         before.set(reader.state());
         write(conn)
     };
     world.store.write_exclusive(locked).unwrap();
-    reader.committed(before.get().unwrap(), std::iter::once(changes), &Left::default());
+    reader.committed(before.get(), std::iter::once(changes), &Left::default());
 }
 
 #[test]
@@ -232,6 +234,43 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
 }
 
 #[test]
+fn no_balance_from_before_a_commit_of_this_server_is_found_after_it() {
+    let world = world();
+    let charge = Changes::Charge { accounts: [world.account; 2], key: None };
+    let unchecked = || world.store.cached_unchecked(|memory| memory.balance(world.account)).unwrap().total.micro();
+    // Whatever it changed, and whoever else commits before it or behind it, seen or not.
+    for changes in [charge, Changes::Anything, Changes::Nothing] {
+        for others in 0..8 {
+            let other = |there: bool| {
+                if there {
+                    world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
+                }
+            };
+            let balance = world.balance();
+            other(others & 1 != 0);
+            if others & 4 != 0 {
+                world.balance();
+            }
+            let reader = world.store.reader();
+            let before = Cell::new(None);
+            let locked = |conn: &Tx| {
+                before.set(reader.state());
+                if changes == Changes::Nothing { Ok(()) } else { world.credit(conn) }
+            };
+            world.store.write_exclusive(locked).unwrap();
+            other(others & 2 != 0);
+            reader.committed(before.get(), std::iter::once(changes), &Left::default());
+            let credits = i64::from(changes != Changes::Nothing) + i64::from(others & 1 != 0);
+            // What others committed since the last look need not be seen before the next one.
+            let seen = (unchecked() - balance) / 7;
+            let last = i64::from(others & 2 != 0);
+            assert!(seen >= credits && seen <= credits + last, "{changes:?} {others}: {seen}");
+            assert_eq!(world.balance() - balance, 7 * (credits + last), "{changes:?} {others}");
+        }
+    }
+}
+
+#[test]
 fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let world = world();
     world.provider("p");
@@ -247,7 +286,7 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let before = reader.state().unwrap();
     world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
     world.price(7);
-    reader.committed(before, std::iter::once(charge), &Left::default());
+    reader.committed(Some(before), std::iter::once(charge), &Left::default());
     world.check("behind ours");
     // In any order, looked at between or not.
     let mut random = 7_u64;

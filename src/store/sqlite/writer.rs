@@ -249,7 +249,7 @@ impl WriterThread {
             self.execute("ROLLBACK")?;
         }
         // Before anybody is answered, and before a hold is let go.
-        if let (Ok(()), true, Some(before)) = (&committed, all_well, before) {
+        if committed.is_ok() && all_well {
             self.reader.committed(before, batch.iter().map(Job::changes), &left);
         }
         committed.map(|()| all_well)
