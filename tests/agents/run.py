@@ -3,9 +3,11 @@
 account of its own: a plain turn, one with a tool, one with a wrong key, one without credit. After each, the rows are
 what the program was told, the books are whole, and what it sent is in the table.
 
-    tests/agents/run.py [--binary target/debug/coordinator] [--imitate SERVER] [NAME…]
+    tests/agents/run.py [--binary target/debug/coordinator] [--imitate SERVER | --mlx-lm] [NAME…]
 
-With `--imitate mlx-lm` the demo speaks chat alone, and what the programs of other dialects are told is translated.
+With `--imitate mlx-lm` the demo speaks chat alone, and what the programs of other dialects are told is translated. With
+`--mlx-lm` the only provider is mlx_lm.server itself (PyPI), with a model that says what a script wants; then the rows
+are what that server counted, too.
 
 What is installed stays in target/agents; the rest is removed. Programs run without a network (a namespace with nothing
 but loopback) where this machine lets them. What cannot be installed is skipped, with the reason.
@@ -25,6 +27,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from behind_mlx_lm import BehindMlxLm
 from program import INSIDE, CannotInstall
 from server import Server
 from steps import STEPS, step
@@ -42,6 +45,8 @@ def main():
         bring_loopback_up()
         return run(options, chosen, json.loads(os.environ[INSIDE]))
     missing = {}
+    if options.mlx_lm:
+        BehindMlxLm.install()
     for name, program in chosen.items():
         print(f"-- {program.NAME} {program.version()}", flush=True)
         try:
@@ -64,6 +69,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--binary", default="target/debug/coordinator", type=Path)
     parser.add_argument("--imitate", default="plain", help="the server whose habits the demo has")
+    parser.add_argument("--mlx-lm", action="store_true", help="behind it is mlx_lm.server, and no demo")
     parser.add_argument("names", nargs="*", choices=[*PROGRAMS, []], metavar="NAME", help=", ".join(PROGRAMS))
     options = parser.parse_args()
     if not options.binary.exists():
@@ -95,7 +101,8 @@ def run(options, chosen, missing):
     folder = Path(tempfile.mkdtemp(prefix="agents-"))
     results = []
     try:
-        with Server(options.binary, folder, options.imitate) as server:
+        behind = BehindMlxLm(options.binary, folder) if options.mlx_lm else Server(options.binary, folder, options.imitate)
+        with behind as server:
             for name, program in chosen.items():
                 results += one(server, folder, name, program, missing.get(name))
     finally:

@@ -23,8 +23,8 @@ class Server:
         self.log = folder / "log"
 
     def __enter__(self):
-        command = [self.binary, "--data-dir", self.data, "--json", "serve", "--demo", "--listen", "127.0.0.1:0",
-                   "--imitate", self.imitate, "--log", "info"]
+        command = [self.binary, "--data-dir", self.data, "--json", "serve", "--listen", "127.0.0.1:0", "--log", "info",
+                   *self.how()]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
         ready = self.process.stdout.readline()
@@ -41,6 +41,13 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def how(self):
+        return ["--demo", "--imitate", self.imitate]
+
+    def said(self):
+        """What the provider said of each answer, where it is asked: prompt, cached, completion."""
+        return None
 
     def command(self, *words):
         """One command line on the same data, answered in JSON."""

@@ -37,7 +37,7 @@ def step(server, folder, program, installed, account, kind, missing):
     work.mkdir()
     key = {"wrong key": WRONG_KEY, "no credit": account.poor_key}.get(kind, account.key)
     ask = Ask(server.root, key, server.model, home, work, tool=kind == "tool turn")
-    before, mark, began = server.rows(account.key), server.mark(), time.monotonic()
+    before, mark, began, said = server.rows(account.key), server.mark(), time.monotonic(), server.said()
     try:
         told = program.turn(installed, ask)
     except Exception as error:  # noqa: BLE001: whatever it is, the next program has its turn
@@ -52,6 +52,8 @@ def step(server, folder, program, installed, account, kind, missing):
     # A program that asks again, whatever the answer says, names how often.
     tries = getattr(program, "TRIES", 1)
     faults = [*(served_faults(result, told, rows, kind) if served else refused_faults(result, told, rows, kind, tries))]
+    if said is not None:
+        faults += counts_faults(server.said()[len(said):], rows, result, kind)
     if result.audit != "ok":
         faults.append("the audit found something")
     result.verdict, result.why = ("failed", "; ".join(faults)) if faults else ("passed", "")
@@ -85,6 +87,18 @@ def served_faults(result, told, rows, kind):
     strange = [request for request in result.requests if not request.endswith(" 200")]
     if strange:
         yield f"refused: {', '.join(strange)}"
+
+
+def counts_faults(said, rows, result, kind):
+    """What is wrong where the provider itself says what it counted, answer by answer."""
+    billed = [(row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) for row in rows]
+    result.rows = " ".join("/".join(map(str, row)) for row in sorted(billed)) or "-"
+    if sorted(said) != sorted(billed):
+        yield f"the server counted {sorted(said)}, the rows say {sorted(billed)}"
+    if not all(row["translated"] for row in rows):
+        yield "a row is not translated"
+    if kind == "tool turn" and len(rows) < 2:
+        yield "no answer to what the tool said"
 
 
 def refused_faults(result, told, rows, kind, tries=1):
