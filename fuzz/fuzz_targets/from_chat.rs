@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use coordinator::dialect::translate::{Answering, ClientDialect, Context, StreamTranslator, request, whole};
+use coordinator::dialect::translate::{Answering, ClientDialect, Context, StreamTranslator, WholeTranslation, request};
 use libfuzzer_sys::fuzz_target;
 
 /// With a custom tool and a namespace, whose calls are told otherwise.
@@ -36,7 +36,8 @@ fuzz_target!(|stream: &[u8]| {
             for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
                 serde_json::from_str::<&serde_json::value::RawValue>(data).expect("an event is JSON");
             }
-            if let Ok(answer) = whole(&context, &answering, stream) {
+            if let Ok(answer) = WholeTranslation::read(&context, &answering, stream) {
+                let answer = answer.told(Some("{}"));
                 serde_json::from_slice::<&serde_json::value::RawValue>(&answer).expect("an answer is JSON");
             }
         }

@@ -52,17 +52,23 @@ pub fn in_object(endpoint: Endpoint, json: &str, receipt: &Receipt) -> String {
 
 /// What is to be put where in an object for [`in_object`]. `usage`: what stands there under that name, if anything.
 pub fn edit(endpoint: Endpoint, json: &str, usage: Option<&str>, receipt: &Receipt) -> (Range<usize>, String) {
-    match (usage, object(usage)) {
-        (_, Some(usage)) => (place_of(json.as_bytes(), usage.as_bytes()), as_billed(endpoint, usage, receipt)),
-        (Some(other), None) => {
-            (place_of(json.as_bytes(), other.as_bytes()), (endpoint.dialect().receipt.usage_object)(receipt))
-        }
-        (None, None) => {
+    let by = billed(endpoint, usage, receipt);
+    match usage {
+        Some(usage) => (place_of(json.as_bytes(), usage.as_bytes()), by),
+        None => {
             let open = json.find('{').map_or(0, |at| at + 1);
             let is_empty = json.get(open..).is_some_and(|rest| rest.trim_ascii_start().starts_with('}'));
             let comma = if is_empty { "" } else { "," };
-            (open..open, format!("\"usage\":{}{comma}", (endpoint.dialect().receipt.usage_object)(receipt)))
+            (open..open, format!("\"usage\":{by}{comma}"))
         }
+    }
+}
+
+/// The usage that [`in_object`] writes where `usage` stands, if anything does.
+pub fn billed(endpoint: Endpoint, usage: Option<&str>, receipt: &Receipt) -> String {
+    match object(usage) {
+        Some(usage) => as_billed(endpoint, usage, receipt),
+        None => (endpoint.dialect().receipt.usage_object)(receipt),
     }
 }
 

@@ -184,6 +184,11 @@ impl StreamMeter {
         self.held.bytes()
     }
 
+    /// What is held back, as it came.
+    pub fn held(&self) -> impl Iterator<Item = &[u8]> {
+        self.held.pieces()
+    }
+
     /// Gives up what is held back, as it is: there is no room for it. The receipt comes with what follows.
     pub fn release_held(&mut self) -> Bytes {
         let mut handed = Handed::default();

@@ -92,9 +92,7 @@ impl WholeAnswer {
     /// The body with the receipt in its `usage` object and the public name of the model; every other byte is as it
     /// came. In pieces: nothing of a large body is copied.
     pub fn with_receipt(&self, receipt: &Receipt) -> Vec<Bytes> {
-        let text = self.text();
-        let usage = self.usage.clone().and_then(|place| text.get(place));
-        let (place, by) = receipt::edit(self.endpoint, text, usage, receipt);
+        let (place, by) = receipt::edit(self.endpoint, self.text(), self.usage(), receipt);
         let mut edits = vec![(place, by)];
         if let Some(public) = &self.public_name
             && let Some(place) = public.place(&self.body)
@@ -111,6 +109,15 @@ impl WholeAnswer {
         }
         pieces.push(self.body.slice(at..));
         if self.body.len() <= SMALL { vec![pieces.concat().into()] } else { pieces }
+    }
+
+    /// The usage that [`Self::with_receipt`] writes into the body.
+    pub fn usage_with(&self, receipt: &Receipt) -> String {
+        receipt::billed(self.endpoint, self.usage(), receipt)
+    }
+
+    fn usage(&self) -> Option<&str> {
+        self.text().get(self.usage.clone()?)
     }
 
     /// It was read as text once.

@@ -79,6 +79,11 @@ impl Withheld {
         self.bytes
     }
 
+    /// It, as it came.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().map(|block| &*block.bytes)
+    }
+
     /// With this many bytes more it would be too much.
     pub const fn is_full_with(&self, more: usize) -> bool {
         !self.is_empty() && self.bytes + more > MOST_HELD

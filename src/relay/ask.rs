@@ -138,21 +138,22 @@ async fn read_whole(
     if let Some(kind) = Opening::of(&body).filter(|kind| *kind != Opening::Json) {
         return Err(unusable(&opened::no_answer(kind, ""), "an unusable answer"));
     }
-    let mut room = AnswerRoom::new(share);
-    if translation.is_some() {
-        room.hold(translated::TIMES * body.len()).await?;
-    }
-    match WholeAnswer::read(request.endpoint, body.clone()) {
-        Ok(answer) => match ClientAnswer::new(answer.named(&request.model), &body, translation.clone(), room.kept()) {
-            Ok(answer) => Ok(UpstreamReply::Whole(answer)),
-            Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
-        },
-        Err(e @ BadAnswer::Error(_)) => {
+    let answer = WholeAnswer::read(request.endpoint, body.clone()).map_err(|e| match e {
+        BadAnswer::Error(_) => {
             let text = opened::reason_to_show(&body);
-            Err(unusable(&e.to_string(), attempts::error_says(text, &target.upstream_model, &request.model)))
+            unusable(&e.to_string(), attempts::error_says(text, &target.upstream_model, &request.model))
         }
-        Err(e) => Err(unusable(&e.to_string(), "an unusable answer")),
+        e => unusable(&e.to_string(), "an unusable answer"),
+    })?;
+    let (mut room, mut translated) = (AnswerRoom::new(share), None);
+    if let Some(translation) = translation {
+        room.hold(translated::TIMES * body.len()).await?;
+        // Before anything is charged.
+        let read = translation.whole(&body).map_err(|e| unusable(&e.to_string(), "an unusable answer"))?;
+        room.hold(read.takes()).await?;
+        translated = Some(read);
     }
+    Ok(UpstreamReply::Whole(ClientAnswer::new(answer.named(&request.model), translated, room.kept())))
 }
 
 /// Reads until there is something to pass on: up to then the next provider can still take over. Some

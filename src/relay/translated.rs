@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::complete::CompleteAnswer;
 use crate::dialect::failure::StreamFailure;
 use crate::dialect::receipt::Receipt;
-use crate::dialect::translate::{self, Answering, Broken, ClientDialect, Context, StreamTranslator};
+use crate::dialect::translate::{Answering, Broken, ClientDialect, Context, StreamTranslator, WholeTranslation};
 use crate::domain::byte_budget::BytePermit;
 use crate::domain::ids::RequestId;
 use crate::domain::usage::Judged;
@@ -37,8 +37,12 @@ impl Translation {
         Answering { id: &self.id, model: &self.model, think_tags: self.think_tags }
     }
 
-    fn whole(&self, answer: &[u8]) -> Result<Vec<u8>, Broken> {
-        translate::whole(&self.context, &self.answering(), answer)
+    /// Reads a whole answer.
+    ///
+    /// # Errors
+    /// It cannot be told in the client's dialect: why.
+    pub fn whole(&self, answer: &[u8]) -> Result<WholeTranslation, Broken> {
+        WholeTranslation::read(&self.context, &self.answering(), answer)
     }
 }
 
@@ -46,29 +50,17 @@ impl Translation {
 #[derive(Debug)]
 pub struct ClientAnswer {
     answer: WholeAnswer,
-    translation: Option<Translation>,
+    translation: Option<Box<WholeTranslation>>,
     _room: Option<BytePermit>,
 }
 
-/// How many times its bytes a whole answer takes while it is translated, beside them.
-pub const TIMES: usize = 4;
+/// How many times its bytes a whole answer takes while it is read to be translated, beside them.
+pub const TIMES: usize = 2;
 
 impl ClientAnswer {
-    /// `translation`: of a server that was asked in chat. `room`: for what is made then.
-    ///
-    /// # Errors
-    /// A chat answer that cannot be told in the client's dialect: why.
-    pub fn new(
-        answer: WholeAnswer,
-        body: &[u8],
-        translation: Option<Translation>,
-        room: Option<BytePermit>,
-    ) -> Result<Self, Broken> {
-        if let Some(translation) = &translation {
-            // Once before anything is charged: with the receipt in it, it is the same but for the usage.
-            translation.whole(body)?;
-        }
-        Ok(Self { answer, translation, _room: room })
+    /// `translation`: of a server that was asked in chat. `room`: for what it takes.
+    pub fn new(answer: WholeAnswer, translation: Option<WholeTranslation>, room: Option<BytePermit>) -> Self {
+        Self { answer, translation: translation.map(Box::new), _room: room }
     }
 
     /// What the provider said of it.
@@ -95,9 +87,11 @@ impl CompleteAnswer for ClientAnswer {
     }
 
     fn with_receipt(self, receipt: &Receipt) -> Vec<Bytes> {
-        let pieces = self.answer.with_receipt(receipt);
-        let Some(translation) = self.translation else { return pieces };
-        translation.whole(&pieces.concat()).map_or_else(|_| Vec::new(), |body| vec![body.into()])
+        let Some(translation) = self.translation else { return self.answer.with_receipt(receipt) };
+        let usage = self.answer.usage_with(receipt);
+        // The chat answer is needed no more.
+        drop(self.answer);
+        vec![translation.told(Some(&usage)).into()]
     }
 }
 
@@ -128,7 +122,7 @@ impl ClientStream {
         let Some(translator) = &mut self.translator else { return pushed };
         let mut out = Vec::with_capacity(pushed.forward.len());
         match translator.push(&pushed.forward, &mut out) {
-            Ok(()) => {}
+            Ok(()) => pushed.state = checked(pushed.state, translator, &self.meter),
             Err(e) if e.is_too_long => {
                 let failure = StreamFailure::TooMuchToKeep;
                 translator.fail("server_error", &failure.to_string(), &mut out);
@@ -142,7 +136,11 @@ impl ClientStream {
 
     /// The provider closed the body cleanly.
     pub fn end_of_input(&mut self) -> StreamState {
-        self.meter.end_of_input()
+        let state = self.meter.end_of_input();
+        match &self.translator {
+            Some(translator) => checked(state, translator, &self.meter),
+            None => state,
+        }
     }
 
     /// What the provider said so far.
@@ -209,6 +207,15 @@ impl ClientStream {
         }
         out.into()
     }
+}
+
+/// A stream that ended, unless its end, which is held back until it is paid for, cannot be told.
+fn checked(state: StreamState, translator: &StreamTranslator, meter: &StreamMeter) -> StreamState {
+    if state != StreamState::Ended {
+        return state;
+    }
+    let failed = |e: Broken| StreamState::Failed(StreamFailure::Malformed(e.to_string()));
+    translator.check(meter.held()).map_or_else(failed, |()| state)
 }
 
 impl CompleteAnswer for Box<ClientStream> {

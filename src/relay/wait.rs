@@ -168,10 +168,11 @@ impl Relay {
             .then(|| self.affinity.conversation(caller, request))
             .flatten();
         if let Some(conversation) = conversation {
-            self.affinity.prefer(conversation, &mut targets, |target| self.providers.is_free(target, now));
+            // Who understands the client itself stays first.
+            let first = targets.first().is_some_and(|target| target.translated);
+            let may = |target: &Target| target.translated == first && self.providers.is_free(target, now);
+            self.affinity.prefer(conversation, &mut targets, may);
         }
-        // Who understands the client itself comes first.
-        targets.sort_by_key(|target| target.translated);
         Ok((targets, conversation))
     }
 

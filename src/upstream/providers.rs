@@ -51,7 +51,7 @@ impl Providers {
         let mut wait: Option<Duration> = None;
         for target in targets {
             let Some(state) = states.get(&target.provider) else {
-                ranked.push(((Rank::Open, 0, 0, 0), target));
+                ranked.push(((Rank::Open, target.translated, 0, 0, 0), target));
                 continue;
             };
             let (in_flight, served) = (state.in_flight, state.served);
@@ -61,7 +61,7 @@ impl Providers {
                 let left = state.asked_in(now);
                 wait = Some(wait.map_or(left, |w| w.min(left)));
             }
-            ranked.push(((rank, share, in_flight, served), target));
+            ranked.push(((rank, target.translated, share, in_flight, served), target));
         }
         if ranked.iter().all(|((rank, ..), _)| *rank == Rank::Down) {
             return Err(wait.unwrap_or_default());

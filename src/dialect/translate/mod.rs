@@ -111,7 +111,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use answer::stream::StreamTranslator;
-pub use answer::whole::whole;
+pub use answer::whole::WholeTranslation;
 pub use context::{ClientDialect, Context};
 pub use room::Untranslated;
 

@@ -50,7 +50,7 @@ impl At<'_> {
 
     /// The raw entries of the list that stands here, which is part of JSON that was read.
     pub(super) fn list<'a>(&self, raw: &'a str) -> Result<Entries<'a>> {
-        raw.strip_prefix('[').map_or_else(|| self.refuse("must be a list"), |rest| Ok(Entries { rest }))
+        Entries::of(raw).map_or_else(|| self.refuse("must be a list"), Ok)
     }
 
     /// What stands between the quotes of the string here, as it is written.
@@ -93,6 +93,13 @@ impl At<'_> {
 pub(super) struct Entries<'a> {
     /// Behind the bracket, or behind the last entry.
     rest: &'a str,
+}
+
+impl<'a> Entries<'a> {
+    /// Of a list in JSON that was read; `None`: it is none.
+    pub(super) fn of(raw: &'a str) -> Option<Self> {
+        raw.strip_prefix('[').map(|rest| Self { rest })
+    }
 }
 
 impl<'a> Iterator for Entries<'a> {

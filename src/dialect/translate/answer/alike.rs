@@ -43,7 +43,7 @@ impl Alike {
 /// The text of a chunk that says a text and nothing else.
 fn said_alone<'a>(chunk: &Chunk<'a>) -> Option<(Target, &'a str)> {
     let is_nothing = |raw: Option<&RawValue>| raw.is_none_or(|raw| raw.get() == "null");
-    let [choice] = chunk.choices.as_deref()? else { return None };
+    let choice = chunk.choices.asked.as_ref().filter(|_| !chunk.choices.others)?;
     let delta = choice.delta.as_ref()?;
     let is_plain = is_nothing(chunk.usage)
         && chunk.error.is_none()
@@ -51,7 +51,7 @@ fn said_alone<'a>(chunk: &Chunk<'a>) -> Option<(Target, &'a str)> {
         && choice.message.is_none()
         && is_nothing(choice.finish_reason)
         && is_nothing(delta.refusal)
-        && delta.tool_calls.as_ref().is_none_or(Vec::is_empty)
+        && delta.calls().next().is_none()
         && delta.function_call.is_none();
     let texts = [
         (Target::Text, delta.content),

@@ -1,17 +1,20 @@
 //! A chunk of a chat stream, or a whole chat answer, as far as it is translated. Texts stay as they are written.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::dialect::translate::raw::inner;
+use crate::dialect::translate::raw::{Entries, inner};
 
 type Raw<'a> = Option<&'a RawValue>;
 
 /// A chunk, or a whole answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk<'a> {
-    #[serde(borrow)]
-    pub choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    pub choices: Choices<'a>,
     #[serde(borrow)]
     pub usage: Raw<'a>,
     #[serde(borrow)]
@@ -20,7 +23,46 @@ pub(super) struct Chunk<'a> {
     pub created: Raw<'a>,
 }
 
-/// An answer. There is one: more are not asked for.
+/// The choices: one is asked for. A server may write millions of them into little, so that one is kept.
+#[derive(Debug, Default)]
+pub(super) struct Choices<'a> {
+    /// The first of number 0.
+    pub asked: Option<Choice<'a>>,
+    /// There are others, of whichever number.
+    pub others: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Asked;
+        impl<'de> Visitor<'de> for Asked {
+            type Value = Choices<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut choices = Choices::default();
+                while let Some(choice) = list.next_element::<Choice<'de>>()? {
+                    if choices.asked.is_none() && number(choice.index).unwrap_or(0) == 0 {
+                        choices.asked = Some(choice);
+                    } else {
+                        choices.others = true;
+                    }
+                }
+                Ok(choices)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Choices::default())
+            }
+        }
+        from.deserialize_any(Asked)
+    }
+}
+
+/// An answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice<'a> {
     #[serde(borrow)]
@@ -50,7 +92,7 @@ pub(super) struct Delta<'a> {
     #[serde(borrow)]
     pub refusal: Raw<'a>,
     #[serde(borrow)]
-    pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    tool_calls: Raw<'a>,
     /// What calls were once.
     #[serde(borrow)]
     pub function_call: Option<Function<'a>>,
@@ -111,32 +153,36 @@ impl<'a> Delta<'a> {
         }
     }
 
-    /// The content: whether it is reasoning, and its text. It is a text, or a list of parts (Mistral).
-    pub fn said(&self) -> Vec<(bool, &'a str)> {
-        let Some(raw) = self.content else { return Vec::new() };
+    /// Shows the content, piece by piece: whether it is reasoning, and its text. It is a text, or a list of parts
+    /// (Mistral).
+    pub fn said(&self, mut see: impl FnMut(bool, &'a str)) {
+        let Some(raw) = self.content else { return };
         if let Some(text) = inner(raw.get()) {
-            return vec![(false, text)];
+            return see(false, text);
         }
-        parts(raw.get())
-    }
-}
-
-fn parts(list: &str) -> Vec<(bool, &str)> {
-    let mut said = Vec::new();
-    for part in serde_json::from_str::<Vec<Part<'_>>>(list).unwrap_or_default() {
-        match written(part.kind) {
-            "thinking" => {
-                let thinking = part.thinking.map_or("", |raw| raw.get());
-                let inner = inner(thinking).map_or_else(|| parts_of_text(thinking), |text| vec![text]);
-                said.extend(inner.into_iter().map(|text| (true, text)));
+        for part in parts(raw.get()) {
+            if written(part.kind) != "thinking" {
+                see(false, written(part.text));
+            } else if let Some(thinking) = part.thinking {
+                match inner(thinking.get()) {
+                    Some(text) => see(true, text),
+                    None => parts(thinking.get()).for_each(|part| see(true, written(part.text))),
+                }
             }
-            _ => said.push((false, written(part.text))),
         }
     }
-    said
+
+    /// The pieces of calls, read one after the other; `None`: it is no such piece, or no list of them.
+    pub fn calls(&self) -> impl Iterator<Item = Option<ToolCall<'a>>> + use<'a> {
+        let raw = self.tool_calls.filter(|raw| raw.get() != "null").map(RawValue::get);
+        let calls = raw.map(Entries::of);
+        let is_no_list = matches!(calls, Some(None)).then_some(None);
+        let calls = calls.flatten().unwrap_or_default();
+        calls.map(|call| serde_json::from_str(call).ok()).chain(is_no_list)
+    }
 }
 
-fn parts_of_text(list: &str) -> Vec<&str> {
-    let parts = serde_json::from_str::<Vec<Part<'_>>>(list).unwrap_or_default();
-    parts.into_iter().map(|part| written(part.text)).collect()
+fn parts<'a>(list: &'a str) -> impl Iterator<Item = Part<'a>> {
+    let list = Entries::of(list).unwrap_or_default();
+    list.filter_map(|part| serde_json::from_str(part).ok())
 }

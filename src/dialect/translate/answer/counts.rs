@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use crate::domain::json::fields::{count, pick_from};
 
 /// The counts, and the cost where it stands among them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -18,22 +18,32 @@ pub(super) struct Counts {
 impl Counts {
     /// Reads a usage object, under the names that chat servers give.
     pub fn read(usage: &str) -> Self {
-        let usage: Value = serde_json::from_str(usage).unwrap_or_default();
-        let first = |places: &[&str]| places.iter().find_map(|place| usage.pointer(place)?.as_u64());
+        let [prompt, completion, details, output] = pick_from(
+            Some(usage),
+            ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"],
+        );
+        let [hit, cached, num_cached, read, created, reasoning, cost] = pick_from(
+            Some(usage),
+            [
+                "prompt_cache_hit_tokens",
+                "cached_tokens",
+                "num_cached_tokens",
+                "cache_read_input_tokens",
+                "cache_creation_input_tokens",
+                "reasoning_tokens",
+                "cost_micro_usd",
+            ],
+        );
+        let [in_details, written] = pick_from(details, ["cached_tokens", "cache_write_tokens"]);
+        let [in_output] = pick_from(output, ["reasoning_tokens"]);
+        let first = |places: &[Option<&str>]| places.iter().find_map(|place| count(*place)).unwrap_or(0);
         Self {
-            prompt: first(&["/prompt_tokens"]).unwrap_or(0),
-            cached: first(&[
-                "/prompt_tokens_details/cached_tokens",
-                "/prompt_cache_hit_tokens",
-                "/cached_tokens",
-                "/num_cached_tokens",
-                "/cache_read_input_tokens",
-            ])
-            .unwrap_or(0),
-            written: first(&["/prompt_tokens_details/cache_write_tokens", "/cache_creation_input_tokens"]).unwrap_or(0),
-            completion: first(&["/completion_tokens"]).unwrap_or(0),
-            reasoning: first(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]).unwrap_or(0),
-            cost_micro_usd: usage.pointer("/cost_micro_usd").and_then(Value::as_i64),
+            prompt: first(&[prompt]),
+            cached: first(&[in_details, hit, cached, num_cached, read]),
+            written: first(&[written, created]),
+            completion: first(&[completion]),
+            reasoning: first(&[in_output, reasoning]),
+            cost_micro_usd: cost.and_then(|cost| cost.parse().ok()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! An answer in the Messages dialect.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 
 use serde_json::value::RawValue;
@@ -102,15 +102,17 @@ impl InMessages {
         }
         self.event(out, "content_block_stop", format_args!(",\"index\":{index}"));
         if self.keeps {
-            let (head, text) = (&self.head, &self.text);
-            let block = match target {
-                Target::Reasoning => format!("{{\"type\":\"thinking\",\"thinking\":\"{text}\",\"signature\":\"\"}}"),
-                Target::Text | Target::Refusal => format!("{{\"type\":\"text\",\"text\":\"{text}\"}}"),
-                Target::Call(_) => format!("{{\"type\":\"tool_use\",{head},\"input\":{}}}", input(text)),
+            // Its room is given back, which may be much.
+            let (head, text, to) = (&self.head, std::mem::take(&mut self.text), &mut self.content);
+            to.push_str(if index == 0 { "" } else { "," });
+            // Writing to memory does not fail.
+            let _ = match target {
+                Target::Reasoning => {
+                    write!(to, "{{\"type\":\"thinking\",\"thinking\":\"{text}\",\"signature\":\"\"}}")
+                }
+                Target::Text | Target::Refusal => write!(to, "{{\"type\":\"text\",\"text\":\"{text}\"}}"),
+                Target::Call(_) => write!(to, "{{\"type\":\"tool_use\",{head},\"input\":{}}}", input(&text)),
             };
-            self.content.push_str(if index == 0 { "" } else { "," });
-            self.content.push_str(&block);
-            self.text.clear();
         }
         self.index += 1;
     }

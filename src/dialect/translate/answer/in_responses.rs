@@ -1,6 +1,6 @@
 //! An answer in the Responses dialect.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -90,38 +90,49 @@ impl Form {
 }
 
 /// A part with its text.
-fn part(form: Form, text: &str) -> String {
-    match form {
-        Form::Refusal => format!("{{\"type\":\"refusal\",\"refusal\":\"{text}\"}}"),
-        Form::Reasoning => format!("{{\"type\":\"reasoning_text\",\"text\":\"{text}\"}}"),
-        Form::Summary => format!("{{\"type\":\"summary_text\",\"text\":\"{text}\"}}"),
-        _ => format!("{{\"type\":\"output_text\",\"text\":\"{text}\",\"annotations\":[],\"logprobs\":[]}}"),
+struct Part<'a>(Form, &'a str);
+
+impl Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(form, text) = self;
+        match form {
+            Form::Refusal => write!(f, "{{\"type\":\"refusal\",\"refusal\":\"{text}\"}}"),
+            Form::Reasoning => write!(f, "{{\"type\":\"reasoning_text\",\"text\":\"{text}\"}}"),
+            Form::Summary => write!(f, "{{\"type\":\"summary_text\",\"text\":\"{text}\"}}"),
+            Form::Text => {
+                write!(f, "{{\"type\":\"output_text\",\"text\":\"{text}\",\"annotations\":[],\"logprobs\":[]}}")
+            }
+            Form::Function | Form::Custom => Ok(()),
+        }
     }
 }
 
 impl Open {
-    /// The item, with these parts or this text.
-    fn item(&self, status: &str, parts: &str, text: &str) -> String {
+    /// Appends the item, with this part or this text.
+    fn write_item(&self, to: &mut String, status: &str, part: impl Display, text: &str) {
         let Self { id, head, .. } = self;
-        match self.form {
-            Form::Text | Form::Refusal => format!(
-                "{{\"id\":\"{id}\",\"type\":\"message\",\"status\":\"{status}\",\"role\":\"assistant\",\"content\":[{parts}]}}"
+        // Writing to memory does not fail.
+        let _ = match self.form {
+            Form::Text | Form::Refusal => write!(
+                to,
+                "{{\"id\":\"{id}\",\"type\":\"message\",\"status\":\"{status}\",\"role\":\"assistant\",\"content\":[{part}]}}"
             ),
-            Form::Reasoning => {
-                format!(
-                    "{{\"id\":\"{id}\",\"type\":\"reasoning\",\"summary\":[],\"content\":[{parts}],\"status\":\"{status}\"}}"
-                )
-            }
+            Form::Reasoning => write!(
+                to,
+                "{{\"id\":\"{id}\",\"type\":\"reasoning\",\"summary\":[],\"content\":[{part}],\"status\":\"{status}\"}}"
+            ),
             Form::Summary => {
-                format!("{{\"id\":\"{id}\",\"type\":\"reasoning\",\"summary\":[{parts}],\"status\":\"{status}\"}}")
+                write!(to, "{{\"id\":\"{id}\",\"type\":\"reasoning\",\"summary\":[{part}],\"status\":\"{status}\"}}")
             }
-            Form::Function => format!(
+            Form::Function => write!(
+                to,
                 "{{\"id\":\"{id}\",\"type\":\"function_call\",\"status\":\"{status}\",{head},\"arguments\":\"{text}\"}}"
             ),
-            Form::Custom => format!(
+            Form::Custom => write!(
+                to,
                 "{{\"id\":\"{id}\",\"type\":\"custom_tool_call\",\"status\":\"{status}\",{head},\"input\":\"{text}\"}}"
             ),
-        }
+        };
     }
 }
 
@@ -197,10 +208,11 @@ impl InResponses {
             format!(",\"item_id\":\"{id}\",\"output_index\":{index}{place},\"delta\":\""),
         ];
         let open = Open { id, form, head, piece, text: String::new(), input: Input::default() };
-        let item = open.item("in_progress", "", "");
+        let mut item = String::new();
+        open.write_item(&mut item, "in_progress", "", "");
         self.event(out, "response.output_item.added", format_args!(",\"output_index\":{index},\"item\":{item}"));
         if let Some((event, place)) = form.part() {
-            let (id, part) = (&open.id, part(form, ""));
+            let (id, part) = (&open.id, Part(form, ""));
             let fields = format_args!(",\"item_id\":\"{id}\",\"output_index\":{index},\"{place}\":0,\"part\":{part}")
                 .to_string();
             self.event(out, &format!("{event}.added"), fields);
@@ -249,7 +261,6 @@ impl InResponses {
         self.delta(&mut open, &rest, out);
         let (form, index, id, text) = (open.form, self.count, &open.id, &open.text);
         let field = form.field();
-        let whole = if form.part().is_some() { part(form, text) } else { String::new() };
         let place = form.part().map_or(String::new(), |(_, place)| format!(",\"{place}\":0"));
         let more = match form {
             Form::Text => ",\"logprobs\":[]".to_owned(),
@@ -259,12 +270,15 @@ impl InResponses {
         let here = format!(",\"item_id\":\"{id}\",\"output_index\":{index}{place}");
         self.event(out, &format!("{}.done", form.events()), format_args!("{here},\"{field}\":\"{text}\"{more}"));
         if let Some((event, _)) = form.part() {
-            self.event(out, &format!("{event}.done"), format_args!("{here},\"part\":{whole}"));
+            self.event(out, &format!("{event}.done"), format_args!("{here},\"part\":{}", Part(form, text)));
         }
-        let item = open.item("completed", &whole, text);
+        let mut items = std::mem::take(&mut self.items);
+        items.push_str(if index == 0 { "" } else { "," });
+        let at = items.len();
+        open.write_item(&mut items, "completed", Part(form, text), text);
+        let item = items.get(at..).unwrap_or_default();
         self.event(out, "response.output_item.done", format_args!(",\"output_index\":{index},\"item\":{item}"));
-        self.items.push_str(if index == 0 { "" } else { "," });
-        self.items.push_str(&item);
+        self.items = items;
         self.count += 1;
     }
 

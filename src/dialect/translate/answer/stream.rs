@@ -21,6 +21,23 @@ use crate::dialect::translate::{Answering, Broken};
 /// nothing again.
 const MOST_KEPT: usize = 16 << 20;
 
+const NO_CHUNK: Broken = Broken::new("an event is no chat chunk");
+const ERROR: Broken = Broken::new("the server reported an error");
+
+/// The data of an event, unless it says only that all was said.
+fn data_of<'a>(name: &[u8], data: &'a [u8]) -> Result<Option<&'a str>, Broken> {
+    match (name, data) {
+        (b"error", _) => Err(ERROR),
+        (_, b"[DONE]") => Ok(None),
+        (_, data) => std::str::from_utf8(data).map(Some).map_err(|_| Broken::new("an event is not UTF-8")),
+    }
+}
+
+fn chunk_of(data: &str) -> Result<Chunk<'_>, Broken> {
+    let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_| NO_CHUNK)?;
+    if chunk.error.is_some() { Err(ERROR) } else { Ok(chunk) }
+}
+
 /// A chat stream as it passes, in the client's dialect.
 ///
 /// The end comes with [`Self::end`], not with the last chunk: the usage is written there, since it may come last.
@@ -43,7 +60,8 @@ pub(super) struct Answer {
     alike: Alike,
     finish: Option<Finish>,
     counts: Counts,
-    is_whole: bool,
+    /// What may be kept, in bytes.
+    most_kept: usize,
     started: bool,
     ended: bool,
 }
@@ -51,7 +69,7 @@ pub(super) struct Answer {
 impl StreamTranslator {
     /// A translator of one stream.
     pub fn new(context: &Arc<Context>, answering: &Answering<'_>) -> Self {
-        Self { events: Events::default(), answer: Answer::new(context, answering, false) }
+        Self { events: Events::default(), answer: Answer::new(context, answering, None) }
     }
 
     /// Takes the next bytes of the chat stream, cut anywhere, and appends to `out` what the client gets for them.
@@ -65,13 +83,36 @@ impl StreamTranslator {
                 out.extend_from_slice(b": keep-alive\n\n");
                 Ok(())
             }
-            Seen::Event(b"error", _) => Err(Broken::new("the server reported an error")),
-            Seen::Event(_, b"[DONE]") => Ok(()),
-            Seen::Event(_, data) => {
-                let data = std::str::from_utf8(data).map_err(|_| Broken::new("an event is not UTF-8"))?;
-                answer.event(data, out)
-            }
+            Seen::Event(name, data) => match data_of(name, data)? {
+                Some(data) => answer.event(data, out),
+                None => Ok(()),
+            },
         })
+    }
+
+    /// Looks at the end of the stream before it is told: what follows all that was pushed.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn check<'a>(&self, end: impl Iterator<Item = &'a [u8]>) -> Result<(), Broken> {
+        // What ends an event that is here in part is read with it.
+        if self.events.kept() > 0 {
+            return Ok(());
+        }
+        let mut events = Events::default();
+        for bytes in end {
+            events.push(bytes, |seen| match seen {
+                Seen::Event(name, data) => data_of(name, data)?.map_or(Ok(()), |data| {
+                    let chunk = chunk_of(data)?;
+                    let choice = chunk.choices.asked.as_ref();
+                    let delta = choice.and_then(|choice| choice.delta.as_ref().or(choice.message.as_ref()));
+                    let is_read = delta.is_none_or(|delta| delta.calls().all(|call| call.is_some()));
+                    if is_read { Ok(()) } else { Err(NO_CHUNK) }
+                }),
+                Seen::Comment => Ok(()),
+            })?;
+        }
+        Ok(())
     }
 
     /// Gives up an event of which not all came: nothing follows it, or the end of another stream does.
@@ -96,7 +137,9 @@ impl StreamTranslator {
 }
 
 impl Answer {
-    pub fn new(context: &Arc<Context>, answering: &Answering<'_>, is_whole: bool) -> Self {
+    /// `whole`: it is not streamed, and so many bytes of it may be kept.
+    pub fn new(context: &Arc<Context>, answering: &Answering<'_>, whole: Option<usize>) -> Self {
+        let is_whole = whole.is_some();
         let id = escaped(answering.id);
         let writer = match context.dialect {
             ClientDialect::Responses => Writer::Responses(InResponses::new(&id, answering.model, context, is_whole)),
@@ -111,7 +154,7 @@ impl Answer {
             alike: Alike::default(),
             finish: None,
             counts: Counts::default(),
-            is_whole,
+            most_kept: whole.unwrap_or(MOST_KEPT),
             started: false,
             ended: false,
         }
@@ -123,44 +166,43 @@ impl Answer {
             self.put(target, text, out);
             return self.check_kept();
         }
-        let chunk: Chunk<'_> = serde_json::from_str(data).map_err(|_| Broken::new("an event is no chat chunk"))?;
-        if chunk.error.is_some() {
-            return Err(Broken::new("the server reported an error"));
-        }
+        let chunk = chunk_of(data)?;
         if !self.started {
             self.started = true;
             self.writer.start(chunk::number(chunk.created).unwrap_or(0), out);
         }
-        for choice in chunk.choices.iter().flatten() {
-            if chunk::number(choice.index).unwrap_or(0) == 0 {
-                self.choice(choice, out);
-            }
+        if let Some(choice) = &chunk.choices.asked {
+            self.choice(choice, out)?;
         }
         // Where thoughts stand in the text, it is read in another way.
         if self.thoughts.is_none() {
             self.alike.remember(data, &chunk);
         }
         if let Some(usage) = chunk.usage {
-            let counts = Counts::read(usage.get());
-            // Some servers say zeros before the end.
-            if counts != Counts::default() {
-                self.counts = counts;
-            }
+            self.used(usage.get());
         }
         self.check_kept()
     }
 
-    /// A whole answer is all there already, and bounded by whoever read it.
-    fn check_kept(&self) -> Result<(), Broken> {
-        if !self.is_whole && self.kept() > MOST_KEPT { Err(Broken::too_long()) } else { Ok(()) }
+    /// Reads a usage object.
+    pub fn used(&mut self, usage: &str) {
+        let counts = Counts::read(usage);
+        // Some servers say zeros before the end.
+        if counts != Counts::default() {
+            self.counts = counts;
+        }
     }
 
-    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) {
+    fn check_kept(&self) -> Result<(), Broken> {
+        if self.kept() > self.most_kept { Err(Broken::too_long()) } else { Ok(()) }
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
         if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
-            self.delta(delta, choice.message.is_some(), out);
+            self.delta(delta, choice.message.is_some(), out)?;
         }
         let finish = match chunk::written(choice.finish_reason) {
-            "" => return,
+            "" => return Ok(()),
             "length" | "max_tokens" => Finish::Length,
             "tool_calls" | "function_call" => Finish::Calls,
             "content_filter" => Finish::Filter,
@@ -172,30 +214,36 @@ impl Answer {
             },
         };
         self.finish = Some(finish);
+        Ok(())
     }
 
-    fn delta(&mut self, delta: &Delta<'_>, is_whole: bool, out: &mut Vec<u8>) {
+    fn delta(&mut self, delta: &Delta<'_>, is_whole: bool, out: &mut Vec<u8>) -> Result<(), Broken> {
         self.put(Target::Reasoning, delta.thought(), out);
-        for (is_thought, text) in delta.said() {
-            match (&mut self.thoughts, is_thought) {
-                (_, true) => self.put(Target::Reasoning, text, out),
-                (None, false) => self.put(Target::Text, text, out),
-                (Some(thoughts), false) => {
-                    for (is_thought, text) in thoughts.read(text) {
-                        self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out);
-                    }
-                }
-            }
-        }
+        delta.said(|is_thought, text| self.said(is_thought, text, out));
         self.put(Target::Refusal, chunk::written(delta.refusal), out);
-        for (place, call) in delta.tool_calls.iter().flatten().enumerate() {
+        for (place, call) in delta.calls().enumerate() {
+            let call = call.ok_or(NO_CHUNK)?;
             // The calls of a whole answer have no numbers.
             let place = is_whole.then(|| u64::try_from(place).unwrap_or(u64::MAX));
             let number = place.or_else(|| chunk::number(call.index));
             self.call(number, chunk::written(call.id), &call.function.unwrap_or_default(), out);
+            self.check_kept()?;
         }
         if let Some(function) = &delta.function_call {
             self.call(Some(0), "", function, out);
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, is_thought: bool, text: &str, out: &mut Vec<u8>) {
+        match (&mut self.thoughts, is_thought) {
+            (_, true) => self.put(Target::Reasoning, text, out),
+            (None, false) => self.put(Target::Text, text, out),
+            (Some(thoughts), false) => {
+                for (is_thought, text) in thoughts.read(text) {
+                    self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out);
+                }
+            }
         }
     }
 
@@ -224,7 +272,7 @@ impl Answer {
     }
 
     /// All has come, and the blocks are closed.
-    fn close(&mut self, out: &mut Vec<u8>) {
+    pub fn close(&mut self, out: &mut Vec<u8>) {
         if let Some((is_thought, text)) = self.thoughts.as_mut().map(Thoughts::rest) {
             self.put(if is_thought { Target::Reasoning } else { Target::Text }, &text, out);
         }
@@ -262,13 +310,13 @@ impl Answer {
         self.writer.fail(code, message, out);
     }
 
-    /// The whole answer as one object.
-    pub fn whole(&mut self) -> String {
-        self.close(&mut Vec::new());
+    /// The whole answer as one object, once it is closed.
+    pub fn whole(&self) -> String {
         self.writer.whole(&self.finish(), &self.counts)
     }
 
-    fn kept(&self) -> usize {
+    /// What is kept of it, in bytes.
+    pub fn kept(&self) -> usize {
         self.order.kept() + self.writer.kept()
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use told::{Told, read};
 
 use crate::dialect::translate::ClientDialect::{self, Messages, Responses};
-use crate::dialect::translate::{Answering, Broken, Context, StreamTranslator, request, whole};
+use crate::dialect::translate::{Answering, Broken, Context, StreamTranslator, WholeTranslation, request};
 
 const BOTH: [ClientDialect; 2] = [Responses, Messages];
 const ANSWERING: Answering<'static> = Answering { id: "1", model: "public", think_tags: false };
@@ -40,6 +40,11 @@ fn translated(
     }
     translator.end(&mut out);
     Ok(out)
+}
+
+/// The translation of a whole answer.
+fn whole(context: &Arc<Context>, answering: &Answering<'_>, answer: &[u8]) -> Result<Vec<u8>, Broken> {
+    WholeTranslation::read(context, answering, answer).map(|read| read.told(None))
 }
 
 /// A stream of these chunks, each the delta of one.

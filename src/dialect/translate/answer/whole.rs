@@ -6,13 +6,42 @@ use super::stream::Answer;
 use crate::dialect::translate::context::Context;
 use crate::dialect::translate::{Answering, Broken};
 
-/// A whole chat answer in the client's dialect.
-///
-/// # Errors
-/// It is no chat answer.
-pub fn whole(context: &Arc<Context>, answering: &Answering<'_>, answer: &[u8]) -> Result<Vec<u8>, Broken> {
-    let text = std::str::from_utf8(answer).map_err(|_| Broken::new("the answer is not UTF-8"))?;
-    let mut made = Answer::new(context, answering, true);
-    made.event(text, &mut Vec::new())?;
-    Ok(made.whole().into_bytes())
+/// What may be kept of an answer, in times its bytes: a call takes some hundred bytes, and may be written in less.
+const TIMES: usize = 4;
+/// As above, beside that.
+const BESIDE: usize = 4 << 20;
+
+/// A whole chat answer, read to be told in the client's dialect: what it used is told last, since what it cost is not
+/// known before.
+#[derive(Debug)]
+pub struct WholeTranslation(Answer);
+
+impl WholeTranslation {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// It is no chat answer, or one that takes many times its bytes.
+    pub fn read(context: &Arc<Context>, answering: &Answering<'_>, answer: &[u8]) -> Result<Self, Broken> {
+        let text = std::str::from_utf8(answer).map_err(|_| Broken::new("the answer is not UTF-8"))?;
+        let most = answer.len().saturating_mul(TIMES).saturating_add(BESIDE);
+        let mut made = Answer::new(context, answering, Some(most));
+        // Events are of streams.
+        let mut none = Vec::new();
+        made.event(text, &mut none)?;
+        made.close(&mut none);
+        Ok(Self(made))
+    }
+
+    /// What it takes, and what telling it takes besides, in bytes.
+    pub fn takes(&self) -> usize {
+        2 * self.0.kept()
+    }
+
+    /// The answer as one object. `usage`: what stands in the chat answer now, if that is another object.
+    pub fn told(mut self, usage: Option<&str>) -> Vec<u8> {
+        if let Some(usage) = usage {
+            self.0.used(usage);
+        }
+        self.0.whole().into_bytes()
+    }
 }
