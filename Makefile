@@ -34,6 +34,7 @@ agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the
 	cargo build
 	python3 tests/agents/run.py --binary target/debug/coordinator
 	python3 tests/agents/run.py --binary target/debug/coordinator --imitate mlx-lm
+	python3 tests/agents/run.py --binary target/debug/coordinator --mlx-lm claude_code codex
 	IMITATE=mlx-lm tests/sdk/run.sh
 
 fuzz: ## any bytes through the translation of dialects, ten minutes a direction (nightly, cargo-fuzz)

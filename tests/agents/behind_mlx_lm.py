@@ -10,13 +10,15 @@ import urllib.request
 from program import HERE, INSTALLED, venv
 from server import Server
 
+MODEL = "scripted"
+
 
 class BehindMlxLm(Server):
     """As the demo, but what answers is mlx_lm.server itself."""
 
     def __init__(self, binary, folder):
         super().__init__(binary, folder)
-        self.folder, self.model = folder, "scripted"
+        self.folder = folder
         self.address = free_address()
 
     @staticmethod
@@ -28,10 +30,12 @@ class BehindMlxLm(Server):
         self.behind = start(self.install() / "python", self.folder, self.address)
         try:
             self.command("account", "create", "owner")
-            self.command("price", "set", self.model, "--input", "0.10", "--output", "0.78")
+            self.command("price", "set", MODEL, "--input", "0.10", "--output", "0.78")
             self.command("provider", "add", "mlx-lm", "--url", f"http://{self.address}/v1", "--account", "owner",
-                         "--model", f"{self.model}=default_model")
-            return super().__enter__()
+                         "--model", f"{MODEL}=default_model")
+            super().__enter__()
+            self.model = MODEL
+            return self
         except BaseException:
             self.end_behind()
             raise

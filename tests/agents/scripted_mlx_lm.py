@@ -68,7 +68,7 @@ def make_model(folder):
 
 
 def answer_to(prompt):
-    """What the model is to say: `prompt` is all of it, up to the last mark of whose turn it is."""
+    """What the model is to say: `prompt` is all that it was told, up to the mark of its own turn."""
     turns = prompt.split(SPECIAL[1])[1:]
     asked = []
     for turn in reversed(turns[:-1]):
@@ -87,21 +87,18 @@ def answer_to(prompt):
 
 
 class Script:
-    """A logits processor: nothing but the next token of the answer is possible."""
+    """A logits processor, of one answer: nothing but its next token is possible."""
 
     def __init__(self, tokenizer):
         self.tokenizer, self.answer = tokenizer, None
-        self.begins, self.ends = (tokenizer.token_to_id(name) for name in SPECIAL[1:])
-        self.head = len(tokenizer.encode("assistant\n", add_special_tokens=False).ids)
 
     def __call__(self, tokens, logits):
-        tokens = tokens.tolist()
-        begin = len(tokens) - tokens[::-1].index(self.begins)
         if self.answer is None:
-            prompt = self.tokenizer.decode(tokens[:begin], skip_special_tokens=False)
-            answer = self.tokenizer.encode(answer_to(prompt), add_special_tokens=False).ids
-            self.answer = [*answer, self.ends]
-        wanted = self.answer[min(len(tokens) - begin - self.head, len(self.answer) - 1)]
+            prompt = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=False)
+            self.answer = self.tokenizer.encode(answer_to(prompt), add_special_tokens=False).ids
+            self.answer.append(self.tokenizer.token_to_id(SPECIAL[2]))
+        # What comes after the end is not asked for.
+        wanted = self.answer.pop(0) if len(self.answer) > 1 else self.answer[0]
         return mx.where(mx.arange(logits.shape[-1]) == wanted, 0.0, -mx.inf)[None]
 
 

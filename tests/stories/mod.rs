@@ -20,6 +20,7 @@ mod bounds;
 mod output_bound;
 mod compact;
 mod translated;
+mod translated_whole;
 mod credit;
 mod idempotency;
 mod caps;

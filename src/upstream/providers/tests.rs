@@ -209,3 +209,16 @@ fn how_long_places_are_taken_is_known() {
     drop(providers.take(&targets[1]));
     assert_eq!(providers.pace(&targets[1..], now), (1, Duration::ZERO));
 }
+
+#[test]
+fn who_understands_the_client_itself_comes_first_while_it_is_well() {
+    let providers = Arc::new(Providers::default());
+    let now = Instant::now();
+    let in_chat = |id| Target { translated: true, ..target(id, None) };
+    let targets = [in_chat(2), target(1, None), in_chat(3)];
+    let _busy = (providers.take(&targets[1]), providers.take(&targets[0]));
+    let names = |first: &str, then: [&str; 2]| Ok([first, then[0], then[1]].map(String::from).to_vec());
+    assert_eq!(order(&providers, &targets, now), names("1", ["3", "2"]), "busy as it is");
+    fail(&providers, Sign::Failed, 7, now);
+    assert_eq!(order(&providers, &targets, now), names("3", ["2", "1"]), "not a moment after it failed");
+}

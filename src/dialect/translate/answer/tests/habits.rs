@@ -454,3 +454,41 @@ fn a_whole_answer_is_told_whole() {
         assert_eq!(calls, [("a", "f", x), ("b", "g", y), ("c", "g", z)]);
     }
 }
+
+#[test]
+fn what_is_kept_of_a_whole_answer_is_bounded() {
+    let of = |count: usize, call: &str| {
+        let calls = vec![call; count].join(",");
+        let answer = format!(r#"{{"choices":[{{"message":{{"tool_calls":[{calls}]}}}}]}}"#);
+        BOTH.map(|dialect| whole(&context(dialect, json!({})), &ANSWERING, answer.as_bytes()).err())
+    };
+    let usual = r#"{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}"#;
+    assert_eq!(of(50_000, usual), [None; 2]);
+    assert!(of(50_000, r#"{"id":"a"}"#).into_iter().all(|e| e.is_some_and(|e| e.is_too_long)));
+}
+
+#[test]
+fn of_many_choices_the_one_that_was_asked_for_is_told() {
+    for dialect in BOTH {
+        let answer = r#"{"choices":[{"index":1,"message":{"content":"b"}},{"message":{"content":"a"}},{"message":{"content":"c"}}]}"#;
+        let made = whole(&context(dialect, json!({})), &ANSWERING, answer.as_bytes()).unwrap();
+        assert_eq!(told_whole(&serde_json::from_slice(&made).unwrap()).text, "a");
+        for bad in [r#"{"choices":{}}"#, r#"{"choices":"x"}"#, r#"{"choices":[7]}"#, r#"{"choices":[{"message":{"tool_calls":{}}}]}"#] {
+            assert!(whole(&context(dialect, json!({})), &ANSWERING, bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
+
+#[test]
+fn an_end_that_cannot_be_told_is_seen_before_it_is_told() {
+    let context = context(Messages, json!({}));
+    let translator = StreamTranslator::new(&context, &ANSWERING);
+    let check = |end: &str| translator.check(std::iter::once(end.as_bytes())).is_ok();
+    for good in ["data: {\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n", ": hi\n\n", "", "data: not whole"] {
+        assert!(check(good), "{good}");
+    }
+    let calls = r#"{"choices":[{"delta":{"tool_calls":"none"}}]}"#;
+    for bad in ["7", r#"{"error":{}}"#, calls, r#"{"choices":[{"delta":{"tool_calls":[7]}}]}"#] {
+        assert!(!check(&format!("data: {bad}\n\n")), "{bad}");
+    }
+}
