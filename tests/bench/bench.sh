@@ -5,13 +5,13 @@
 # coordinator against the same through nginx as a plain proxy: one upstream, one client, alternating, whole and streamed.
 # Prints requests/s, p50, p99 and the median ratio, and the coordinator's CPU a request; the same of one account
 # beside all of them; system calls a request by kind (where strace is there); how long settlements took; then
-# what an idle server weighs, how fast it starts, that every answer has its row, and the audit.
+# what an idle server and an open stream weigh, how fast it starts, that every answer has its row, and the audit.
 # Needs nginx, wrk, curl and openssl (Debian: nginx-light, wrk …), which it installs if it may. Loopback only; free ports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$(readlink -f "${1:?usage: bench.sh BINARY [SECONDS] [ROUNDS] [CONNECTIONS]}")
 seconds=${2:-5} rounds=${3:-3} connections=${4:-1 64 256}
-whole=qwen3.5-27b-claude-opus-8bit events=bench-stream
+whole=qwen3.5-27b-claude-opus-8bit events=bench-stream slow=bench-slow
 counted_requests=${COUNTED:-10000} accounts=${ACCOUNTS:-1000}
 
 PATH=$PATH:/usr/sbin
@@ -50,8 +50,9 @@ trap cleanup EXIT
 trap 'exit 1' INT TERM
 
 free_port; WHOLE=$port; free_port; EVENTS=$port; free_port; PROXY_WHOLE=$port; free_port; PROXY_EVENTS=$port
+free_port; SLOW=$port
 for name in upstream proxy; do
-  sed -e "s/@WHOLE@/$WHOLE/; s/@EVENTS@/$EVENTS/; s/@PROXY_WHOLE@/$PROXY_WHOLE/; s/@PROXY_EVENTS@/$PROXY_EVENTS/; s/@MODEL@/$whole/" \
+  sed -e "s/@WHOLE@/$WHOLE/; s/@EVENTS@/$EVENTS/; s/@PROXY_WHOLE@/$PROXY_WHOLE/; s/@PROXY_EVENTS@/$PROXY_EVENTS/; s/@SLOW@/$SLOW/; s/@MODEL@/$whole/" \
     "$here/$name.conf" >"$room/$name/nginx.conf"
 done
 {
@@ -84,8 +85,10 @@ head -1 "$room/keys.all" >"$room/keys.one"
 [ "$memory" = "$room" ] || { cp -r "$memory/data" "$room/data"; rm -rf "$memory"; }
 export KEYS=$room/keys.all
 "$binary" price set $events --input 0.10 --output 0.78 --json >/dev/null
+"$binary" price set $slow --input 0.10 --output 0.78 --json >/dev/null
 "$binary" provider add whole --url "http://127.0.0.1:$WHOLE/v1" --account owner --model $whole --json >/dev/null
 "$binary" provider add events --url "http://127.0.0.1:$EVENTS/v1" --account owner --model "$events=$whole" --json >/dev/null
+"$binary" provider add slow --url "http://127.0.0.1:$SLOW/v1" --account owner --model "$slow=$whole" --json >/dev/null
 
 # Starts the server on a free port; sets `server`, `address` and `ready_ms`.
 start() {
@@ -212,6 +215,26 @@ for STREAM in 0 1; do
   before=$after
 done
 stop
+# What a stream takes: thousands that are open, passed through and translated, each on a server that did nothing else.
+export STREAM=1 MODEL=$slow
+unset EXACTLY
+ulimit -n 16384 2>/dev/null || true
+open_kib() {
+  load "$port" "$1" 8 >"$room/open" & loading=$!
+  sleep 6; rss_kib; wait "$loading"
+}
+for dialect in chat messages responses; do
+  start; port=${address##*:}
+  export DIALECT=${dialect#chat}
+  few=$(open_kib 1000) many=$(open_kib 3000)
+  [ $dialect = chat ] && passed=$((many - few))
+  awk -v d=$dialect -v n=$((many - few)) -v p="$passed" -v few="$few" -v many="$many" 'BEGIN {
+    printf "an open stream         %-9s %5.1f KiB (%d at 1000, %d at 3000)", d, n / 2000, few, many
+    print d == "chat" ? "" : sprintf(", %.1f beyond one passed through", (n - p) / 2000)
+  }'
+  stop
+done
+unset DIALECT
 # Inside TLS: the same answers, 64 connections that stay.
 unset EXACTLY
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench \

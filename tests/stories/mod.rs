@@ -21,6 +21,7 @@ mod output_bound;
 mod compact;
 mod translated;
 mod translated_whole;
+mod translated_money;
 mod credit;
 mod idempotency;
 mod caps;
