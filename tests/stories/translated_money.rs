@@ -91,7 +91,10 @@ fn what_is_said_to_servers_of_the_dialect_is_not_said_to_a_chat_server() {
     let request = asking(&world, "/v1/messages?beta=true", &json!({})).header("anthropic-version", "2023-06-01");
     world.server.http().send(&request.header("anthropic-beta", "b").header("x-stainless-lang", "js")).expect(200);
     let seen = world.upstream.last();
-    assert_eq!((seen.target.as_str(), seen.header("anthropic-beta"), seen.header("anthropic-version")), (CHAT, None, None));
+    assert_eq!(
+        (seen.target.as_str(), seen.header("anthropic-beta"), seen.header("anthropic-version")),
+        (CHAT, None, None)
+    );
 }
 
 #[test]

@@ -44,7 +44,11 @@ fn little_that_a_server_writes_many_times_takes_little() {
         of_many(&format!(r#"{{"usage":{usage},"choices":[{{"message":{{"content":["#), "{}", "]}}]}"),
         of_many(&format!(r#"{{"usage":{usage},"choices":[{{"message":{{"tool_calls":["#), "{}", "]}}]}"),
         of_many(&format!(r#"{{"usage":{usage},"choices":[{{"message":{{"tool_calls":["#), r#"{"id":"a"}"#, "]}}]}"),
-        of_many(&format!(r#"{{"choices":[{{{said}}}],"usage":{{"prompt_tokens":40,"completion_tokens":7,"x":["#), "{}", "]}}"),
+        of_many(
+            &format!(r#"{{"choices":[{{{said}}}],"usage":{{"prompt_tokens":40,"completion_tokens":7,"x":["#),
+            "{}",
+            "]}}",
+        ),
     ];
     let world = World::new(|_| Answer::json(404, &json!({"detail": "Not Found"})));
     let before = memory_kib(&world, "VmRSS:");
@@ -86,7 +90,8 @@ fn an_answer_of_thirty_mebibytes_is_told() {
 fn an_answer_of_ten_thousand_calls_is_told_and_paid_for() {
     let world = World::new(only_chat(|| {
         let mut answer = completion(usage(40, 70));
-        let calls = (0..10_000).map(|n| json!({"id": n.to_string(), "type": "function", "function": {"name": "f", "arguments": "{}"}}));
+        let calls = (0..10_000)
+            .map(|n| json!({"id": n.to_string(), "type": "function", "function": {"name": "f", "arguments": "{}"}}));
         answer["choices"][0]["message"]["tool_calls"] = calls.collect();
         Answer::json(200, &answer)
     }));

@@ -473,7 +473,12 @@ fn of_many_choices_the_one_that_was_asked_for_is_told() {
         let answer = r#"{"choices":[{"index":1,"message":{"content":"b"}},{"message":{"content":"a"}},{"message":{"content":"c"}}]}"#;
         let made = whole(&context(dialect, json!({})), &ANSWERING, answer.as_bytes()).unwrap();
         assert_eq!(told_whole(&serde_json::from_slice(&made).unwrap()).text, "a");
-        for bad in [r#"{"choices":{}}"#, r#"{"choices":"x"}"#, r#"{"choices":[7]}"#, r#"{"choices":[{"message":{"tool_calls":{}}}]}"#] {
+        for bad in [
+            r#"{"choices":{}}"#,
+            r#"{"choices":"x"}"#,
+            r#"{"choices":[7]}"#,
+            r#"{"choices":[{"message":{"tool_calls":{}}}]}"#,
+        ] {
             assert!(whole(&context(dialect, json!({})), &ANSWERING, bad.as_bytes()).is_err(), "{bad}");
         }
     }
