@@ -14,8 +14,8 @@ use super::block::{Kind, Target};
 use super::events::Writer;
 use crate::dialect::translate::raw::is_blank;
 
-/// What a call takes, beside its name and its ids, in bytes.
-const CALL: usize = 256;
+/// What a call takes, beside its name and its ids, in bytes: its places in four lists, which may have twice the room.
+const CALL: usize = 512;
 
 /// A call that was begun.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::dialect::translate::{Answering, Broken};
 /// seventy.
 const TIMES: usize = 8;
 /// As above, beside that.
-const BESIDE: usize = 4 << 20;
+const BESIDE: usize = 16 << 20;
 /// As above, of the longest.
 const MOST: usize = 64 << 20;
 
