@@ -31,7 +31,7 @@ pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// How long one question to the authority may take, and how long its answer may be.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_ANSWER: usize = 1 << 20;
-/// How often it is looked whether the certificate is to be renewed.
+/// How often it is looked at least whether the certificate is to be renewed: clocks are set, and machines sleep.
 const EVERY: Duration = Duration::from_secs(3_600);
 /// How long after a failure it is tried again: Let's Encrypt takes five failures an hour.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
@@ -221,8 +221,9 @@ fn keep(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), String> {
 pub async fn keep_fresh(order: Order, certificates: Arc<Certificates>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if certificates.times().is_some_and(|times| !is_due(times, Timestamp::now())) {
-            tokio::time::sleep(EVERY).await;
+        let due = certificates.times().map_or(Duration::ZERO, |times| due_in(times, Timestamp::now()));
+        if !due.is_zero() {
+            tokio::time::sleep(due.min(EVERY)).await;
             continue;
         }
         let domains = order.domains.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -245,10 +246,11 @@ pub async fn keep_fresh(order: Order, certificates: Arc<Certificates>) {
     }
 }
 
-/// Two thirds of its time are over.
-fn is_due((from, until): (Timestamp, Timestamp), now: Timestamp) -> bool {
+/// How long until two thirds of its time are over.
+fn due_in((from, until): (Timestamp, Timestamp), now: Timestamp) -> Duration {
     let (from, until, now) = (from.millis(), until.millis(), now.millis());
-    until.saturating_sub(now) < until.saturating_sub(from) / 3
+    let due = until.saturating_sub(until.saturating_sub(from) / 3);
+    Duration::from_millis(u64::try_from(due.saturating_sub(now)).unwrap_or(0))
 }
 
 /// The HTTP client of this house.
@@ -299,9 +301,8 @@ mod tests {
     #[test]
     fn a_third_before_its_end_a_certificate_is_renewed() {
         let at = Timestamp::from_millis;
-        assert!(!is_due((at(0), at(90)), at(0)));
-        assert!(!is_due((at(0), at(90)), at(60)));
-        assert!(is_due((at(0), at(90)), at(61)));
-        assert!(is_due((at(0), at(90)), at(200)));
+        for (now, left) in [(0, 60), (59, 1), (60, 0), (61, 0), (200, 0), (-10, 70)] {
+            assert_eq!(due_in((at(0), at(90)), at(now)), Duration::from_millis(left), "{now}");
+        }
     }
 }

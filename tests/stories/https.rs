@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,7 +164,9 @@ struct Authority {
 
 impl Authority {
     /// `None` where Debian's `pebble` is not installed.
-    fn start(dir: &Path, tls_port: u16) -> Option<Self> {
+    ///
+    /// Its certificates are valid for so many seconds.
+    fn start(dir: &Path, tls_port: u16, valid: u32) -> Option<Self> {
         let there = |name: &str| Command::new(name).arg("-h").stderr(Stdio::null()).stdout(Stdio::null()).status();
         if there("pebble").is_err() || there("pebble-challtestsrv").is_err() {
             println!("skipped: pebble is not installed");
@@ -178,6 +180,7 @@ impl Authority {
             "listenAddress": format!("127.0.0.1:{listen}"), "managementListenAddress": format!("127.0.0.1:{manage}"),
             "certificate": dir.join("pebble.pem"), "privateKey": dir.join("pebble.key"),
             "httpPort": 1, "tlsPort": tls_port, "ocspResponderURL": "",
+            "certificateValidityPeriod": valid,
         }});
         fs::write(dir.join("pebble.json"), config.to_string()).unwrap();
         let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -217,13 +220,25 @@ impl Drop for Authority {
     }
 }
 
+/// Where the server keeps what it got.
+fn kept_certificate(server: &Coordinator) -> PathBuf {
+    let mut kept = fs::read_dir(server.data_dir().join("certificates")).unwrap().flatten().map(|entry| entry.path());
+    kept.find(|path| path.extension().is_some_and(|e| e == "pem")).unwrap()
+}
+
+/// Who signed it is known to the authority alone: the chain holds the one in between.
+fn issuer(pem: &Path) -> String {
+    let chain = fs::read_to_string(pem).unwrap();
+    format!("-----BEGIN CERTIFICATE-----{}", chain.rsplit("-----BEGIN CERTIFICATE-----").next().unwrap())
+}
+
 #[test]
 fn a_domain_gets_its_certificate_over_its_own_port_and_keeps_it() {
     let mut server = Coordinator::new();
     let dir = server.beside("authority");
     fs::create_dir(&dir).unwrap();
     let port = free_port();
-    let Some(authority) = Authority::start(&dir, port) else { return };
+    let Some(authority) = Authority::start(&dir, port, 90 * 86_400) else { return };
     let listen = format!("127.0.0.1:{port}");
     let root = dir.join("pebble.pem");
     let trust = [("SSL_CERT_FILE", root.to_str().unwrap())];
@@ -240,15 +255,10 @@ fn a_domain_gets_its_certificate_over_its_own_port_and_keeps_it() {
     server.start_in(&args, &trust);
     assert!(text(&server.ready(), "setup_url").starts_with(&format!("https://ai.example.test:{port}/admin#setup=")));
     eventually("a certificate", || server.log().contains("got a certificate"));
-    // Who signed it is known to the authority alone: the chain holds the one in between.
-    let kept: Vec<_> =
-        fs::read_dir(server.data_dir().join("certificates")).unwrap().flatten().map(|e| e.path()).collect();
-    let pem = kept.iter().find(|path| path.extension().is_some_and(|e| e == "pem")).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(pem).unwrap().permissions());
+    let pem = kept_certificate(&server);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&pem).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let chain = fs::read_to_string(pem).unwrap();
-    let issuer = chain.rsplit("-----BEGIN CERTIFICATE-----").next().unwrap();
-    let issuer = format!("-----BEGIN CERTIFICATE-----{issuer}");
+    let issuer = issuer(&pem);
     let at: SocketAddr = listen.parse().unwrap();
     let (said, shown) = ask(at, "ai.example.test", &issuer, &get("/health", "x"), &["http/1.1"]).unwrap();
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
@@ -280,4 +290,28 @@ fn a_domain_gets_its_certificate_over_its_own_port_and_keeps_it() {
         let said = server.cli_plain(&["serve", "--domain", domain]);
         assert!(said.code == 2 && said.stderr.contains(says), "{said:?}");
     }
+}
+
+#[test]
+fn a_certificate_is_renewed_in_good_time_and_nobody_waits_for_it() {
+    let mut server = Coordinator::new();
+    let dir = server.beside("authority");
+    fs::create_dir(&dir).unwrap();
+    let port = free_port();
+    let Some(authority) = Authority::start(&dir, port, 15) else { return };
+    let listen = format!("127.0.0.1:{port}");
+    let root = dir.join("pebble.pem");
+    let name = "ai.example.test";
+    let args = ["--listen", &listen, "--domain", name, "--acme-directory", &authority.directory];
+    server.start_in(&args, &[("SSL_CERT_FILE", root.to_str().unwrap())]);
+    let at: SocketAddr = listen.parse().unwrap();
+    let got = || server.log().matches("got a certificate").count();
+    eventually("a certificate", || got() >= 1);
+    let issuer = issuer(&kept_certificate(&server));
+    // The client refuses one that has expired: the next one is there before.
+    let shown = || ask(at, name, &issuer, &get("/health", "x"), &[]).expect("a good certificate all the time").1;
+    let first = shown();
+    eventually("another certificate", || shown() != first);
+    eventually("the log to say so", || got() == 2);
+    assert!(!server.log().contains("no certificate"), "{}", server.log());
 }
