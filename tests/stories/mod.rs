@@ -49,6 +49,7 @@ mod config;
 mod commits_beside;
 mod bad_commands;
 mod lifecycle;
+mod old_data;
 mod directories;
 mod backups;
 mod running_server;
