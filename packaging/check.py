@@ -6,6 +6,7 @@ that is forgotten (an overlay); install.sh refuses what does not fit its sum. Wh
 here, is skipped with a line that says so.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
+class Broken(Exception):
+    """Nothing more can be tried of this part."""
+
+
 class Server:
     """`coordinator serve`, maybe in a root of its own; killed at the end."""
 
@@ -53,9 +58,10 @@ class Server:
         clean = {"PATH": os.environ["PATH"], **(env or {})}
         self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True, env=clean,
                                         stderr=subprocess.DEVNULL)
+        atexit.register(self.process.kill)
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"FAILED  the server did not start: {command}")
+            raise Broken(f"the server did not start: {command}")
         self.ready = json.loads(line)
         self.url = f"http://{self.ready['listening']}"
 
@@ -119,7 +125,7 @@ def an_empty_root(scratch):
     def command(*args):
         done = run(*inside, *args, "--json", "--data-dir", "/data")
         if done.returncode != 0:
-            raise SystemExit(f"FAILED  coordinator {' '.join(args)}: {done.stderr}{done.stdout}")
+            raise Broken(f"coordinator {' '.join(args)}: {done.stderr}{done.stdout}")
         return json.loads(done.stdout)
 
     command("account", "create", "owner")
@@ -193,10 +199,12 @@ def main():
         scratch = Path(scratch)
         scratch.chmod(0o755)
         version = the_binary()
-        the_service()
-        the_sum(scratch)
-        an_empty_root(scratch)
-        the_package(scratch, version)
+        for part in [the_service, lambda: the_sum(scratch), lambda: an_empty_root(scratch),
+                     lambda: the_package(scratch, version)]:
+            try:
+                part()
+            except Broken as e:
+                check("the rest of this part", False, e)
     if failures:
         raise SystemExit(f"{len(failures)} of what was made does not do what it should")
 

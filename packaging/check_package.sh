@@ -13,7 +13,8 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$copy/upper,workdir=$copy/work"
 root=$copy/root
 cp "$deb" "$root/first.deb"
 cp "$next" "$root/next.deb"
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+in_it="chroot $root /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+inside() { $in_it "$@"; }
 data=/var/lib/coordinator
 # A system that runs systemd would have its service started; the copy must not ask that one.
 rm -rf "$root/run/systemd"
@@ -28,9 +29,11 @@ echo "installed: $(inside coordinator version); $data is of uid $uid, mode 700"
 printf 'listen = "127.0.0.1:%s"\n' "$port" >"$root/etc/coordinator.toml"
 inside coordinator config check >/dev/null
 settings=$(sed -n 's/^Environment=//p' "$root/usr/lib/systemd/system/coordinator.service")
-as() { inside setpriv --reuid="$uid" --regid="$uid" --clear-groups env $settings "$@"; }
+as_it="$in_it setpriv --reuid=$uid --regid=$uid --clear-groups env $settings"
+as() { $as_it "$@"; }
 as coordinator account create ada >/dev/null
-as coordinator serve >"$copy/out" 2>"$copy/log" &
+# Itself, not a shell around it: it is to get the signal.
+$as_it coordinator serve >"$copy/out" 2>"$copy/log" &
 server=$!
 trap 'kill $server 2>/dev/null || true' EXIT
 for _ in $(seq 100); do grep -q "listening on 127.0.0.1:$port" "$copy/out" && break; sleep 0.1; done

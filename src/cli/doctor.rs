@@ -164,8 +164,8 @@ const AHEAD_SECONDS: i64 = 60;
 fn database(inside: &Inside) -> Vec<Finding> {
     let mut found = Vec::new();
     let (version, current) = inside.version;
-    if inside.integrity != "ok" {
-        found.push(wrong("database", format!("it is damaged: {}", inside.integrity), RESTORE));
+    if let Some(damage) = &inside.damage {
+        found.push(wrong("database", format!("it is damaged: {damage}"), RESTORE));
     }
     if version > current {
         let text = format!("it is of version {version}, this program knows up to {current}");

@@ -37,6 +37,11 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
+    /// `20260430T142201Z`: for names of files, without what some systems do not have in them.
+    pub fn in_a_name(self) -> String {
+        self.to_string().chars().filter(char::is_ascii_alphanumeric).collect()
+    }
+
     /// The time of the machine's wall clock. For the floors above; the domain never calls it.
     pub fn now() -> Self {
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;

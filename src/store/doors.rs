@@ -10,8 +10,8 @@ use rustix::fs::FlockOperation;
 use super::StoreError;
 use super::admission_cache::{AdmissionCache, AdmissionReader};
 use super::sqlite::access::{Read, Tx};
-use super::sqlite::open::{ReadPool, make_private, open_reader, open_writable, private, read_pool, refuse_read_only};
-use super::sqlite::ownership::{beside, cannot, hand_over, obstacle};
+use super::sqlite::open::{NewFiles, ReadPool, make_private, open_reader, open_writable, private, read_pool, refuse_read_only};
+use super::sqlite::ownership::{cannot, hand_over, obstacle};
 use super::sqlite::schema;
 use super::sqlite::snapshot::in_snapshot;
 use super::usage_sums::UsageSums;
@@ -35,8 +35,8 @@ pub struct Store {
     /// For what every request looks at.
     reader: Arc<AdmissionReader>,
     usage_sums: Arc<UsageSums>,
-    /// This one made the database.
-    is_new: bool,
+    /// What this one made of the data directory.
+    made: Arc<NewFiles>,
 }
 
 /// While it lives, no other server can start on the same data directory.
@@ -76,9 +76,8 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(DATABASE);
         let made = make_private(dir, &path)?;
-        let is_new = made.is_new();
         match Self::open_file(dir, &path) {
-            Ok(store) => Ok(Self { is_new, ..store }),
+            Ok(store) => Ok(Self { made: Arc::new(made), ..store }),
             Err(e) => {
                 made.undo();
                 Err(e)
@@ -115,7 +114,7 @@ impl Store {
             other => other,
         })?;
         let (readers, reports) = (read_pool(path, READERS)?, read_pool(path, REPORTS)?);
-        Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default(), is_new: false })
+        Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default(), made: Arc::default() })
     }
 
     /// Takes the database away again if this store made it and nobody has written to it: what a command leaves that
@@ -123,18 +122,15 @@ impl Store {
     pub fn remove_if_untouched(self) {
         let untouched =
             |conn: &Read| Ok(!conn.prepare("SELECT 1 FROM events UNION ALL SELECT 1 FROM accounts")?.exists([])?);
-        if !self.is_new || !self.read_inline(untouched).unwrap_or(false) {
+        if !self.made.is_new() || !self.read_inline(untouched).unwrap_or(false) {
             return;
         }
         let Ok(lock) = self.lock() else { return };
-        let path = self.path();
-        for file in
-            [path.clone(), beside(&path, "-wal"), beside(&path, "-shm"), self.dir.join(LOCK), self.dir.join("ballast")]
-        {
-            drop(std::fs::remove_file(file));
+        for file in [LOCK, "ballast"] {
+            drop(std::fs::remove_file(self.dir.join(file)));
         }
+        self.made.undo();
         drop(lock);
-        drop(std::fs::remove_dir(&self.dir));
     }
 
     /// The sums over usage rows, as far as they are known.

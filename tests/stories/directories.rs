@@ -54,8 +54,12 @@ fn a_command_that_fails_leaves_no_database_behind() {
     for command in [&["serve", "--listen", &address][..], &["account", "create", " blank"]] {
         let said = server.cli_plain(&[command, &["--data-dir", dir]].concat());
         assert_eq!(said.code, 1, "{command:?}: {said:?}");
-        assert!(!deep.join("coordinator.db").exists(), "{command:?}: {said:?}");
+        assert!(!server.beside("new").exists(), "{command:?}: {said:?}");
     }
+    // A folder that was there stays, and what is in it.
+    fs::create_dir_all(&deep).unwrap();
+    assert_eq!(server.cli_plain(&["account", "create", " blank", "--data-dir", dir]).code, 1);
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
     // What is somebody's stays, whatever fails later.
     server.account("ada");
     assert_eq!(server.cli(&["account", "create", " blank"]).code, 1);

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::access::Read;
 use super::open::open_writable;
-use crate::store::audit::{self, Report};
+use super::sound;
+use crate::store::audit::Report;
 use crate::store::{Store, StoreError};
 
 /// Copies the database to `file`, then opens the copy, checks its integrity and audits it.
@@ -57,14 +58,6 @@ fn copy(store: &Store, to: &Path) -> Result<(), StoreError> {
 
 fn verify(file: &Path) -> Result<Report, StoreError> {
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let integrity: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if integrity != "ok" {
-        return Err(StoreError::Invalid(format!("the copy is damaged: {integrity}")));
-    }
-    let report = audit::audit(&Read::new(conn))?;
-    if report.ok {
-        Ok(report)
-    } else {
-        Err(StoreError::Invalid(format!("the copy does not pass the audit: {}", report.problems.join("; "))))
-    }
+    let good = sound::whole(&conn).and_then(|()| sound::in_agreement(&Read::new(conn)));
+    good.map_err(|e| StoreError::Invalid(format!("the copy is no good: {e}")))
 }

@@ -71,9 +71,7 @@ impl Backups {
 
     fn try_take(&self, store: &Store, now: Timestamp) -> Result<PathBuf, StoreError> {
         self.drop_unfinished();
-        // 2026-04-30T14:22:01Z without what some systems do not have in names.
-        let stamp: String = now.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-        let file = self.dir.join(format!("{PREFIX}{stamp}{ENDING}"));
+        let file = self.dir.join(format!("{PREFIX}{}{ENDING}", now.in_a_name()));
         backup(store, &file)?;
         let all = good(&self.dir);
         let spare = all.len().saturating_sub(self.keep);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::access::Read;
 use super::ownership::{beside, obstacle, user};
-use super::schema;
+use super::{schema, sound};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{self, Report};
 use crate::store::{StoreError, database_in};
@@ -75,8 +75,8 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
 pub struct Inside {
     /// The schema's version, and the one of this program.
     pub version: (i64, i64),
-    /// What SQLite's own check finds: `ok`, or the first damage.
-    pub integrity: String,
+    /// The first damage that SQLite's own check finds.
+    pub damage: Option<String>,
     /// The time of the newest row.
     pub newest: Option<Timestamp>,
     /// The audit; none if the schema is of another version.
@@ -91,9 +91,9 @@ pub fn inside(dir: &Path) -> Result<(Inside, Read), StoreError> {
     let conn = Connection::open_with_flags(database_in(dir), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     conn.pragma_update(None, "query_only", true)?;
     let version = (schema::version(&conn)?, schema::current());
-    let integrity: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let damage = sound::damage(&conn)?;
     let conn = Read::new(conn);
-    let mut inside = Inside { version, integrity, newest: None, audit: None };
+    let mut inside = Inside { version, damage, newest: None, audit: None };
     if version.0 == version.1 {
         let newest: Option<i64> = conn.query_row(super::restore::NEWEST, [], |row| row.get(0))?;
         inside.newest = newest.map(Timestamp::from_millis);

@@ -8,6 +8,7 @@ pub mod snapshot;
 pub mod commit_clock;
 pub mod schema;
 pub mod job;
+mod sound;
 pub mod writer;
 mod unknown_commit;
 mod ballast;

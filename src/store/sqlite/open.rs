@@ -105,13 +105,13 @@ impl NewFiles {
     }
 
     /// Takes away what was made; a folder only if nothing else is in it.
-    pub fn undo(self) {
-        if let Some(database) = self.database {
-            for file in ["", "-wal", "-shm", "-journal"].map(|ending| beside(&database, ending)) {
+    pub fn undo(&self) {
+        if let Some(database) = &self.database {
+            for file in ["", "-wal", "-shm", "-journal"].map(|ending| beside(database, ending)) {
                 drop(fs::remove_file(file));
             }
         }
-        for dir in self.dirs {
+        for dir in &self.dirs {
             drop(fs::remove_dir(dir));
         }
     }

@@ -24,11 +24,11 @@ use serde_json::json;
 
 use super::access::{Read, Tx};
 use super::ownership::{beside, cannot, hand_over};
-use super::schema;
+use super::{schema, sound};
 use crate::domain::ids::RequestId;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::audit::{self, Report};
+use crate::store::audit::Report;
 use crate::store::tables::events;
 
 /// What an admin's program is told whose first answer was lost.
@@ -115,21 +115,17 @@ fn prepare(
     let checked = |conn: &mut Connection| {
         // No name of a table is looked for in a file that has none: that would be an empty database, made.
         let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let integrity: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-        if version == 0 || integrity != "ok" {
-            let why = if version == 0 { "it is no coordinator's database".to_owned() } else { integrity };
-            return Err(StoreError::Invalid(why));
+        if version == 0 {
+            return Err(StoreError::Invalid("it is no coordinator's database".to_owned()));
         }
+        sound::whole(conn)?;
         schema::upgrade(conn)?;
         conn.pragma_update(None, "journal_mode", "DELETE")?;
         Ok(())
     };
     checked(&mut conn).map_err(unusable)?;
     let tx = Tx::new(conn);
-    let fine = |report: Report| {
-        if report.ok { Ok(report) } else { Err(StoreError::Invalid(report.problems.join("; "))) }
-    };
-    audit::audit(&tx).and_then(fine).map_err(unusable)?;
+    sound::in_agreement(&tx).map_err(unusable)?;
     let until: Option<i64> = tx.query_row(NEWEST, [], |row| row.get(0))?;
     tx.execute("BEGIN IMMEDIATE", [])?;
     let since = carry(&tx, database, now)?;
@@ -138,7 +134,7 @@ fn prepare(
     let detail = json!({"ids_above": since.ids_above, "until": until.map(Timestamp::from_millis), "since": since});
     events::record(&tx, actor, "database.restore", "database", &detail, now)?;
     tx.execute("COMMIT", [])?;
-    let report = audit::audit(&tx).and_then(fine).map_err(unusable)?;
+    let report = sound::in_agreement(&tx).map_err(unusable)?;
     drop(tx);
     let file = fs::File::open(part).map_err(|e| cannot("open", part, &e))?;
     file.sync_all().map_err(|e| cannot("write", part, &e))?;
@@ -265,8 +261,7 @@ fn put_in_place(part: &Path, database: &Path, now: Timestamp) -> Result<Option<P
     let dir = database.parent().unwrap_or(database);
     let mut kept = None;
     if database.exists() {
-        let stamp: String = now.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-        let folder = dir.join(format!("replaced-{stamp}"));
+        let folder = dir.join(format!("replaced-{}", now.in_a_name()));
         fs::create_dir_all(&folder).map_err(|e| cannot("make", &folder, &e))?;
         let name = |ending: &str| Some(folder.join(beside(database, ending).file_name()?));
         for ending in ["-wal", "-shm", "-journal"] {
