@@ -10,7 +10,9 @@ use rustix::fs::FlockOperation;
 use super::StoreError;
 use super::admission_cache::{AdmissionCache, AdmissionReader};
 use super::sqlite::access::{Read, Tx};
-use super::sqlite::open::{NewFiles, ReadPool, make_private, open_reader, open_writable, private, read_pool, refuse_read_only};
+use super::sqlite::open::{
+    NewFiles, ReadPool, make_private, open_reader, open_writable, private, read_pool, refuse_read_only,
+};
 use super::sqlite::ownership::{cannot, hand_over, obstacle};
 use super::sqlite::schema;
 use super::sqlite::snapshot::in_snapshot;
