@@ -6,7 +6,7 @@ help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # Its own profile: what the tuned release takes to build is for whoever serves, not for whoever tries.
-run: ## build in half the time of a release, and serve a demo that needs nothing else: prints a curl line to paste
+run: ## build as quickly as may be, and serve a demo that needs nothing else: prints a curl line to paste
 	cargo run --profile demo -- serve --demo
 
 quick: ## the tests that need nothing but cargo: the first to see green
