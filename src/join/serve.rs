@@ -21,7 +21,7 @@ use crate::tunnel::{
 /// Requests beside those that callers send: is it there, why it has to leave.
 const BESIDE: u32 = 16;
 /// What of an answer waits to be sent, in bytes.
-const SEND_BUFFER: usize = 32 << 10;
+const SEND_BUFFER: usize = 16 << 10;
 /// The longest reason.
 const LONGEST_BYE: usize = 4 << 10;
 
@@ -45,7 +45,8 @@ where
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PONG_WITHIN)
+        // The silence itself is noticed first, and told.
+        .keep_alive_timeout(PONG_WITHIN * 2)
         .initial_stream_window_size(PROMPT_WINDOW)
         .initial_connection_window_size(PROMPTS_WINDOW)
         .max_concurrent_streams(at_once.saturating_add(BESIDE))
@@ -53,7 +54,8 @@ where
         .max_send_buf_size(SEND_BUFFER);
     let service = service_fn(move |request| {
         let (forwarder, bye) = (Arc::clone(&forwarder), bye.clone());
-        async move { Ok::<_, Infallible>(answer(&forwarder, &bye, request).await) }
+        // Boxed, what it takes to ask is given back when an answer begins, and not when that ends.
+        Box::pin(async move { Ok::<_, Infallible>(answer(&forwarder, &bye, request).await) })
     });
     let connection = builder.serve_connection(TokioIo::new(WebSocketBytes::client(io, cut.clone())), service);
     // What it is told is not held while the rest runs.

@@ -42,6 +42,9 @@ pub const TUNNEL: &str = "/v1/provider/tunnel";
 pub const SESSION: &str = "coordinator-session";
 /// Where the coordinator says why it ends a connection.
 pub const BYE: &str = "/coordinator/bye";
+/// The code of a refusal: another process serves under the name. It may be the agent's own from before, of which the
+/// coordinator has not heard yet that it is gone.
+pub const OCCUPIED: &str = "machine_occupied";
 /// Of an answer that the agent gives in the local server's place: what is wrong with that one.
 pub const LOCAL_FAILURE: &str = "coordinator-local-failure";
 
@@ -63,7 +66,7 @@ pub const PROMPTS_WINDOW: u32 = 4 << 20;
 pub const MOST_HEADERS: u32 = 16 << 10;
 /// How often the other end is asked whether it is there.
 pub const PING_EVERY: Duration = Duration::from_secs(20);
-/// How long it may take to say so.
+/// How long it may take to say so: after both times together without a byte the connection is over.
 pub const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 /// What may be asked of a machine: the endpoints that run models, which models there are, and how many places.

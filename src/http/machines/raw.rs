@@ -102,7 +102,11 @@ impl AsyncWrite for Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         let mut waiting = self.waiting.borrow_mut();
-        waiting.is_over = true;
+        if !waiting.is_over {
+            // It is ended at once: for what waits nobody may be there who reads it.
+            waiting.bytes.clear();
+            waiting.is_over = true;
+        }
         wake(&mut waiting.taker);
     }
 }

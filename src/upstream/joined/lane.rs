@@ -86,7 +86,8 @@ where
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PONG_WITHIN)
+        // The silence itself is noticed first, and told.
+        .keep_alive_timeout(PONG_WITHIN * 2)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(ANSWER_WINDOW)
         // What one client leaves unread takes nothing from the others.
