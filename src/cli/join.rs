@@ -45,7 +45,7 @@ pub struct Args {
     /// Take the place of another process that serves under this name
     #[arg(long)]
     replace: bool,
-    /// A proxy that understands CONNECT [default: what HTTPS_PROXY names, or ALL_PROXY]
+    /// A proxy that understands CONNECT [default: what HTTPS_PROXY or ALL_PROXY names, if NO_PROXY does not except it]
     #[arg(long, env = "COORDINATOR_PROXY", value_name = "http://[USER:PASSWORD@]HOST:PORT", hide_env_values = true)]
     proxy: Option<String>,
     /// Trust the certificates of a private authority for the coordinator: a PEM file
@@ -62,20 +62,27 @@ pub struct Args {
     log: String,
 }
 
-/// The proxy of the environment, unless the host is one that is reached without.
-fn proxy_of_environment(url: &str) -> Option<String> {
-    let variable = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+/// The proxy that an environment names for a URL, as other programs read it, unless the host is reached without.
+fn proxy_of(url: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let first = |names: &[&str]| names.iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
     let uri: http::Uri = url.parse().ok()?;
-    let host = uri.host()?;
-    let without = variable(&["NO_PROXY", "no_proxy"]).unwrap_or_default();
-    let is_without = |name: &str| {
-        let name = name.trim().trim_start_matches('.');
-        name == "*" || (!name.is_empty() && (host == name || host.ends_with(&format!(".{name}"))))
+    let host = uri.host()?.to_ascii_lowercase();
+    let (of_scheme, usual) = if uri.scheme_str() == Some("https") {
+        (["https_proxy", "HTTPS_PROXY"], 443)
+    } else {
+        (["http_proxy", "HTTP_PROXY"], 80)
     };
-    if without.split(',').any(is_without) || matches!(host, "127.0.0.1" | "localhost" | "[::1]") {
+    let port = uri.port_u16().unwrap_or(usual).to_string();
+    let is_without = |name: &str| {
+        let name = name.trim().to_ascii_lowercase();
+        let bare = name.strip_suffix(&format!(":{port}")).unwrap_or(&name).trim_start_matches(['*', '.']);
+        name == "*" || (!bare.is_empty() && (host == bare || host.ends_with(&format!(".{bare}"))))
+    };
+    let without = first(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    if without.split(',').any(is_without) || matches!(&*host, "127.0.0.1" | "localhost" | "[::1]") {
         return None;
     }
-    variable(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]).filter(|proxy| !proxy.starts_with("socks"))
+    first(&of_scheme).or_else(|| first(&["all_proxy", "ALL_PROXY"])).filter(|proxy| !proxy.starts_with("socks"))
 }
 
 pub fn run(args: Args, out: Output) -> Result<(), Failed> {
@@ -83,7 +90,7 @@ pub fn run(args: Args, out: Output) -> Result<(), Failed> {
     raise_file_limit();
     let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let options = Options {
-        proxy: args.proxy.or_else(|| proxy_of_environment(&args.url)),
+        proxy: args.proxy.or_else(|| proxy_of(&args.url, |name| std::env::var(name).ok())),
         url: args.url,
         key: args.key,
         to: args.to,
@@ -134,5 +141,36 @@ async fn serve(options: Options, out: Output) -> Result<(), Failed> {
         joined = joined => joined.map_err(|e| Failed::Other(e.to_string())),
         // A second signal: at once.
         () = twice => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_names_the_proxy_and_whom_to_reach_without() {
+        let (one, two) = ("http://one:1", "http://two:2");
+        // URL, what is set, the proxy
+        let rows: [(&str, &[(&str, &str)], Option<&str>); 14] = [
+            ("https://ai.example.org", &[], None),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one)], Some(one)),
+            ("https://ai.example.org", &[("HTTPS_PROXY", ""), ("ALL_PROXY", two)], Some(two)),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one), ("https_proxy", two)], Some(two)),
+            ("https://ai.example.org", &[("HTTP_PROXY", one)], None),
+            ("http://ai.example.org", &[("http_proxy", one), ("https_proxy", two)], Some(one)),
+            ("https://ai.example.org", &[("all_proxy", "socks5://one:1")], None),
+            ("https://AI.example.org", &[("HTTPS_PROXY", one), ("NO_PROXY", "other, .Example.org")], None),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one), ("no_proxy", "*.example.org")], None),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one), ("NO_PROXY", "example.com,i.example.org")], Some(one)),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one), ("NO_PROXY", "ai.example.org:443")], None),
+            ("https://ai.example.org:8443", &[("HTTPS_PROXY", one), ("NO_PROXY", "ai.example.org:443")], Some(one)),
+            ("https://ai.example.org", &[("HTTPS_PROXY", one), ("NO_PROXY", "*")], None),
+            ("http://127.0.0.1:8080", &[("http_proxy", one)], None),
+        ];
+        for (url, set, proxy) in rows {
+            let variable = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(proxy_of(url, variable).as_deref(), proxy, "{url} {set:?}");
+        }
     }
 }
