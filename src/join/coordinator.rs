@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::Options;
 use super::dial::{self, Address};
 use crate::domain::secret::Secret;
-use crate::tunnel::{self, Hello, MACHINES, SESSION, TUNNEL, Welcome};
+use crate::tunnel::{self, Hello, MACHINES, OCCUPIED, SESSION, TUNNEL, Welcome};
 
 /// How long the coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,6 +74,7 @@ struct Refused {
 #[derive(Deserialize)]
 struct Reason {
     message: String,
+    code: Option<String>,
 }
 
 impl Coordinator {
@@ -172,7 +173,7 @@ impl Coordinator {
         let why: String = error.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect();
         let is_final =
             status.is_client_error() && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-        NotJoined { why, is_final, is_occupied: status == StatusCode::CONFLICT }
+        NotJoined { why, is_final, is_occupied: error.code.as_deref() == Some(OCCUPIED) }
     }
 }
 
@@ -180,4 +181,40 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T,
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     let answered = answered.map_err(|_| format!("the coordinator does not answer within {} s", PATIENCE.as_secs()))?;
     answered.map_err(NotJoined::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_is_in_use_may_be_free_another_time() {
+        let options = Options {
+            url: "http://127.0.0.1:1".into(),
+            key: Secret::new("k".into()),
+            to: None,
+            local_key: None,
+            name: "a".into(),
+            models: Vec::new(),
+            max_concurrent: None,
+            replace: false,
+            proxy: None,
+            ca_pem: None,
+            drain: Duration::ZERO,
+        };
+        let coordinator = Coordinator::new(&options).unwrap();
+        // status, code, final, occupied
+        for (status, code, is_final, is_occupied) in [
+            (409, r#""machine_occupied""#, true, true),
+            // It has all its machines, or another provider is called so.
+            (409, "null", true, false),
+            (403, r#""machine_limit""#, true, false),
+            (429, "null", false, false),
+            (503, "null", false, false),
+        ] {
+            let body = format!(r#"{{"error":{{"message":"no","type":"x","code":{code},"param":"name"}}}}"#);
+            let said = coordinator.refused(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!((said.why.as_str(), said.is_final, said.is_occupied), ("no", is_final, is_occupied), "{status}");
+        }
+    }
 }

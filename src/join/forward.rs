@@ -9,36 +9,58 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::{Error, ResponseFuture};
 
 use super::local::ModelServer;
 use crate::domain::secret::Secret;
 use crate::tunnel::{LOCAL_FAILURE, LONG_PROMPT, may_be_asked};
-use crate::upstream::tls_config;
+use crate::upstream::{self, Connector, On, Pool, Resolver, tls_config};
 
 /// A body on its way, either way: read already, or as it comes.
 pub type Passed = Either<Full<Bytes>, Incoming>;
-type LocalClient = Client<HttpsConnector<HttpConnector>, Passed>;
+type Tcp = HttpConnector<Resolver>;
+
+/// Connections to the local server: below TLS each of them takes more room, and so does knowing whom to trust.
+#[derive(Debug)]
+enum LocalPool {
+    Plain(Pool<Connector<Tcp>, Passed>),
+    Tls(Pool<Connector<HttpsConnector<Tcp>>, Passed>),
+}
+
+impl LocalPool {
+    fn new(base: &str) -> Result<Self, String> {
+        let tcp = upstream::tcp(CONNECT_WITHIN);
+        if base.starts_with("http://") {
+            return Ok(Self::Plain(Pool::new(Connector::new(tcp, CONNECT_WITHIN), MOST_BUFFERED)));
+        }
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls_config(None)?);
+        let https = https.https_only().enable_http1().wrap_connector(tcp);
+        Ok(Self::Tls(Pool::new(Connector::new(https, CONNECT_WITHIN), MOST_BUFFERED)))
+    }
+
+    fn send(&self, request: Request<Passed>, on: On) -> ResponseFuture {
+        match self {
+            Self::Plain(pool) => pool.send(request, on),
+            Self::Tls(pool) => pool.send(request, on),
+        }
+    }
+}
 
 /// Headers of a request that the local server gets. No credential is among them.
 const ASKED: [&str; 5] = ["accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta"];
 /// Headers of its answer that the coordinator gets.
 const ANSWERED: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, RETRY_AFTER];
-/// llama.cpp closes a connection after 5 s idle; a kept one should rather be closed here first.
-const KEPT_IDLE: Duration = Duration::from_secs(4);
-/// A kept connection that the other end had closed shows it at once.
-const STALE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a connection to the local server may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// What is read ahead of a coordinator that does not keep up, in bytes.
-const MOST_BUFFERED: usize = 32 << 10;
+const MOST_BUFFERED: usize = 16 << 10;
 
 /// Passes requests on to the local server, and to nobody else.
 #[derive(Debug)]
 pub struct Forwarder {
     base: String,
     key: Option<HeaderValue>,
-    kept: LocalClient,
-    fresh: LocalClient,
+    pool: LocalPool,
 }
 
 impl Forwarder {
@@ -47,19 +69,10 @@ impl Forwarder {
     /// # Errors
     /// The key cannot stand in a header, or no certificates can be read.
     pub fn new(local: &ModelServer, key: Option<Secret>) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls_config(None)?);
-        let https = https.https_or_http().enable_http1().wrap_connector(tcp);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT_IDLE).http1_max_buf_size(MOST_BUFFERED);
-        let kept = builder.build(https.clone());
-        let fresh = builder.pool_max_idle_per_host(0).build(https);
+        let pool = LocalPool::new(&local.base)?;
         let key = key.map(|key| HeaderValue::try_from(format!("Bearer {}", key.expose()))).transpose();
         let key = key.map_err(|_| "the local server's key cannot stand in a header".to_owned())?;
-        Ok(Self { base: local.base.clone(), key, kept, fresh })
+        Ok(Self { base: local.base.clone(), key, pool })
     }
 
     /// Where a path is asked for, if it may be.
@@ -91,16 +104,16 @@ impl Forwarder {
         let is_long = body.size_hint().upper().is_none_or(|most| most > LONG_PROMPT as u64);
         if is_long {
             // It cannot be sent twice, and so not on a connection that may be closed already.
-            return answered(self.fresh.request(again(Either::Right(body))).await);
+            return answered(self.pool.send(again(Either::Right(body)), On::Fresh).await);
         }
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             Err(_) => return plain(StatusCode::BAD_REQUEST, "the request broke off"),
         };
         let sent = Instant::now();
-        match self.kept.request(again(Either::Left(Full::new(body.clone())))).await {
-            Err(e) if !e.is_connect() && sent.elapsed() < STALE_WITHIN => {
-                answered(self.fresh.request(again(Either::Left(Full::new(body)))).await)
+        match self.pool.send(again(Either::Left(Full::new(body.clone()))), On::Any).await {
+            Err(e) if upstream::is_stale(&e, sent) => {
+                answered(self.pool.send(again(Either::Left(Full::new(body))), On::Fresh).await)
             }
             answer => answered(answer),
         }
@@ -124,6 +137,7 @@ impl Forwarder {
 fn answered(answer: Result<Response<Incoming>, Error>) -> Response<Passed> {
     match answer {
         Ok(answer) => {
+            upstream::mark_used(answer.extensions());
             let (head, body) = answer.into_parts();
             let mut passed = Response::new(Either::Right(body));
             *passed.status_mut() = head.status;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::Options;
 use super::dial::{self, Address};
+use crate::upstream::{LONGEST_PLACES, PLACES_WAYS};
 
 /// Where servers of models listen if nobody tells them otherwise.
 const USUAL: [(&str, u16); 5] =
@@ -34,11 +35,6 @@ struct List {
 #[derive(Deserialize)]
 struct Listed {
     id: String,
-}
-
-#[derive(Deserialize)]
-struct Props {
-    total_slots: Option<u32>,
 }
 
 impl ModelServer {
@@ -82,13 +78,17 @@ impl ModelServer {
             _ if status != 200 => return Err(format!("it answered {status} when asked for its models")),
             _ => return Err("it lists no models as OpenAI does".to_owned()),
         };
-        let props = ask(format!("{}/props", path(root))).await.ok().filter(|(status, _)| *status == 200);
-        let props: Option<Props> = props.and_then(|(_, body)| serde_json::from_slice(&body).ok());
-        Ok(Self {
-            base: base.to_owned(),
-            models: list.data.into_iter().map(|model| model.id).collect(),
-            at_once: props.and_then(|props| props.total_slots).filter(|slots| *slots > 0),
-        })
+        let mut at_once = None;
+        for way in PLACES_WAYS.iter().filter(|_| options.max_concurrent.is_none()) {
+            let asked = dial::get(&address, format!("{}{}", path(root), way.path), key, PATIENCE, LONGEST_PLACES);
+            if let Ok((200, said)) = asked.await
+                && let Some(places) = way.places_in(&said)
+            {
+                at_once = Some(places);
+                break;
+            }
+        }
+        Ok(Self { base: base.to_owned(), models: list.data.into_iter().map(|model| model.id).collect(), at_once })
     }
 
     /// Public and own name of those that have a price.

@@ -254,7 +254,7 @@ impl Relay {
         forms: &'a Forms<'a>,
         (admission, claim): (Admission, Option<Arc<Claim>>),
     ) -> Result<Rest<'a>, Refusal> {
-        if let Some(turn) = self.turn_now(caller, forms.own, &admission)? {
+        if let Some(turn) = self.turn_now(caller, forms, &admission)? {
             return Ok(Box::pin(self.answer(client, caller, call, forms, (admission, turn, claim))));
         }
         call.so_far.waits.store(true, Ordering::Relaxed);

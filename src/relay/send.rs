@@ -65,7 +65,10 @@ impl Relay {
                 }
                 Err(NoReply::Unsayable(e)) => unsayable = Some(e),
                 Err(NoReply::LacksEndpoint) => lacks_endpoint = true,
-                Err(NoReply::HasChat(target)) => others.push(*target),
+                Err(NoReply::HasChat(target)) => {
+                    self.providers.note_no_path(target.provider, request.endpoint, sent);
+                    others.push(*target);
+                }
                 Err(NoReply::Failed(failed, other_field)) => {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
@@ -95,8 +98,8 @@ impl Relay {
     }
 
     /// Who can be asked, in which order.
-    pub(super) fn ranked(&self, offered: &Offered, now: Instant) -> Result<Vec<Target>, Refusal> {
-        let targets = offered.offers.iter().map(|offer| self.target(offer)).collect();
+    pub(super) fn ranked(&self, offered: &Offered, forms: &Forms<'_>, now: Instant) -> Result<Vec<Target>, Refusal> {
+        let targets = offered.offers.iter().map(|offer| self.target_in_form(offer, forms, now)).collect();
         self.providers.rank(targets, now).map_err(Refusal::ProvidersDown)
     }
 
@@ -106,6 +109,21 @@ impl Relay {
         match &offer.chat {
             Some(takes) if offer.refuses => Target { takes: takes.clone(), translated: true, ..target },
             _ => Target { takes: offer.takes.clone(), ..target },
+        }
+    }
+
+    /// The same, in chat where the server turned out to have nothing else, and this can be asked so.
+    pub(super) fn target_in_form(&self, offer: &Offer, forms: &Forms<'_>, now: Instant) -> Target {
+        let target = self.target(offer);
+        match &offer.chat {
+            Some(takes)
+                if !target.translated
+                    && self.providers.has_no_path(target.provider, forms.own.endpoint, now)
+                    && forms.not_for_chat(&target.allow).is_none() =>
+            {
+                Target { takes: takes.clone(), translated: true, ..target }
+            }
+            _ => target,
         }
     }
 }

@@ -91,9 +91,10 @@ impl Relay {
     pub(super) fn turn_now(
         self: &Arc<Self>,
         caller: &Caller,
-        request: &InferenceRequest<'_>,
+        forms: &Forms<'_>,
         admission: &Admission,
     ) -> Result<Option<Turn>, Refusal> {
+        let request = forms.own;
         let now = Instant::now();
         let until = now + self.queue.limits().timeout;
         let key = match caller.key.limits.max_concurrent {
@@ -112,7 +113,7 @@ impl Relay {
         };
         let passes = Passes { _key: key, _model: model };
         let offered = &admission.offered;
-        let (targets, conversation) = self.to_ask(caller, request, offered, now)?;
+        let (targets, conversation) = self.to_ask(caller, forms, offered, now)?;
         let Ok(placed) = self.queue.free_place(targets) else { return Ok(None) };
         let (offered, waited) = (Arc::clone(offered), Duration::ZERO);
         Ok(Some(Turn { placed, offered, passes, until, waited, conversation }))
@@ -142,7 +143,7 @@ impl Relay {
         let passes = Passes { _key: key, _model: model };
         self.may_run_still(caller)?;
         let offered = self.offered_now(caller, forms, admission)?;
-        let (targets, conversation) = self.to_ask(caller, request, &offered, began)?;
+        let (targets, conversation) = self.to_ask(caller, forms, &offered, began)?;
         let targets = match self.queue.free_place(targets) {
             Ok(placed) => {
                 let waited = began.elapsed();
@@ -158,14 +159,14 @@ impl Relay {
     fn to_ask(
         &self,
         caller: &Caller,
-        request: &InferenceRequest<'_>,
+        forms: &Forms<'_>,
         offered: &Offered,
         now: Instant,
     ) -> Result<(Vec<Target>, Option<Conversation>), Refusal> {
-        let mut targets = self.ranked(offered, now)?;
+        let mut targets = self.ranked(offered, forms, now)?;
         // With one server there is nothing to choose.
         let conversation = (targets.len() > 1 && self.queue.limits().affinity)
-            .then(|| self.affinity.conversation(caller, request))
+            .then(|| self.affinity.conversation(caller, forms.own))
             .flatten();
         if let Some(conversation) = conversation {
             // Who understands the client itself stays first.
@@ -250,8 +251,9 @@ impl Relay {
             self.queue.refund(place.provider(), account, work);
         };
         let offered = self.offered_now(caller, forms, admission)?;
-        let mut targets: Vec<Target> =
-            asked.offers(&offered).map(|offer| asked.in_form(self.target(offer), offer)).collect();
+        let now = Instant::now();
+        let in_form = |offer| asked.in_form(self.target_in_form(offer, forms, now), offer);
+        let mut targets: Vec<Target> = asked.offers(&offered).map(in_form).collect();
         let at = targets.iter().position(|target| target.provider == place.provider());
         let Some(at) = at else { return Err(self.not_served(request)?) };
         let target = targets.swap_remove(at);

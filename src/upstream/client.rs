@@ -8,20 +8,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::client::legacy::{Client as PooledClient, Error as SendError, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Error as SendError, ResponseFuture};
 
 use super::Target;
 use super::body::UpstreamBody;
 use super::connect::{self, Connector, Resolver, with_causes};
 use super::failure::Failure;
-use super::guard::Used;
 use super::joined::Machines;
 use super::outgoing::Outgoing;
+use super::pool::{On, Pool, is_stale, mark_used};
 use super::undo::Undo;
 use super::{tls, wait};
 use crate::domain::provider::Auth;
@@ -57,7 +56,7 @@ pub struct UpstreamResponse {
 /// A pool of connections of one worker thread: sharing one between threads costs a fifth of the speed.
 #[derive(Clone)]
 pub struct Client {
-    plain: Pool<Plain>,
+    plain: Pool<Plain, Outgoing>,
     /// One for each authority that is trusted beside the machine's. Made when first needed: reading the machine's
     /// certificates takes time and memory.
     tls: Arc<Mutex<TlsPools>>,
@@ -66,44 +65,9 @@ pub struct Client {
     timeouts: Timeouts,
 }
 
-type TlsPools = HashMap<Option<Arc<str>>, Pool<Tls>>;
+type TlsPools = HashMap<Option<Arc<str>>, Pool<Tls, Outgoing>>;
 type Plain = Connector<HttpConnector<Resolver>>;
 type Tls = Connector<HttpsConnector<HttpConnector<Resolver>>>;
-
-/// Connections that are kept, and a way around them.
-#[derive(Clone)]
-struct Pool<C> {
-    pooled: PooledClient<C, Outgoing>,
-    fresh: PooledClient<C, Outgoing>,
-}
-
-impl<C: Connect + Clone + Send + Sync + 'static> Pool<C> {
-    fn new(connector: C) -> Self {
-        let mut builder = PooledClient::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(POOLED_IDLE).pool_max_idle_per_host(1_024);
-        builder.http1_max_buf_size(MOST_BUFFERED);
-        let pooled = builder.build(connector.clone());
-        let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Self { pooled, fresh }
-    }
-
-    /// Sends, on a kept connection if that will do.
-    fn send(&self, request: Request<Outgoing>, on: On) -> ResponseFuture {
-        match on {
-            On::Any => self.pooled.request(request),
-            On::Fresh => self.fresh.request(request),
-        }
-    }
-}
-
-/// Which connection a request may go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
-    /// One that was kept, if there is one.
-    Any,
-    /// One of its own.
-    Fresh,
-}
 
 /// A request on its way.
 enum Sending {
@@ -118,20 +82,11 @@ fn not_answered(e: &SendError, target: &Target, sent: Instant) -> Failure {
     if e.is_connect() {
         let url = target.url.parse::<Uri>();
         Failure::Unreached(connect::words(e, url.as_ref().ok().and_then(Uri::host).unwrap_or_default()))
-    } else if was_kept(e) && sent.elapsed() < STALE_WITHIN {
+    } else if is_stale(e, sent) {
         Failure::Stale(with_causes(e))
     } else {
         Failure::NoAnswer(with_causes(e))
     }
-}
-
-/// Had the connection answered before?
-fn was_kept(e: &SendError) -> bool {
-    let mut extensions = Extensions::new();
-    if let Some(connected) = e.connect_info() {
-        connected.get_extras(&mut extensions);
-    }
-    extensions.get::<Used>().is_some_and(Used::before)
 }
 
 impl std::fmt::Debug for Client {
@@ -140,17 +95,13 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// llama.cpp closes a connection after 5 s idle; a pooled one should rather be closed here first.
-const POOLED_IDLE: Duration = Duration::from_secs(4);
-/// A connection that the other end had closed before shows it at once.
-const STALE_WITHIN: Duration = Duration::from_secs(1);
 /// What is read ahead of a client that does not keep up, in bytes; hyper's own bound is 400 KiB.
 const MOST_BUFFERED: usize = 64 << 10;
 
 impl Client {
     /// A client for the thread it is made on, which reaches no machine that joined.
     pub fn new(timeouts: Timeouts) -> Self {
-        let plain = Pool::new(Connector::new(connect::tcp(timeouts.connect), timeouts.connect));
+        let plain = Pool::new(Connector::new(connect::tcp(timeouts.connect), timeouts.connect), MOST_BUFFERED);
         Self { plain, tls: Arc::default(), machines: Arc::default(), timeouts }
     }
 
@@ -160,7 +111,7 @@ impl Client {
         Self { machines: Arc::clone(machines), ..self }
     }
 
-    fn tls(&self, ca_pem: Option<&Arc<str>>) -> Result<Pool<Tls>, Failure> {
+    fn tls(&self, ca_pem: Option<&Arc<str>>) -> Result<Pool<Tls, Outgoing>, Failure> {
         let mut pools = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&ca_pem.cloned()) {
             return Ok(pool.clone());
@@ -168,7 +119,7 @@ impl Client {
         let config = tls::config(ca_pem.map(|pem| &**pem)).map_err(Failure::Settings)?;
         let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config).https_only();
         let https = https.enable_http1().wrap_connector(connect::tcp(self.timeouts.connect));
-        let pool = Pool::new(Connector::new(https, self.timeouts.connect));
+        let pool = Pool::new(Connector::new(https, self.timeouts.connect), MOST_BUFFERED);
         pools.insert(ca_pem.cloned(), pool.clone());
         Ok(pool)
     }
@@ -235,9 +186,7 @@ impl Client {
                 }
                 Sending::Joined(answer) => tokio::time::timeout(first_byte, answer).await.map_err(late)??,
             };
-            if let Some(used) = answer.extensions().get::<Used>() {
-                used.mark();
-            }
+            mark_used(answer.extensions());
             Ok(answer)
         }
     }

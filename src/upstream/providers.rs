@@ -12,8 +12,12 @@ pub use state::{Providers, Sign};
 
 use super::joined::Machines;
 use super::target::{Server, Target};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::ProviderId;
 use state::{Ask, Rank, State, pause};
+
+/// How long it is believed that a server does not have an endpoint.
+const NO_PATH_LASTS: Duration = Duration::from_secs(600);
 
 /// How a provider does, for people.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +60,7 @@ impl Providers {
             };
             let (in_flight, served) = (state.in_flight, state.served);
             let share = target.max_concurrent.map_or(0, |most| in_flight.saturating_mul(1_000) / most.max(1));
-            let rank = state.rank(&target, now);
+            let rank = state.rank(self.is_down(target.provider, state), &target, now);
             if rank == Rank::Down {
                 let left = state.asked_in(now);
                 wait = Some(wait.map_or(left, |w| w.min(left)));
@@ -72,7 +76,8 @@ impl Providers {
 
     /// A provider has a free place, and did not fail a moment ago.
     pub fn is_free(&self, target: &Target, now: Instant) -> bool {
-        self.lock().get(&target.provider).is_none_or(|state| state.rank(target, now) == Rank::Open)
+        let rank = |state: &State| state.rank(self.is_down(target.provider, state), target, now);
+        self.lock().get(&target.provider).is_none_or(|state| rank(state) == Rank::Open)
     }
 
     /// Takes a place at a provider, unless it is full or down by now.
@@ -94,7 +99,7 @@ impl Providers {
         let now = Instant::now();
         let mut states = self.lock();
         let state = states.entry(server.provider).or_default();
-        if state.down || !is_free(state, now) {
+        if self.is_down(server.provider, state) || !is_free(state, now) {
             return None;
         }
         state.in_flight += 1;
@@ -163,7 +168,7 @@ impl Providers {
             served: state.served,
             failed: state.failed,
             cooling: state.cooling_for(now).is_some(),
-            down: state.down,
+            down: self.is_down(provider, state),
             last_failure: state.last_failure.clone(),
             first_byte: state.first_byte,
             ..ProviderStatus::default()
@@ -175,6 +180,10 @@ impl Providers {
     pub fn due(&self, most: usize, now: Instant) -> (Vec<ProviderId>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None);
         for (id, state) in self.lock().iter_mut() {
+            if state.ask.is_some_and(|ask| !ask.under_way) && self.is_away(*id, state) {
+                // It comes by itself.
+                state.ask = None;
+            }
             match &mut state.ask {
                 Some(ask) if ask.under_way => {}
                 Some(ask) if ask.at <= now && due.len() < most => {
@@ -215,23 +224,28 @@ impl Providers {
         &self.machines
     }
 
-    /// A machine that joined is there, and takes so many requests at once.
-    pub fn machine_came(&self, provider: ProviderId, most: u32) {
+    /// A machine has connected, anew or in place of another one.
+    pub fn machine_came(&self, provider: ProviderId) {
         let mut states = self.lock();
         let state = states.entry(provider).or_default();
-        state.joined_most = Some(most);
+        state.is_machine = true;
+        // Of the one that is there now: who says so may be late.
+        state.joined_most = self.machines.get(provider).map(|machine| machine.max_concurrent);
         // Of a server that was another one.
         (state.had_room_for, state.full_until) = (None, None);
+        state.no_path.clear();
         state.is_well();
     }
 
-    /// A machine that joined is not there, or no more: it gets no requests until it is. Nobody asks it meanwhile.
+    /// A machine is not connected, and why: for people.
     pub fn machine_went(&self, provider: ProviderId, why: &str) {
         let mut states = self.lock();
         let state = states.entry(provider).or_default();
-        state.is_well();
-        state.down = true;
-        state.last_failure = Some(why.to_owned());
+        state.is_machine = true;
+        if self.is_away(provider, state) {
+            state.is_well();
+            state.last_failure = Some(why.to_owned());
+        }
     }
 
     /// A probe reached nobody there: it is asked at once whether it is there, and is down if it is not.
@@ -242,6 +256,28 @@ impl Providers {
         if state.ask.is_none() {
             state.ask = Some(Ask { at: now, tries: 0, under_way: false });
             self.something_due.notify_one();
+        }
+    }
+
+    /// A server turned out not to have an endpoint: whoever comes next need not find that out again. A probe would know
+    /// it from the start, but a machine that joined may have to load each of its models for one.
+    pub fn note_no_path(&self, provider: ProviderId, endpoint: Endpoint, now: Instant) {
+        let mut states = self.lock();
+        let known = &mut states.entry(provider).or_default().no_path;
+        known.retain(|(other, _)| *other != endpoint);
+        known.push((endpoint, now + NO_PATH_LASTS));
+    }
+
+    /// A server turned out not to have an endpoint a while ago.
+    pub fn has_no_path(&self, provider: ProviderId, endpoint: Endpoint, now: Instant) -> bool {
+        let is_known = |known: &(Endpoint, Instant)| known.0 == endpoint && known.1 > now;
+        self.lock().get(&provider).is_some_and(|state| state.no_path.iter().any(is_known))
+    }
+
+    /// A server was probed: what was found out before is old.
+    pub fn forget_paths(&self, provider: ProviderId) {
+        if let Some(state) = self.lock().get_mut(&provider) {
+            state.no_path.clear();
         }
     }
 

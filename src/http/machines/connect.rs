@@ -54,19 +54,13 @@ pub async fn connect(
 async fn serve(state: Data<AppState>, attached: Attached, io: raw::Raw) {
     let machine = Arc::clone(&attached.machine);
     let (relay, machines) = (&state.relay, state.relay.providers().machines());
-    let watching = watch(&state, &machine);
     let serving = machines.serve(attached, io, || {
         relay.machine_came(&machine);
         tracing::info!(provider = %machine.provider, key_id = %machine.key, "a machine has joined");
+        // Of all its connections.
+        actix_web::rt::spawn(watch(state.clone(), Arc::clone(&machine)));
     });
-    tokio::pin!(watching, serving);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        why = &mut watching => {
-            // What is told travels on the connection that is served.
-            tokio::join!(serving, machines.dismiss(&machine, &why)).0
-        }
-    };
+    let ended = serving.await;
     let why = ended.why.as_deref().unwrap_or("it has left");
     if ended.is_gone {
         relay.machine_went(machine.provider, why);
@@ -74,13 +68,13 @@ async fn serve(state: Data<AppState>, attached: Attached, io: raw::Raw) {
     }
 }
 
-/// Waits until a machine may be here no longer, and says why.
-async fn watch(state: &AppState, machine: &Machine) -> String {
-    loop {
-        actix_web::rt::time::sleep(LOOK_AGAIN).await;
-        if let Some(why) = not_welcome(state, machine) {
-            return why.to_owned();
+/// Sends a machine away when it may be here no longer, and ends when it is gone.
+async fn watch(state: Data<AppState>, machine: Arc<Machine>) {
+    while !machine.has_ended() {
+        if let Some(why) = not_welcome(&state, &machine) {
+            return state.relay.providers().machines().dismiss(&machine, why).await;
         }
+        actix_web::rt::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::http::shared::extract::{CallerBody, Provide};
 use crate::http::state::AppState;
 use crate::store::Tx;
 use crate::store::providers::{self, Joined, JoiningMachine};
-use crate::tunnel::{Hello, LANES, MOST_AT_ONCE, Welcome};
+use crate::tunnel::{Hello, LANES, MOST_AT_ONCE, OCCUPIED, Welcome};
 use crate::upstream::{Expected, Occupied};
 
 /// More models than that are no list.
@@ -37,7 +37,7 @@ pub async fn register(sent: CallerBody<Provide, Hello>, state: Data<AppState>) -
         models: hello.models.into_iter().map(|m| (m.model, m.upstream_model)).collect(),
     };
     let machines = state.relay.providers().machines();
-    let occupied = |e: Occupied| ApiError::conflict(Some("name"), e.to_string());
+    let occupied = |e: Occupied| ApiError::conflict(Some("name"), e.to_string()).code(OCCUPIED);
     // Before anything is written: the models of the one that is connected are not those of one that is refused.
     if let Some(known) = state.store.read_inline(|conn| providers::known(conn, &joining))? {
         machines.has_place(known, &hello.instance, hello.replace).map_err(occupied)?;
@@ -52,9 +52,7 @@ pub async fn register(sent: CallerBody<Provide, Hello>, state: Data<AppState>) -
         max_concurrent: hello.max_concurrent.min(MOST_AT_ONCE),
     };
     machines.expect(token.hash(), expected).map_err(occupied)?;
-    if machines.get(row.id).is_none() {
-        state.relay.machine_went(row.id, "it has registered, and not connected yet");
-    }
+    state.relay.machine_went(row.id, "it has registered, and not connected yet");
     Ok(HttpResponse::Created().json(Welcome {
         id: row.id,
         name: row.name,

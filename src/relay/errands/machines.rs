@@ -25,7 +25,7 @@ impl Relay {
 
     /// A machine is there: those that wait for one get their places.
     pub fn machine_came(&self, machine: &Machine) {
-        self.providers.machine_came(machine.provider, machine.max_concurrent);
+        self.providers.machine_came(machine.provider);
         self.queue.hand_out(machine.provider);
     }
 

@@ -1,71 +1,19 @@
-//! How many requests a server takes at once, as far as it says so itself.
-//!
-//! | server | where | what |
-//! |---|---|---|
-//! | llama.cpp | `/props` | `total_slots`; where that is switched off, how many there are in `/slots` |
-//! | SGLang | `/get_server_info` | `max_running_requests` |
-//! | TGI | `/info` | `max_concurrent_requests` |
-//!
-//! vLLM and Ollama say nothing of it: the one takes any number into a queue of its own, the other reads
-//! `OLLAMA_NUM_PARALLEL` and tells nobody.
+//! Asking a server how many requests it takes at once.
 
 use std::time::Duration;
 
-use serde_json::Value;
+use crate::upstream::{Client, LONGEST_PLACES, PLACES_WAYS, Target};
 
-use crate::upstream::{Client, Target};
-
-/// Reads the number out of what a server says.
-type ReadPlaces = fn(&Value) -> Option<u64>;
-
-/// Where to ask, and what to make of the answer.
-const WAYS: [(&str, ReadPlaces); 4] = [
-    ("/props", |said| said["total_slots"].as_u64()),
-    ("/slots", |said| said.as_array().and_then(|slots| u64::try_from(slots.len()).ok())),
-    ("/get_server_info", |said| said["max_running_requests"].as_u64()),
-    ("/info", |said| said["max_concurrent_requests"].as_u64()),
-];
-/// The longest answer that is read: llama.cpp's `/slots` holds the last prompts, and its `/props` a chat template.
-const LONGEST: usize = 256 << 10;
-/// How long it may take to come.
+/// How long an answer may take to come.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks a server how many requests it takes at once.
+/// How many requests a server takes at once, if it says so.
 pub async fn places(client: &Client, target: &Target) -> Option<u32> {
-    for (path, read) in WAYS {
-        let said = client.look_at(target, path, LONGEST, PATIENCE).await;
-        if let Some(places) = said.as_deref().and_then(|said| places_in(said, read)) {
+    for way in PLACES_WAYS {
+        let said = client.look_at(target, way.path, LONGEST_PLACES, PATIENCE).await;
+        if let Some(places) = said.as_deref().and_then(|said| way.places_in(said)) {
             return Some(places);
         }
     }
     None
-}
-
-fn places_in(said: &[u8], read: ReadPlaces) -> Option<u32> {
-    let places = read(&serde_json::from_slice(said).ok()?)?;
-    u32::try_from(places).ok().filter(|places| *places > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_servers_say_of_their_places_is_read() {
-        let rows: [(usize, &str, Option<u32>); 10] = [
-            (0, r#"{"default_generation_settings":{"n_ctx":4096},"total_slots":4,"model_path":"/m.gguf"}"#, Some(4)),
-            (0, r#"{"error":{"code":501,"message":"This server does not support props"}}"#, None),
-            (0, r#"{"total_slots":0}"#, None),
-            (0, r#"{"total_slots":"4"}"#, None),
-            (0, r#"{"total_slots":99999999999}"#, None),
-            (0, "<html>", None),
-            (1, r#"[{"id":0,"is_processing":false},{"id":1,"is_processing":true}]"#, Some(2)),
-            (1, "[]", None),
-            (2, r#"{"model_path":"m","max_running_requests":48}"#, Some(48)),
-            (3, r#"{"model_id":"m","max_concurrent_requests":128}"#, Some(128)),
-        ];
-        for (way, said, places) in rows {
-            assert_eq!(places_in(said.as_bytes(), WAYS[way].1), places, "{said}");
-        }
-    }
 }

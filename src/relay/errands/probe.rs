@@ -115,6 +115,7 @@ impl Relay {
         let stored = found.clone();
         self.writer.write(move |conn| endpoints::store(conn, provider, &stored, &actor)).await?;
         let now = Instant::now();
+        self.providers.forget_paths(provider);
         match &found.error {
             Some(why) if !found.reached => self.providers.doubt(provider, why, now),
             _ => self.note_asked(&row, Ok(()), now),

@@ -88,6 +88,16 @@ impl Machine {
         lanes.cuts.is_empty()
     }
 
+    /// Requests can be sent.
+    pub(super) fn takes(&self) -> bool {
+        !self.lock().open.is_empty()
+    }
+
+    /// All its connections have ended.
+    pub fn has_ended(&self) -> bool {
+        self.lock().cuts.is_empty()
+    }
+
     /// Where a request is sent: a long one where it is in nobody's way, if there is such a connection.
     pub(super) fn sender(&self, is_long: bool) -> Option<(usize, SendRequest<Outgoing>)> {
         let lanes = self.lock();

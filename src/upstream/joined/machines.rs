@@ -149,6 +149,11 @@ impl Machines {
         self.lock().connected.get(&provider).cloned()
     }
 
+    /// Requests can be sent to the machine of this row: it is connected, and not about to leave.
+    pub fn takes(&self, provider: ProviderId) -> bool {
+        self.get(provider).is_some_and(|machine| machine.takes())
+    }
+
     /// Tells a machine why it has to leave, and ends its connections, with what is under way on them.
     pub async fn dismiss(&self, machine: &Arc<Machine>, reason: &str) {
         send_away(machine, reason, false).await;

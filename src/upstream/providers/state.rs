@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{IdMap, ProviderId};
 use crate::upstream::joined::Machines;
 use crate::upstream::target::Target;
@@ -20,7 +21,8 @@ pub enum Sign {
     Failed,
 }
 
-/// The state of all providers, shared by all workers.
+/// The state of all providers, shared by all workers. What is known of machines is asked for with this locked, never
+/// the other way round.
 #[derive(Debug, Default)]
 pub struct Providers {
     pub(super) states: Mutex<IdMap<ProviderId, State>>,
@@ -37,6 +39,8 @@ pub(super) struct State {
     pub signs: Vec<(Sign, u64)>,
     /// Nobody is sent there until it answers us.
     pub down: bool,
+    /// It is a machine that joins: whether it is there, [`Machines`] knows, and nothing here.
+    pub is_machine: bool,
     /// When we ask it whether it is there.
     pub ask: Option<Ask>,
     pub cooling_until: Option<Instant>,
@@ -53,6 +57,8 @@ pub(super) struct State {
     /// The last times until the first byte, in milliseconds, in no order, and how many there have been.
     pub first_bytes: [u32; LAST_FIRST_BYTES],
     pub first_bytes_seen: usize,
+    /// Endpoints that it turned out not to have, and until when that is believed.
+    pub no_path: Vec<(Endpoint, Instant)>,
     pub last_failure: Option<String>,
     pub first_byte: Option<Duration>,
 }
@@ -83,6 +89,16 @@ pub(super) const LAST_FIRST_BYTES: usize = 16;
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Providers {
+    /// It gets nothing now: nothing answers there, or it is a machine that is not connected, or about to leave.
+    pub(super) fn is_down(&self, provider: ProviderId, state: &State) -> bool {
+        state.down || self.is_away(provider, state)
+    }
+
+    /// It is a machine that nothing can be sent to.
+    pub(super) fn is_away(&self, provider: ProviderId, state: &State) -> bool {
+        state.is_machine && !self.machines.takes(provider)
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, IdMap<ProviderId, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,10 +132,10 @@ impl State {
         self.most(max_concurrent).is_some_and(|most| self.in_flight >= most) || self.full_for(now).is_some()
     }
 
-    /// When it is to be asked, beside others.
-    pub fn rank(&self, target: &Target, now: Instant) -> Rank {
+    /// When it is to be asked, beside others; `down`: it, or the machine, is not there.
+    pub fn rank(&self, down: bool, target: &Target, now: Instant) -> Rank {
         match self {
-            _ if self.down => Rank::Down,
+            _ if down => Rank::Down,
             _ if self.is_full(target.max_concurrent, now) => Rank::Full,
             _ if self.cooling_for(now).is_some() => Rank::Cooling,
             _ => Rank::Open,

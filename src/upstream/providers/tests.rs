@@ -17,7 +17,9 @@ enum Unavailable {
 fn order(providers: &Providers, targets: &[Target], now: Instant) -> Result<Vec<String>, Unavailable> {
     let ranked = providers.rank(targets.to_vec(), now).map_err(Unavailable::Down)?;
     let states = providers.lock();
-    let takes = |t: &Target| states.get(&t.provider).is_none_or(|s| !s.down && !s.is_full(t.max_concurrent, now));
+    let takes = |t: &Target| {
+        states.get(&t.provider).is_none_or(|s| !providers.is_down(t.provider, s) && !s.is_full(t.max_concurrent, now))
+    };
     let (takes, not): (Vec<_>, Vec<_>) = ranked.iter().map(|t| (takes(t), t.name.clone())).partition(|(t, _)| *t);
     assert!(ranked.iter().rev().zip(not.iter().rev()).all(|(last, (_, name))| last.name == *name), "they come last");
     let names: Vec<String> = takes.into_iter().map(|(_, name)| name).collect();
@@ -221,4 +223,26 @@ fn who_understands_the_client_itself_comes_first_while_it_is_well() {
     assert_eq!(order(&providers, &targets, now), names("1", ["3", "2"]), "busy as it is");
     fail(&providers, Sign::Failed, 7, now);
     assert_eq!(order(&providers, &targets, now), names("3", ["2", "1"]), "not a moment after it failed");
+}
+
+#[test]
+fn a_machine_that_is_not_connected_gets_nothing_whatever_was_noted_of_it() {
+    let providers = Arc::new(Providers::default());
+    let (id, now) = (ProviderId::from_i64(1), Instant::now());
+    let targets = [target(1, None), target(2, None)];
+    providers.machine_went(id, "it has not joined since the server started");
+    let is_away = || {
+        assert!(providers.health(id, now).down && providers.take(&targets[0]).is_none());
+        assert!(matches!(order(&providers, &targets[..1], now), Err(Unavailable::Down(_))));
+        assert_eq!(order(&providers, &targets, now), Ok(vec!["2".into()]));
+    };
+    is_away();
+    // What is told late of a connection that has ended meanwhile makes it no more there.
+    providers.machine_came(id);
+    is_away();
+    providers.asked(id, Ok(()), now);
+    is_away();
+    // It comes by itself: nobody asks.
+    providers.doubt(id, "it is not connected", now);
+    assert_eq!(providers.due(9, now), (vec![], None));
 }
