@@ -1,7 +1,5 @@
 //! Machines behind a NAT: they join, serve, earn, drain, break and come back; and those that mean no good.
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,7 +11,7 @@ use crate::world::upstream::Seen;
 use crate::world::{Account, MODEL, World, chat_body, cost, eventually, stream_body, text};
 
 /// A world whose only provider is to join, and the key for it.
-fn nobody_yet(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account) {
+pub fn nobody_yet(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account) {
     let mut world = World::unstarted("5.00", script);
     world.server.ok(&["provider", "remove", "up"]);
     world.server.start(serve);
@@ -22,16 +20,10 @@ fn nobody_yet(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync + '
 }
 
 /// The same, and a machine `kitchen` that has joined.
-fn joined(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account, Agent) {
+pub fn joined(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account, Agent) {
     let (world, key) = nobody_yet(&[], script);
     let agent = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
     (world, key, agent)
-}
-
-fn state(world: &World, name: &str) -> String {
-    let list = world.server.ok(&["provider", "list"]);
-    let all = list.as_array().unwrap();
-    all.iter().find(|p| p["name"] == name).map_or_else(String::new, |p| text(p, "state"))
 }
 
 #[test]
@@ -92,7 +84,7 @@ fn a_killed_agent_is_a_provider_that_broke_off_and_comes_back() {
     assert!(world.wait_rows(4).iter().all(|row| row["outcome"] == "provider_error" && row["cost_micro_usd"] == 0));
     world.wait_released();
     assert_eq!((world.balance(), world.earned()), (5_000_000, 0));
-    eventually("it to be down", || state(&world, "kitchen") == "down");
+    eventually("it to be down", || world.state_of("kitchen") == "down");
     world.chat(&chat_body()).expect(503);
     world.upstream.script(honest(10, 5));
     let _again = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
@@ -115,6 +107,7 @@ fn an_agent_that_is_told_to_stop_fails_nobody() {
         world.chat(&chat_body()).expect(200);
     }
     assert_eq!(other.requests().len(), 4);
+    assert!(!world.server.log().contains("it is leaving"), "nobody tried the one that leaves");
     gate.open();
     let reply = conn.finish();
     assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"), "{}", reply.text());
@@ -193,90 +186,6 @@ fn a_key_is_for_its_models_and_its_number_of_machines_and_new_ones_may_be_held()
     world.chat(&chat_body()).expect(200);
 }
 
-/// Registers by hand and opens one WebSocket.
-fn by_hand(world: &World, key: &Account, name: &str) -> TcpStream {
-    let hello = json!({"protocol": 1, "version": "0", "name": name, "instance": "x", "max_concurrent": 50,
-        "models": [{"model": MODEL, "upstream_model": MODEL}]});
-    let http = world.server.http();
-    let welcome = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&hello)).expect(201).json();
-    let mut socket = TcpStream::connect(http.0).unwrap();
-    let (key, session) = (&key.key, text(&welcome, "session"));
-    write!(
-        socket,
-        "GET /v1/provider/tunnel HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncoordinator-session: {session}\r\n\
-         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = read_some(&mut socket);
-    assert!(head.contains(" 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-    socket
-}
-
-fn read_some(socket: &mut TcpStream) -> String {
-    let mut part = [0; 4_096];
-    let size = std::io::Read::read(socket, &mut part).unwrap_or(0);
-    String::from_utf8_lossy(&part[..size]).into_owned()
-}
-
-/// A binary frame of a client, with a mask of zeros.
-fn frame(bytes: &[u8]) -> Vec<u8> {
-    let size = u16::try_from(bytes.len()).unwrap().to_be_bytes();
-    [&[0x82, 0xfe, size[0], size[1], 0, 0, 0, 0], bytes].concat()
-}
-
-/// A frame of HTTP/2.
-fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    frame(&[&size[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat())
-}
-
-/// What a machine does, and how.
-type Way<'a> = (&'a str, &'a dyn Fn(&mut TcpStream));
-
-const SETTINGS: u8 = 4;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-
-#[test]
-fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
-    let (world, key, _agent) = joined(honest(10, 5));
-    let endless = |socket: &mut TcpStream| {
-        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
-        // A header block that never ends.
-        let _ = socket.write_all(&h2(HEADERS, 0, 1, &[0x88]));
-        let part = h2(CONTINUATION, 0, 1, &[0x00; 16_000]);
-        while socket.write_all(&part).is_ok() {}
-    };
-    let pushed = |socket: &mut TcpStream| {
-        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
-        let _ = socket.write_all(&h2(HEADERS, 4, 2, &[0x88]));
-    };
-    let flooded = |socket: &mut TcpStream| {
-        let _ = socket.write_all(&h2(SETTINGS, 0, 0, &[]));
-        // What it may not send: more than the window, on a stream that nobody opened.
-        let _ = socket.write_all(&h2(0, 0, 1, &[0; 16_000]));
-    };
-    let ways: [Way; 6] = [
-        ("garbage", &|socket| drop(socket.write_all(b"\xff\xfe\xfd garbage that is no frame"))),
-        ("text", &|socket| drop(socket.write_all(b"\x81\x83\0\0\0\0abc"))),
-        ("no HTTP/2", &|socket| drop(socket.write_all(&frame(b"HTTP/1.1 200 OK\r\n\r\n")))),
-        ("endless headers", &endless),
-        ("a stream of its own", &pushed),
-        ("bytes that nobody asked for", &flooded),
-    ];
-    for (what, way) in ways {
-        let mut socket = by_hand(&world, &key, "bad");
-        eventually("it to be up", || state(&world, "bad") == "up");
-        way(&mut socket);
-        eventually(&format!("{what} to be ended"), || state(&world, "bad") == "down");
-        world.chat(&chat_body()).expect(200);
-    }
-    let rows = world.rows();
-    assert!(rows.iter().all(|row| row["outcome"] == "completed" && row["provider_name"] != "bad"), "{rows:?}");
-}
-
 #[test]
 fn a_request_without_a_session_is_no_connection() {
     let (world, key, _agent) = joined(honest(10, 5));
@@ -296,6 +205,15 @@ fn a_request_without_a_session_is_no_connection() {
         json!({"protocol": 0, "version": "0.0.1", "name": "a", "instance": "x", "max_concurrent": 1, "models": []});
     let reply = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&old)).expect(400);
     assert!(reply.text().contains("update the agent"), "{}", reply.text());
+    // One version newer, and with more in it than is known here, is understood; two are not.
+    let hello = |protocol: u32| {
+        json!({"protocol": protocol, "version": "0.2.0", "name": "new", "instance": "x", "max_concurrent": 1, "gpus": 2,
+            "models": [{"model": MODEL, "upstream_model": "x", "vision": true}]})
+    };
+    let register = |protocol| http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&hello(protocol)));
+    assert_eq!(register(2).expect(201).json()["protocol"], 1);
+    let reply = register(3).expect(400);
+    assert!(reply.text().contains("update the coordinator"), "{}", reply.text());
     let none = json!({"protocol": 1, "version": "0", "name": "a", "instance": "x", "max_concurrent": 1,
         "models": [{"model": "nothing", "upstream_model": "x"}]});
     let reply: Value = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&none)).expect(400).json();

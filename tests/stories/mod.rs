@@ -27,6 +27,8 @@ mod idempotency;
 mod caps;
 mod queue;
 mod join;
+mod join_faults;
+mod join_ways;
 mod queue_meanwhile;
 mod withdrawals;
 mod refunds;

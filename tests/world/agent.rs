@@ -31,9 +31,14 @@ impl Agent {
     /// Starts an agent of [`MODEL`] beside the server at `to`; it has not joined yet.
     pub fn start(server: &Coordinator, key: &Account, name: &str, to: &str, more: &[&str]) -> Self {
         let url = format!("http://{}", server.http().0);
+        Self::start_at(&url, key, &[&["--name", name, "--to", to, "--model", MODEL], more].concat(), &[])
+    }
+
+    /// Starts one that joins at a URL, with these arguments, and with more in its environment.
+    pub fn start_at(url: &str, key: &Account, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Coordinator::command();
-        command.args(["join", &url, "--json", "--name", name, "--to", to, "--model", MODEL]);
-        Self::run(command.args(more).env("COORDINATOR_KEY", &key.key))
+        command.args(["join", url, "--json"]).args(args);
+        Self::run(command.env("COORDINATOR_KEY", &key.key).envs(environment.iter().copied()))
     }
 
     /// Starts one that a file of settings tells everything; it has not joined yet.
@@ -77,6 +82,10 @@ impl Agent {
     /// What it wrote on standard error.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGTERM.

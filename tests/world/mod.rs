@@ -4,7 +4,9 @@ pub mod agent;
 pub mod answer;
 pub mod coordinator;
 pub mod http;
+pub mod line;
 pub mod upstream;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -155,6 +157,13 @@ impl World {
         let rows = self.rows();
         assert_eq!(rows.len(), count, "{rows:?}");
         rows
+    }
+
+    /// What a provider's state is said to be; empty if there is none of this name.
+    pub fn state_of(&self, provider: &str) -> String {
+        let list = self.server.ok(&["provider", "list"]);
+        let all = list.as_array().unwrap();
+        all.iter().find(|p| p["name"] == provider).map_or_else(String::new, |p| text(p, "state"))
     }
 
     /// Waits until no request holds money.

@@ -39,6 +39,7 @@ impl Seen {
 }
 
 type Script = dyn Fn(&Seen) -> Answer + Send + Sync;
+type Looks = dyn Fn(&Seen) -> Option<Answer> + Send + Sync;
 
 #[derive(Default)]
 struct Connection {
@@ -48,6 +49,8 @@ struct Connection {
 
 struct Shared {
     script: Mutex<Arc<Script>>,
+    /// What is told to whoever only looks (`GET`).
+    looks: Mutex<Arc<Looks>>,
     seen: Mutex<Vec<Seen>>,
     connections: Mutex<Vec<Connection>>,
     stop: AtomicBool,
@@ -70,6 +73,7 @@ impl Upstream {
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
+            looks: Mutex::new(Arc::new(|_| None)),
             seen: Mutex::default(),
             connections: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -87,6 +91,11 @@ impl Upstream {
     /// Answers differently from now on.
     pub fn script(&self, script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) {
         *lock(&self.shared.script) = Arc::new(script);
+    }
+
+    /// Answers those who only look (`GET`) with more than an empty list.
+    pub fn tell(&self, looks: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static) {
+        *lock(&self.shared.looks) = Arc::new(looks);
     }
 
     /// The inference requests so far (`POST`), oldest first.
@@ -167,7 +176,9 @@ impl Serving {
                 break;
             }
             let answer = if seen.method == "GET" {
-                Answer::json(200, &serde_json::json!({"object":"list","data":[]}))
+                let looks = Arc::clone(&lock(&self.shared.looks));
+                let nothing = || Answer::json(200, &serde_json::json!({"object":"list","data":[]}));
+                looks(&seen).unwrap_or_else(nothing)
             } else {
                 let script = Arc::clone(&lock(&self.shared.script));
                 script(&seen)

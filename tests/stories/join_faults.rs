@@ -1,0 +1,269 @@
+//! Machines that mean no good, or can no more: each is ended with a reason on both sides, and nobody else notices.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::join::{joined, nobody_yet};
+use crate::world::agent::Agent;
+use crate::world::answer::{Cut, Stream, honest};
+use crate::world::line::Line;
+use crate::world::upstream::Upstream;
+use crate::world::wire::{
+    CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, h2,
+};
+use crate::world::{World, chat_body, eventually, stream_body, text};
+
+/// A model of its own for a machine, so that the story chooses who is asked.
+fn price(world: &World, model: &str) {
+    world.server.ok(&["price", "set", model, "--input", "0.10", "--output", "0.78"]);
+}
+
+fn of_model(mut body: Value, model: &str) -> Value {
+    body["model"] = json!(model);
+    body
+}
+
+/// Resident memory of a process, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// What a machine does, and how.
+type Way<'a> = (&'a str, &'a dyn Fn(&mut Hand));
+
+/// Why machines were said to be gone, in order.
+fn reasons(world: &World) -> Vec<String> {
+    let log = world.server.log();
+    let gone = log.lines().filter(|line| line.contains("a machine is gone"));
+    gone.map(|line| text(&serde_json::from_str(line).unwrap(), "why")).collect()
+}
+
+#[test]
+fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    price(&world, "bad");
+    let endless = |hand: &mut Hand| {
+        hand.h2(SETTINGS, 0, 0, &[]);
+        // A header block that never ends.
+        hand.h2(HEADERS, 0, 1, &[0x88]);
+        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
+    };
+    let pushed = |hand: &mut Hand| {
+        hand.h2(SETTINGS, 0, 0, &[]);
+        (1..10_000).all(|number| hand.h2(HEADERS, END_HEADERS, 2 * number, &[0x88]));
+    };
+    let flooded = |hand: &mut Hand| {
+        hand.h2(SETTINGS, 0, 0, &[]);
+        // What it may not send: on a stream that nobody opened.
+        hand.h2(DATA, 0, 1, &[0; 16_000]);
+    };
+    let raw = |hand: &mut Hand, bytes: &[u8]| drop(std::io::Write::write_all(&mut hand.socket, bytes));
+    let ways: [Way; 6] = [
+        ("garbage", &|hand| raw(hand, b"\xff\xfe\xfd garbage that is no frame")),
+        ("text", &|hand| raw(hand, b"\x81\x83\0\0\0\0abc")),
+        ("no HTTP/2", &|hand| raw(hand, &frame(true, b"HTTP/1.1 200 OK\r\n\r\n"))),
+        ("endless headers", &endless),
+        ("streams of its own", &pushed),
+        ("bytes that nobody asked for", &flooded),
+    ];
+    for (what, way) in ways {
+        let mut hand = Hand::machine(&world, &key, "bad", "bad");
+        eventually("it to be up", || world.state_of("bad") == "up");
+        way(&mut hand);
+        eventually(&format!("{what} to be ended"), || world.state_of("bad") == "down");
+        world.chat(&chat_body()).expect(200);
+    }
+    let rows = world.rows();
+    assert!(rows.iter().all(|row| row["outcome"] == "completed" && row["model"] != "bad"), "{rows:?}");
+    let expected =
+        ["invalid extension", "a text frame", "invalid size", "too_many_continuations", "protocol", "protocol"];
+    eventually("all to be told here", || reasons(&world).len() == expected.len());
+    let said = reasons(&world);
+    assert!(said.iter().zip(expected).filter(|(said, expected)| said.contains(expected)).count() == 6, "{said:?}");
+}
+
+/// `200` with `content-type: text/event-stream`, as HPACK (RFC 7541) has it.
+fn event_stream() -> Vec<u8> {
+    [&[0x88, 0x0f, 0x10, 17][..], b"text/event-stream"].concat()
+}
+
+fn event(said: &str) -> Vec<u8> {
+    let event = crate::world::answer::chunk(&json!({"content": said}), &Value::Null);
+    format!("data: {event}\n\n").into_bytes()
+}
+
+#[test]
+fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_paid_nothing() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    price(&world, "bad");
+    let most = 0x7fff_ffff_u32.to_be_bytes();
+    let overflowed = |hand: &mut Hand| assert!((0..2).all(|_| hand.h2(WINDOW_UPDATE, 0, 0, &most)));
+    let set = |hand: &mut Hand| assert!(hand.h2(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]));
+    let large = |hand: &mut Hand| assert!(hand.h2(DATA, 0, 1, &[0; 40_000]));
+    let trailers = |hand: &mut Hand| {
+        hand.h2(HEADERS, 0, 1, &[0x88]);
+        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
+    };
+    // Whoever goes on writing may find the connection reset before it reads why.
+    let ways: [Way; 4] = [
+        ("a window that overflows", &overflowed),
+        ("a setting that nobody may have", &set),
+        ("a frame that is too large", &large),
+        ("trailers without end", &trailers),
+    ];
+    for (at, (what, way)) in ways.into_iter().enumerate() {
+        let mut hand = Hand::machine(&world, &key, "bad", "bad");
+        eventually("it to be up", || world.state_of("bad") == "up");
+        hand.h2(SETTINGS, 0, 0, &[]);
+        let mut body = of_model(stream_body(false), "bad");
+        body["max_tokens"] = json!(1_000_000);
+        let mut conn = world.open(&body);
+        assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
+        hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
+        hand.h2(DATA, 0, 1, &event("first"));
+        conn.read_until("first");
+        way(&mut hand);
+        if at < 3 {
+            let told = hand.until(GOAWAY).unwrap_or_else(|| panic!("{what}: it was not told why"));
+            assert!(told.payload[4..8] != [0; 4], "{what}: {told:?}");
+        }
+        eventually(&format!("{what} to be ended"), || world.state_of("bad") == "down");
+        let reply = conn.finish();
+        assert!(reply.text().contains("\"error\""), "{what}: {}", reply.text());
+        world.chat(&chat_body()).expect(200);
+        let rows = world.wait_rows(2 * (at + 1));
+        let bad = rows.iter().find(|row| row["model"] == "bad").unwrap();
+        assert_eq!((&bad["outcome"], &bad["cost_micro_usd"]), (&json!("provider_error"), &json!(0)), "{what}");
+    }
+    world.wait_released();
+    let expected = ["flow-control", "protocol", "invalid size", "too_many_continuations"];
+    eventually("all to be told here", || reasons(&world).len() == expected.len());
+    let said = reasons(&world);
+    assert!(said.iter().zip(expected).all(|(said, expected)| said.contains(expected)), "{said:?}");
+}
+
+#[test]
+fn a_machine_that_sends_more_than_its_window_loses_the_stream_and_is_paid_nothing() {
+    let (world, key, _agent) = joined(honest(10, 5));
+    price(&world, "bad");
+    let mut hand = Hand::machine(&world, &key, "bad", "bad");
+    eventually("it to be up", || world.state_of("bad") == "up");
+    hand.h2(SETTINGS, 0, 0, &[]);
+    let mut body = of_model(stream_body(false), "bad");
+    body["max_tokens"] = json!(4_000_000);
+    let mut conn = world.open(&body);
+    assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
+    hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
+    hand.h2(DATA, 0, 1, &event("first"));
+    conn.read_until("first");
+    let before = resident(u32::try_from(world.server.pid()).unwrap());
+    // Its client reads no more of it, and it goes on: 32 MB, more than lies between.
+    let part = event(&"word ".repeat(200)).repeat(7);
+    assert!((0..4_000).all(|_| hand.h2(DATA, 0, 1, &part)));
+    let told = hand.until(RST_STREAM).expect("it is told");
+    assert_eq!((told.stream, told.payload), (1, vec![0, 0, 0, 3]), "FLOW_CONTROL_ERROR");
+    let grown = resident(u32::try_from(world.server.pid()).unwrap()).saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB more");
+    world.chat(&chat_body()).expect(200);
+    assert!(conn.finish().text().contains("\"error\""));
+    let rows = world.wait_rows(2);
+    assert_eq!((&rows[1]["outcome"], &rows[1]["cost_micro_usd"]), (&json!("provider_error"), &json!(0)));
+}
+
+#[test]
+fn whoever_falls_silent_is_gone_for_both_sides_within_the_time_that_a_ping_has() {
+    // Asked every 20 s, answered within 10.
+    const GONE_WITHIN: Duration = Duration::from_secs(36);
+    let (world, key) = nobody_yet(&[], honest(10, 5));
+    let stuck = Upstream::start(|_| Stream::new(9).cut(2, Cut::Silence).answer());
+    let line = Line::to(world.server.http().0);
+    let args = ["--name", "silent", "--to", &stuck.url(), "--model", crate::world::MODEL];
+    let agent = Agent::start_at(&format!("http://{}", line.addr), &key, &args, &[]);
+    agent.wait_joined();
+    let mut conn = world.open(&stream_body(true));
+    conn.read_until("word2");
+    let _other = Agent::join(&world.server, &key, "other", &world.upstream.url(), &[]);
+    // Beside it those that read nothing: the one is sent a long prompt, the others want answers without end.
+    let before = resident(u32::try_from(world.server.pid()).unwrap());
+    let mut hands = Vec::new();
+    for name in ["deaf", "pings", "settings"] {
+        price(&world, name);
+        hands.push(Hand::machine(&world, &key, name, name));
+    }
+    hands[0].h2(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    hands[0].h2(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes());
+    let long =
+        json!({"model": "deaf", "max_tokens": 5, "messages": [{"role": "user", "content": "word ".repeat(4_000_000)}]});
+    let long = world.open(&long);
+    for (hand, flood) in hands[1..].iter_mut().zip([h2(PING, 0, 0, &[7; 8]), h2(SETTINGS, 0, 0, &[])]) {
+        hand.socket.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        hand.h2(SETTINGS, 0, 0, &[]);
+        let flood = flood.repeat(2_000);
+        while hand.send(&flood) {}
+    }
+    line.silence(true);
+    let began = Instant::now();
+    let names = ["silent", "deaf", "pings", "settings"];
+    while names.iter().any(|name| world.state_of(name) == "up") {
+        assert!(began.elapsed() < GONE_WITHIN, "{:?}", names.map(|name| world.state_of(name)));
+        world.chat(&chat_body()).expect(200);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(conn.finish().text().contains("\"error\""), "its stream has ended");
+    assert!(long.finish().status >= 500);
+    let grown = resident(u32::try_from(world.server.pid()).unwrap()).saturating_sub(before);
+    assert!(grown < 120 << 10, "{grown} KiB more");
+    let left = GONE_WITHIN.saturating_sub(began.elapsed());
+    eventually("the agent to notice", || left.is_zero() || agent.log().contains("not connected"));
+    assert!(agent.log().contains("nothing came for 30 s"), "{}", agent.log());
+    let gone = world.server.log().matches("nothing came for 30 s").count();
+    assert!(gone >= 4, "{gone}: {}", world.server.log());
+    line.silence(false);
+    agent.wait_joined();
+    eventually("it to be back", || world.state_of("silent") == "up");
+    world.wait_released();
+    // The newest comes first, and its stream began before all others.
+    let rows = world.rows();
+    assert!(rows.iter().all(|row| row["outcome"] == "completed" || row["cost_micro_usd"] == 0), "{rows:?}");
+    assert_eq!(rows.last().map(|row| text(row, "outcome")).as_deref(), Some("provider_error"));
+}
+
+#[test]
+fn a_coordinator_that_asks_without_bounds_is_left_with_a_reason() {
+    let upstream = Upstream::start(|_| crate::world::answer::Answer::never());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let key = crate::world::Account { id: String::new(), key: "sk-db-x".into(), key_id: String::new() };
+    let args = ["--name", "a", "--to", &upstream.url(), "--model", "m", "--max-concurrent", "4"];
+    let agent = Agent::start_at(&format!("http://{}", listener.local_addr().unwrap()), &key, &args, &[]);
+    // POST /v1/chat/completions, as HPACK has it.
+    let asked = [&[0x83, 0x86, 0x41, 7][..], b"machine", &[0x04, 20], b"/v1/chat/completions"].concat();
+    let opened = |hand: &mut Hand| {
+        (0..10_000).all(|number| hand.h2(HEADERS, END_HEADERS | 1, 2 * number + 1, &asked));
+    };
+    let reset = |hand: &mut Hand| {
+        let both =
+            |stream| [h2(HEADERS, END_HEADERS | 1, stream, &asked), h2(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+        (0..10_000).all(|number| hand.send(&both(2 * number + 1)));
+    };
+    let endless = |hand: &mut Hand| {
+        hand.h2(HEADERS, 0, 1, &asked);
+        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
+    };
+    let ways: [Way; 3] =
+        [("10,000 streams", &opened), ("streams that are reset at once", &reset), ("endless headers", &endless)];
+    for (at, (what, way)) in ways.into_iter().enumerate() {
+        let mut hand = Hand::coordinator(&listener);
+        agent.wait_joined();
+        let before = upstream.requests().len();
+        hand.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        hand.h2(SETTINGS, 0, 0, &[]);
+        way(&mut hand);
+        eventually(&format!("it to be left after {what}"), || agent.log().matches("not connected").count() > at);
+        assert!(upstream.requests().len() - before <= 20, "{what}: as many as it said, and a few of the coordinator's");
+        assert!(resident(agent.pid()) < 64 << 10, "{what}: {} KiB", resident(agent.pid()));
+    }
+}

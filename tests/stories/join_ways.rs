@@ -1,0 +1,183 @@
+//! How a machine comes to its coordinator, and what passes there: proxies, long prompts, clients that do not keep up.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+
+use super::join::{joined, nobody_yet};
+use crate::world::agent::Agent;
+use crate::world::answer::{Answer, End, Stream, completion, honest, usage};
+use crate::world::http::{Request, find};
+use crate::world::line::Line;
+use crate::world::upstream::Upstream;
+use crate::world::{MODEL, chat_body, cost, eventually, micro, stream_body};
+
+#[test]
+fn a_machine_joins_through_the_proxy_that_its_environment_names() {
+    let (mut world, key) = nobody_yet(&[], honest(10, 5));
+    let proxy = Line::proxy_to(world.server.http().0);
+    let (port, proxy_url) = (world.server.http().0.port(), format!("http://ann:p%40ss@{}", proxy.addr));
+    let args = ["--name", "kitchen", "--to", &world.upstream.url(), "--model", MODEL];
+    // A name that only the proxy knows.
+    let url = format!("http://coordinator.invalid:{port}");
+    let agent = Agent::start_at(&url, &key, &args, &[("http_proxy", &proxy_url)]);
+    agent.wait_joined();
+    world.chat(&chat_body()).expect(200);
+    let heads = proxy.heads();
+    assert!(heads.len() >= 3, "to register, and for two lanes: {heads:?}");
+    for head in heads {
+        assert!(head.starts_with(&format!("CONNECT coordinator.invalid:{port} HTTP/1.1\r\n")), "{head}");
+        assert!(head.contains("Proxy-Authorization: Basic YW5uOnBAc3M=\r\n"), "{head}");
+    }
+    assert!(!agent.log().contains("p%40ss") && !agent.log().contains("p@ss"), "{}", agent.log());
+    // Whom the environment excepts is dialled, and a name that nobody knows is not there.
+    let environment = [("http_proxy", proxy_url.as_str()), ("no_proxy", "localhost, .invalid")];
+    let lost = Agent::start_at(&url, &key, &args, &environment);
+    eventually("it to say why", || lost.log().contains("coordinator.invalid"));
+    drop((agent, lost));
+    // With TLS inside.
+    let params = CertificateParams::new(vec!["coordinator.invalid".to_owned()]).unwrap();
+    let pair = KeyPair::generate().unwrap();
+    let (chain, secret) = (world.server.beside("chain.pem"), world.server.beside("key.pem"));
+    std::fs::write(&chain, params.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(&secret, pair.serialize_pem()).unwrap();
+    world.server.stop();
+    let (chain, secret) = (chain.to_str().unwrap(), secret.to_str().unwrap());
+    world.server.start(&["--tls-cert", chain, "--tls-key", secret]);
+    let proxy = Line::proxy_to(world.server.http().0);
+    let (url, proxy_url) = (format!("https://coordinator.invalid:{}", world.server.http().0.port()), proxy.addr);
+    let args = [&args[..], &["--ca-file", chain]].concat();
+    let agent = Agent::start_at(&url, &key, &args, &[("HTTPS_PROXY", &proxy_url.to_string())]);
+    agent.wait_joined();
+    eventually("it to be up", || world.state_of("kitchen") == "up");
+    assert!(proxy.heads().len() >= 3);
+}
+
+/// A local server that reads no long prompt, and answers short ones.
+fn takes_no_long_prompt() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let serve = |mut socket: TcpStream| {
+        let (mut came, mut part) = (Vec::new(), [0; 4_096]);
+        while find(&came, b"\r\n\r\n").is_none() {
+            match socket.read(&mut part) {
+                Ok(size @ 1..) => came.extend_from_slice(&part[..size]),
+                _ => return,
+            }
+        }
+        let head = String::from_utf8_lossy(&came).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        if length.is_none_or(|length| length > 100_000) && head.starts_with("post") {
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        let body = completion(usage(10, 5)).to_string();
+        let _ = write!(
+            socket,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        while matches!(socket.read(&mut part), Ok(1..)) {}
+    };
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || serve(socket));
+        }
+    });
+    url
+}
+
+#[test]
+fn prompts_that_the_local_server_does_not_take_hold_up_no_other() {
+    let (world, key) = nobody_yet(&["--body-budget-mib", "512"], honest(10, 5));
+    let _agent = Agent::join(&world.server, &key, "kitchen", &takes_no_long_prompt(), &["--max-concurrent", "32"]);
+    let long = json!({"model": MODEL, "max_tokens": 5,
+        "messages": [{"role": "user", "content": "word ".repeat(1_000_000)}]});
+    // Together more than the window of all prompts of a lane.
+    let stuck: Vec<_> = (0..6).map(|_| world.open(&long)).collect();
+    eventually("them to be held", || micro(&world.money(), "held_micro_usd") >= 6 * 500_000);
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..5 {
+        world.chat(&chat_body()).expect(200);
+    }
+    stuck.into_iter().for_each(|conn| conn.close());
+    world.wait_released();
+    assert_eq!(world.balance(), 5_000_000 - 5 * cost(10, 5));
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_up_no_other_stream_of_its_machine() {
+    let (world, _, _agent) = joined(|seen| {
+        // About 12 MB, more than sockets and windows take.
+        let events = if seen.json()["max_tokens"] == 256 { 9 } else { 50_000 };
+        Stream::new(events).usage(usage(10, 9)).answer()
+    });
+    let mut endless = stream_body(true);
+    endless["max_tokens"] = json!(1_000_000);
+    let mut conn = world.open(&endless);
+    conn.read_until("word2");
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..5 {
+        let reply = world.chat(&stream_body(true)).expect(200);
+        assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"));
+    }
+    assert!(world.rows().iter().all(|row| row["outcome"] == "completed") && world.rows().len() == 5);
+    conn.close();
+    // The newest comes first, and this one began before all others.
+    assert_eq!(world.wait_rows(6)[5]["outcome"], "client_disconnected");
+}
+
+#[test]
+fn a_prompt_is_sent_again_where_a_kept_connection_was_closed_and_nowhere_else() {
+    let (world, _, _agent) = joined(honest(10, 5));
+    world.upstream.script(|_| Answer::chat(usage(10, 5)).ending(End::DropNextRequest));
+    world.chat(&chat_body()).expect(200);
+    // The connection that is kept is closed when the next one comes.
+    world.chat(&chat_body()).expect(200);
+    let before = world.upstream.requests().len();
+    // On a fresh connection a server that hangs up may have seen it: it is asked once.
+    std::thread::sleep(Duration::from_secs(5));
+    world.upstream.script(|_| Answer::nothing(End::Fin));
+    assert!(world.chat(&chat_body()).status >= 500);
+    assert_eq!(world.upstream.requests().len(), before + 1, "a prompt was run twice");
+}
+
+#[test]
+fn a_machine_that_speaks_chat_alone_is_asked_so_once_that_is_known() {
+    let (world, _, _agent) = joined(|seen| {
+        let honest = honest(10, 5);
+        if seen.target == "/v1/chat/completions" {
+            honest(seen)
+        } else {
+            Answer::json(404, &json!({"detail": "Not Found"}))
+        }
+    });
+    let body = json!({"model": MODEL, "max_tokens": 256, "messages": [{"role": "user", "content": "hi"}]});
+    for _ in 0..4 {
+        world.server.http().send(&Request::post("/v1/messages").key(&world.payer.key).json(&body)).expect(200);
+    }
+    let targets: Vec<String> = world.upstream.requests().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets.iter().filter(|target| *target == "/v1/messages").count(), 1, "{targets:?}");
+    assert_eq!(targets.len(), 5, "{targets:?}");
+}
+
+#[test]
+fn the_places_of_a_local_server_are_found_wherever_it_tells_them() {
+    let said = [("/slots", r#"[{"id":0},{"id":1},{"id":2}]"#), ("/get_server_info", r#"{"max_running_requests":3}"#)];
+    for (path, body) in said {
+        let (world, key) = nobody_yet(&[], honest(10, 5));
+        let local = Upstream::start(|_| Stream::new(9).cut(2, crate::world::answer::Cut::Silence).answer());
+        local.tell(move |seen| (seen.target == path).then(|| Answer::text(200, "application/json", body, "")));
+        let _agent = Agent::join(&world.server, &key, "kitchen", &local.url(), &[]);
+        let mut conns: Vec<_> = (0..3).map(|_| world.open(&stream_body(true))).collect();
+        conns.iter_mut().for_each(|conn| drop(conn.read_until("word2")));
+        let waits = world.open(&stream_body(true));
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(local.requests().len(), 3, "{path}: the fourth one waits");
+        drop(waits);
+    }
+}
