@@ -11,7 +11,7 @@ use super::queue::Placed;
 use super::wait::{Seat, Turn};
 use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
 use crate::dialect::request::output_fields::OutputFields;
-use crate::dialect::request::{BadRequest, InferenceRequest};
+use crate::dialect::request::{BadRequest, Endpoint, InferenceRequest};
 use crate::store::Offered;
 use crate::store::providers::{Offer, ProviderRow};
 use crate::upstream::{AnswerShare, Client, On, Target};
@@ -65,10 +65,7 @@ impl Relay {
                 }
                 Err(NoReply::Unsayable(e)) => unsayable = Some(e),
                 Err(NoReply::LacksEndpoint) => lacks_endpoint = true,
-                Err(NoReply::HasChat(target)) => {
-                    self.providers.note_no_path(target.provider, request.endpoint, sent);
-                    others.push(*target);
-                }
+                Err(NoReply::HasChat(target)) => others.push(self.noted(*target, request.endpoint)),
                 Err(NoReply::Failed(failed, other_field)) => {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
@@ -110,6 +107,12 @@ impl Relay {
             Some(takes) if offer.refuses => Target { takes: takes.clone(), translated: true, ..target },
             _ => Target { takes: offer.takes.clone(), ..target },
         }
+    }
+
+    /// A server that turned out to have nothing but chat: whoever comes next need not find that out.
+    fn noted(&self, target: Target, endpoint: Endpoint) -> Target {
+        self.providers.note_no_path(target.provider, endpoint, Instant::now());
+        target
     }
 
     /// The same, in chat where the server turned out to have nothing else, and this can be asked so.

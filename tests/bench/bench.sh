@@ -4,8 +4,9 @@
 # Billed, durable chat completions of ACCOUNTS=1000 accounts in turn, each with a key of its own, through the
 # coordinator against the same through nginx as a plain proxy: one upstream, one client, alternating, whole and streamed.
 # Prints requests/s, p50, p99 and the median ratio, and the coordinator's CPU a request; the same of one account
-# beside all of them; system calls a request by kind (where strace is there); how long settlements took; then
-# what an idle server and an open stream weigh, how fast it starts, that every answer has its row, and the audit.
+# beside all of them; the same servers through a machine that joined; system calls a request by kind (where strace is
+# there); how long settlements took; then what an idle server, an open stream and an agent under 500 streams weigh, how
+# fast it starts, that every answer has its row, and the audit.
 # Needs nginx, wrk, curl and openssl (Debian: nginx-light, wrk …), which it installs if it may. Loopback only; free ports.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,10 +38,10 @@ free_port() {
 
 room=$(mktemp -d); chmod 755 "$room"; mkdir -p "$room/upstream/sse" "$room/proxy" "$room/idle"
 export COORDINATOR_DATA_DIR="$room/data"
-server=
+server= agents=
 # Ends only what this script started, by pid.
 cleanup() {
-  for pid in $server $(cat "$room/proxy/proxy.pid" "$room/upstream/upstream.pid" 2>/dev/null); do
+  for pid in $agents $server $(cat "$room/proxy/proxy.pid" "$room/upstream/upstream.pid" 2>/dev/null); do
     kill "$pid" 2>/dev/null || true
   done
   [ -z "$server" ] || wait "$server" 2>/dev/null || true
@@ -104,7 +105,7 @@ start() {
   curl -sfk -o /dev/null "$scheme://$address/health"
 }
 stop() { kill -TERM "$server"; wait "$server" 2>/dev/null || true; server=; }
-rss_kib() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$server/status"; }
+rss_kib() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/${1:-$server}/status"; }
 
 scheme=http
 starts=; for _ in 1 2 3 4 5; do start; starts="$starts $ready_ms"; stop; done
@@ -169,6 +170,46 @@ for dialect in messages responses; do
     "$(m translated p99_us)" "$(echo "$ratios" | median)" "$(echo $ratios)"
 done
 
+# The same servers through machines that joined, beside the same dialled: speed, what it adds to one request at a time,
+# and what an agent weighs under many slow streams.
+joins=$("$binary" provider invite owner --machines 3 --json | field key)
+join() {
+  "$binary" price set "joined-$1" --input 0.10 --output 0.78 --json >/dev/null
+  "$binary" join "http://$address" --key "$joins" --name "joined-$1" --to "http://127.0.0.1:$2/v1" --max-concurrent 1024 \
+    --model "joined-$1=$whole" --json >"$room/$1.joined" 2>>"$room/agents.log" & agent=$!
+  agents="$agents $agent"
+  until grep -q joined "$room/$1.joined"; do
+    kill -0 "$agent" 2>/dev/null || { cat "$room/agents.log" >&2; exit 1; }
+    sleep 0.01
+  done
+}
+join whole "$WHOLE"; join stream "$EVENTS"; join slow "$SLOW"
+echo
+printf '%-11s %-6s %24s  %24s  %12s  %s\n' connections answer "dialled /s   p50 us" "joined /s   p50 us" "added p50 us" "ratio (each round)"
+for c in 1 64; do
+  for STREAM in 0 1; do
+    export STREAM
+    [ $STREAM = 1 ] && dialled=$events name=stream || { dialled=$whole; name=whole; }
+    MODEL=joined-$name load "$port" "$c" 1 >>"$room/ours.all"
+    : >"$room/dialled"; : >"$room/joined"
+    for _ in $(seq "$rounds"); do
+      MODEL=$dialled load "$port" "$c" >>"$room/dialled"; MODEL=joined-$name load "$port" "$c" >>"$room/joined"
+      cut_at_most=$((cut_at_most + 2 * c))
+    done
+    cut_at_most=$((cut_at_most + c))
+    cat "$room/dialled" "$room/joined" >>"$room/ours.all"
+    ratios=$(paste -d' ' <(values rps <"$room/dialled") <(values rps <"$room/joined") | awk '{ printf "%.2f\n", $2 / $1 }')
+    added=$(echo "$(m joined p50_us) $(m dialled p50_us)" | awk '{ print $1 - $2 }')
+    printf '%-11s %-6s %13s %10s  %13s %10s  %12s  %.2f (%s)\n' "$c" $name "$(m dialled rps)" "$(m dialled p50_us)" \
+      "$(m joined rps)" "$(m joined p50_us)" "$added" "$(echo "$ratios" | median)" "$(echo $ratios)"
+  done
+done
+STREAM=1 MODEL=joined-slow load "$port" 500 6 >>"$room/ours.all" & slow=$!
+cut_at_most=$((cut_at_most + 500))
+sleep 5; weighs=$(rss_kib "$agent"); wait "$slow"
+# The rest is measured without them.
+kill $agents; agents=
+
 # One account and all of them, alternating.
 export STREAM=0 MODEL=$whole
 for _ in $(seq "$rounds"); do
@@ -197,6 +238,7 @@ echo "system calls a request $calls"
 echo "release binary         $(($(stat -c %s "$binary") / 1024)) KiB"
 echo "start to ready         $(echo "$starts" | median) ms (median of 5:$starts)"
 echo "idle resident memory   $idle KiB; after the load $(rss_kib) KiB"
+echo "an agent's memory      $weighs KiB with 500 streams"
 sleep 1
 rows() { "$binary" audit --json | field usage_rows; }
 before=$(rows)
