@@ -18,6 +18,7 @@ use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::{AtDebit, ChargeHold, Store, Writer, key_changes, ledger, refund, withdrawals};
 
+mod cost;
 mod one_by_one;
 
 /// The last minute of a day, a week and a month: 2026-05-31, a Sunday.
