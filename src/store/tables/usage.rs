@@ -16,6 +16,12 @@ use crate::domain::usage::Outcome;
 use crate::store::{Read, StoreError, Tx};
 
 /// Writes the row of a charge that was split so; `from_earned` is the part that came out of the payer's earnings.
+///
+/// Where 1,000 accounts take turns, half of the engine's work is the index by account: a leaf each, so that a commit of
+/// 64 rows writes 94 pages, and 14 of one account (9.9 µs a row beside 3.9, of CPU). Pages of 1, 2 or 8 KiB were no
+/// better (9.3 to 11.2 µs); an index by time and then account took 6.8, but finding an account's rows then means a
+/// look into each span of time. What would be as fast for all (4.8) is a row that names the one before it of its
+/// account, with the last one in the account's row, which is written anyway: lists then walk rows, not an index.
 pub(super) fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
     let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
     conn.prepare_cached(
