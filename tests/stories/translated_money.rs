@@ -26,7 +26,7 @@ fn asking(world: &World, path: &str, body: &Value) -> Request {
     let mut body = body.clone();
     body["model"] = json!(MODEL);
     if path == RESPONSES {
-        body["input"] = json!("Say hello.");
+        body["input"] = json!([{"role": "user", "content": "Say hello."}]);
     } else {
         (body["max_tokens"], body["messages"]) = (json!(256), json!([{"role": "user", "content": "Say hello."}]));
     }
