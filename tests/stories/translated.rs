@@ -329,7 +329,7 @@ fn what_cannot_be_translated_does_not_wait_for_a_place() {
 
 #[test]
 fn a_chat_request_is_no_longer_than_a_body_may_be() {
-    let world = World::with("5", &["--body-limit-mib", "1"], only(CHAT, honest(40, 7)));
+    let world = World::with("5", &["--body-limit-mib", "1", "--body-budget-mib", "64"], only(CHAT, honest(40, 7)));
     world.server.ok(&["provider", "probe", "up"]);
     let name = "\u{1}".repeat(64);
     let space = |tools: usize| {
