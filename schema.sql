@@ -5,7 +5,8 @@
 -- Who owns money. `withdrawable` is the part of the balance that was earned as a provider, `debt` what the
 -- account owes the house of earnings that were refunded when they had left it, `fee_carry` what the fee on its
 -- earnings has not reached yet of the next micro-USD, in ten-thousandths of one.
--- Account 1 is the house: it gets the fee, and exists once there is one.
+-- Account 1 is the house: it gets the fee, and exists once there is one. Whoever owns the account is told when its
+-- balance falls below `alert_below_micro_usd`.
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
@@ -16,7 +17,8 @@ CREATE TABLE accounts (
   suspended_at INTEGER,
   created_at INTEGER NOT NULL,
   debt_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (debt_micro_usd >= 0),
-  fee_carry INTEGER NOT NULL DEFAULT 0 CHECK (fee_carry BETWEEN 0 AND 9999)
+  fee_carry INTEGER NOT NULL DEFAULT 0 CHECK (fee_carry BETWEEN 0 AND 9999),
+  alert_below_micro_usd INTEGER CHECK (alert_below_micro_usd > 0)
 ) STRICT;
 -- An address is looked for whatever its case and composition: by the first in ASCII, and by reading through the second.
 CREATE INDEX accounts_email ON accounts (email COLLATE NOCASE);
@@ -313,6 +315,51 @@ CREATE TABLE invite_redemptions (
   ledger_id INTEGER NOT NULL UNIQUE REFERENCES ledger (id),
   created_at INTEGER NOT NULL,
   PRIMARY KEY (invite_id, account_id)
+) STRICT, WITHOUT ROWID;
+
+-- What needs somebody's attention, written in the transaction of what caused it, in this order. `subject` is what it is
+-- about: an account's id, a provider's, or nothing. The oldest go: src/store/tables/alerts.rs.
+CREATE TABLE alerts (
+  seq INTEGER PRIMARY KEY,
+  id INTEGER NOT NULL UNIQUE,
+  kind TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  detail TEXT NOT NULL CHECK (json_valid(detail)),
+  created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alerts_subject ON alerts (subject, kind, created_at);
+
+-- Where an alert goes: to the operator's webhook, to the operator by e-mail, to the account's holder by e-mail. Each
+-- channel delivers in the order of writing; one that `lets_pass` others was itself what the receiver would not take.
+CREATE TABLE alert_deliveries (
+  channel TEXT NOT NULL CHECK (channel IN ('webhook', 'email', 'holder')),
+  alert_seq INTEGER NOT NULL REFERENCES alerts (seq) ON DELETE CASCADE,
+  state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'failed')),
+  tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
+  next_at INTEGER NOT NULL,
+  lets_pass INTEGER NOT NULL DEFAULT 0 CHECK (lets_pass IN (0, 1)),
+  error TEXT,
+  done_at INTEGER,
+  PRIMARY KEY (channel, alert_seq),
+  CHECK ((state = 'waiting') = (done_at IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alert_deliveries_waiting ON alert_deliveries (channel, alert_seq) WHERE state = 'waiting';
+CREATE INDEX alert_deliveries_alert ON alert_deliveries (alert_seq);
+
+-- The channels that are on. `settings` holds their secrets, too: a webhook's, a mail server's password (or
+-- `env:VARIABLE`). The kinds in `muted` are written, and go nowhere.
+CREATE TABLE alert_channels (
+  channel TEXT PRIMARY KEY CHECK (channel IN ('webhook', 'email', 'holder')),
+  settings TEXT NOT NULL CHECK (json_valid(settings)),
+  muted TEXT NOT NULL CHECK (json_valid(muted))
+) STRICT, WITHOUT ROWID;
+
+-- What is wrong right now and was told, so that it is told once, whatever restarts meanwhile.
+CREATE TABLE alert_states (
+  kind TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (kind, subject)
 ) STRICT, WITHOUT ROWID;
 
 -- The published prices.

@@ -11,6 +11,7 @@
 //! | 3 | [`demo`] | a provider of its own, to try all this without a model; serves HTTP as `http` does |
 //! | 2 | [`relay`] | the story, told once, and the holds in memory. The only room that knows the order |
 //! | 2 | [`certs`] | the certificate that the server shows: from files, or from an authority |
+//! | 2 | [`watch`] | what needs attention while the server runs: alerts, and how they get to whom they concern |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family, and the shapes in which rows are shown |
 //! | 1 | [`upstream`] | choose a provider, send, stream back. With `join`, the only room that names the HTTP client |
@@ -50,6 +51,7 @@ pub mod store;
 pub mod upstream;
 pub mod certs;
 pub mod auth;
+pub mod watch;
 pub mod relay;
 pub mod http;
 pub mod join;

@@ -13,6 +13,7 @@ use crate::domain::metrics;
 use crate::http::local::LocalState;
 use crate::http::{self, Network, Outside, PublicUrl};
 use crate::upstream::check_address;
+use crate::watch::CertificateTimes;
 
 /// Where certificates and the account with an authority lie, in the data directory.
 const KEPT_IN: &str = "certificates";
@@ -157,6 +158,12 @@ impl Args {
         let listener = bind(address)?;
         tokio::spawn(http::metrics::serve(listener, state.clone(), metrics::turn_on(), end));
         Ok(())
+    }
+
+    /// From when until when the certificate is valid that is shown at the time of asking.
+    pub fn certificate_times(&self, https: Option<&Https>) -> CertificateTimes {
+        let certificates = https.filter(|_| self.is_https()).map(|https| Arc::clone(&https.certificates));
+        Arc::new(move || certificates.as_ref().and_then(|certificates| certificates.times()))
     }
 
     /// What takes connections, if the server speaks https.

@@ -25,6 +25,7 @@ use crate::http::{self, AppState, Settings};
 use crate::relay::{self, ASK_TIMEOUTS, QueueLimits, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, restore, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
+use crate::watch::{self, Courier, Watched};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -173,22 +174,26 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     relay.recount_every(args.recount_every);
     relay.await_machines()?;
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;
-    let state = AppState { backups: backups.clone(), ..state };
-    let setup = first_admin_link(&store, &state.admins, &args.reach.base(address))?;
+    let base = args.reach.base(address);
+    let state = AppState { backups: backups.clone(), courier: Courier::new(resolve_key, Some(&base)), ..state };
+    let setup = first_admin_link(&store, &state.admins, &base)?;
+    let watching = watched(&state, &args.reach, https.as_ref());
     let local = LocalState { app: state.clone(), listening: address, started, started_at };
     args.reach.metrics(&local, https.as_ref())?;
     let server = http::start(state, listener, args.reach.acceptor(https.as_ref()))?;
     let local = LocalServer::start(store.dir(), local);
-    announce(address, &args.reach.base(address), demo.as_ref(), setup.as_deref(), out)?;
+    announce(address, &base, demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let watch = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
+    let alerts = tokio::spawn(watch::run(watching));
     let backing_up = backups.map(|all| tokio::spawn(keep_taking(all, store.clone())));
     let stopped = run_until_stopped(server, &relay).await;
     drop(https);
     debits.abort();
     watch.abort();
     offers.abort();
+    alerts.abort();
     if let Some(backing_up) = backing_up {
         backing_up.abort();
     }
@@ -204,6 +209,18 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     // The writer ends with its last handle; one that a worker still holds must not keep the process.
     drop(writing);
     Ok(())
+}
+
+/// What is looked after while the server runs.
+fn watched(state: &AppState, reach: &reach::Args, https: Option<&reach::Https>) -> Watched {
+    Watched {
+        store: state.store.clone(),
+        writer: state.writer.clone(),
+        providers: Arc::clone(state.relay.providers()),
+        backups: state.backups.clone(),
+        certificate: reach.certificate_times(https),
+        courier: state.courier.clone(),
+    }
 }
 
 fn asking(relay: &Relay) -> Client {

@@ -147,6 +147,10 @@ id!(
     /// An admin: who may add credit.
     AdminId, "adm_"
 );
+id!(
+    /// An alert: by it a receiver knows one that comes twice.
+    AlertId, "alert_"
+);
 
 /// The highest value given out by this process: ids never repeat or go back within it, whatever the
 /// wall clock does.

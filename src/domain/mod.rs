@@ -26,3 +26,4 @@ pub mod endpoint;
 pub mod byte_budget;
 pub mod inflate;
 pub mod metrics;
+pub mod alert;

@@ -33,8 +33,8 @@ use crate::certs::Acceptor;
 use crate::domain::endpoint::Endpoint;
 use crate::store;
 use crate::tunnel;
-use account::{earnings, key_body, keys, payments, redeem, withdrawals};
-use admin::{accounts, admins, audit, credit, events, invites, overview, prices, providers, refunds, session};
+use account::{alert, earnings, key_body, keys, payments, redeem, withdrawals};
+use admin::{accounts, admins, alerts, audit, credit, events, invites, overview, prices, providers, refunds, session};
 use inference::{count_tokens, models, quote, run};
 use openapi::wire;
 use public::{capacity, reads, stats};
@@ -113,7 +113,11 @@ const ROUTES: &[Route] = &[
     get("/v1/provider/account-earnings", at!(Key, earnings::get), "What the account earned as a provider")
         .query("since until")
         .one::<earnings::Earnings>(),
+    get("/v1/payments/alert", at!(Key, alert::get), "When the account is told of its balance").one::<alert::AlertView>(),
     // With a key of the scope `manage`.
+    put("/v1/payments/alert", at!(Manage, alert::put), "Set below which balance the account is told")
+        .json::<alert::Body>()
+        .one::<alert::AlertView>(),
     get("/v1/keys", at!(Manage, keys::list), "The account's keys, newest first").many::<store::key_view::KeyView>(),
     post("/v1/keys", at!(Manage, keys::create), "Make a key; it is shown once")
         .maybe_json::<key_body::KeyBody>()
@@ -164,6 +168,15 @@ const ROUTES: &[Route] = &[
     get("/v1/admin/events", at!(Admin, events::list), "Who did what, when: newest first")
         .query("limit before q")
         .many::<events::EventView>(),
+    get("/v1/admin/alerts", at!(Admin, alerts::get), "Where alerts go, and how many wait").one::<alerts::AlertsView>(),
+    put("/v1/admin/alerts", at!(Admin, alerts::put), "Set where alerts go: all of it; what is left out is off")
+        .json::<alerts::AlertsBody>()
+        .one::<alerts::AlertsView>(),
+    post("/v1/admin/alerts/test", at!(Admin, alerts::test), "Send a test now, and say whether it arrived")
+        .one::<alerts::TestedView>(),
+    get("/v1/admin/alerts/events", at!(Admin, alerts::list), "Alerts and where they went, newest first")
+        .query("limit before")
+        .many::<alerts::AlertView>(),
     get("/v1/admin/accounts", at!(Admin, accounts::list), "Find accounts, newest first")
         .query("q status limit before")
         .many::<accounts::AccountView>(),

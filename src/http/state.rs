@@ -8,6 +8,7 @@ use crate::http::shared::outside::Outside;
 use crate::relay::Relay;
 use crate::store::backups::Backups;
 use crate::store::{Store, StoreError, Writer};
+use crate::watch::Courier;
 
 /// What all workers share.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// Backups on a schedule, if there are any.
     pub backups: Option<Arc<Backups>>,
+    /// Who brings a test of the alerts to their receivers.
+    pub courier: Courier,
 }
 
 impl AppState {
@@ -36,6 +39,7 @@ impl AppState {
             admins: Arc::new(AdminAccess::new(store.clone())),
             settings: Arc::new(settings),
             backups: None,
+            courier: Courier::new(|secret| Some(secret.clone()), None),
             relay,
             store,
             writer,

@@ -73,6 +73,17 @@ fn within_bounds(name: &str, found: impl Iterator<Item = SocketAddr>) -> Result<
     }
 }
 
+/// An address of a host, by its name or number, where a server may be.
+///
+/// # Errors
+/// There is none, or none within bounds; in words for an operator.
+pub async fn look_up(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let host = host.trim_matches(['[', ']']);
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|e| format!("{host} is not found: {e}"))?;
+    let good = within_bounds(host, found).map_err(|e| e.to_string())?;
+    good.first().copied().ok_or_else(|| format!("{host} has no address"))
+}
+
 /// A connector whose connections are made within a time, and are watched.
 #[derive(Debug, Clone)]
 pub struct Connector<C> {

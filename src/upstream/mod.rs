@@ -23,15 +23,15 @@ mod wait;
 
 pub use body::UpstreamBody;
 pub use client::{Client, Timeouts, UpstreamResponse};
-pub use connect::{Connector, Resolver, tcp, with_causes};
+pub use connect::{Connector, Resolver, look_up, tcp, with_causes};
 pub use failure::Failure;
 pub use fetch::{check_address, fetch};
 pub use joined::{Attached, Ended, Expected, Machine, Machines, Occupied};
 pub use local::{Unanswered, ask_local};
 pub use places::{LONGEST_PLACES, PLACES_WAYS, PlacesWay};
 pub use pool::{On, Pool, is_stale, mark_used};
-pub use providers::{ProviderStatus, Providers, Sign, Slot};
+pub use providers::{ProviderStatus, Providers, Sign, Slot, Troubled};
 pub use room::{AnswerRoom, AnswerShare};
 pub use target::{Server, Target};
 pub use tls::{check_ca_pem, config as tls_config, words as tls_words};
-pub use url::check_base_url;
+pub use url::{check_base_url, check_hook_url};

@@ -42,6 +42,17 @@ pub struct ProviderStatus {
     pub longest_wait: Option<Duration>,
 }
 
+/// A provider that may not be there.
+#[derive(Debug, Clone)]
+pub struct Troubled {
+    /// Which.
+    pub provider: ProviderId,
+    /// It is not; else it is being asked.
+    pub is_down: bool,
+    /// What went wrong last.
+    pub why: Option<String>,
+}
+
 impl Providers {
     /// The targets in the order to try them: least busy first, those that failed recently last, then those that are
     /// full or down, for which a request can wait. Failing ones are not left out: with nothing better to be had, a try
@@ -217,6 +228,16 @@ impl Providers {
                 state.ask = Some(Ask { at: now + pause(tries), tries, under_way: false });
             }
         }
+    }
+
+    /// The providers that are down or are being asked whether they are, and what went wrong there last.
+    pub fn troubled(&self) -> Vec<Troubled> {
+        let states = self.lock();
+        let of = |(id, state): (&ProviderId, &State)| {
+            let is_troubled = state.down || state.ask.is_some();
+            is_troubled.then(|| Troubled { provider: *id, is_down: state.down, why: state.last_failure.clone() })
+        };
+        states.iter().filter_map(of).collect()
     }
 
     /// The machines that joined and are connected.

@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::Uri;
+use http::uri::Authority;
 
 use super::address::is_out_of_bounds;
+use super::fetch::check_address;
 
 /// Checks a provider's base URL and gives it its stored form: no trailing slash, `/v1` if it has no path.
 pub fn check_base_url(text: &str) -> Result<String, String> {
@@ -19,6 +21,29 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
     if uri.query().is_some() || text.contains('#') {
         return Err("a base URL has no query and no fragment".into());
     }
+    check_authority(authority)?;
+    let base = base_path(uri.path()).map_err(|meant| {
+        format!("{} is Ollama's own API; its OpenAI-compatible one is at {scheme}://{authority}{meant}", uri.path())
+    })?;
+    Ok(format!("{scheme}://{authority}{base}"))
+}
+
+/// Checks the URL of a webhook: any path and query, but the same addresses as a provider's.
+///
+/// # Errors
+/// It is none; the text says why.
+pub fn check_hook_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let uri = check_address(text)?;
+    if text.contains('#') {
+        return Err("a URL that is posted to has no fragment".into());
+    }
+    check_authority(uri.authority().ok_or("it names no host")?)?;
+    Ok(uri.to_string())
+}
+
+/// Checks the host and the port of a URL.
+fn check_authority(authority: &Authority) -> Result<(), String> {
     let host = authority.host();
     // `Uri` reads a port as digits, of any number.
     if authority.as_str().len() > host.len() && authority.port_u16().is_none() {
@@ -38,10 +63,7 @@ pub fn check_base_url(text: &str) -> Result<String, String> {
     {
         return Err(format!("{address} is no address of a provider"));
     }
-    let base = base_path(uri.path()).map_err(|meant| {
-        format!("{} is Ollama's own API; its OpenAI-compatible one is at {scheme}://{authority}{meant}", uri.path())
-    })?;
-    Ok(format!("{scheme}://{authority}{base}"))
+    Ok(())
 }
 
 /// What people paste instead of a base URL, longest first.
@@ -101,6 +123,31 @@ fn is_odd_number(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_webhook_has_any_path_and_no_address_of_nobody() {
+        for good in ["https://hooks.example/a?b=c", "http://127.0.0.1:8025", "http://[::1]:9/x", " https://a/ "] {
+            assert!(check_hook_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "hooks.example",
+            "ftp://a/",
+            "https://u:p@a/",
+            "http://169.254.169.254/latest",
+            "http://0xa9fea9fe/",
+            "http://2852039166/",
+            "http://[fe80::1]/",
+            "http://0.0.0.0/",
+            "http://a:0/",
+            "http://a:99999/",
+            "http://a/#x",
+            "http://a/\r\nx: y",
+            "http://a b/",
+        ] {
+            assert!(check_hook_url(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_pasted_endpoint_is_cut_down_to_its_base() {

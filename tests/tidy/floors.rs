@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["dialect", "tunnel"],
     &["meter", "upstream", "store"],
-    &["certs", "auth", "relay"],
+    &["certs", "auth", "relay", "watch"],
     &["http", "join", "demo"],
     &["cli", "main", "lib"],
 ];

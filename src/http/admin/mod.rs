@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod admins;
+pub mod alerts;
 pub mod audit;
 pub mod credit;
 pub mod events;

@@ -6,7 +6,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::openapi::{OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::ids::{AccountId, AdminId, InviteId, LedgerId, PriceId, ProviderId, RequestId, WithdrawalId};
+use crate::domain::ids::{AccountId, AdminId, AlertId, InviteId, LedgerId, PriceId, ProviderId, RequestId, WithdrawalId};
 use crate::domain::keys::KeyId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
@@ -51,6 +51,7 @@ schema!(PriceId, "PriceId", id(PriceId::PREFIX, 13));
 schema!(ProviderId, "ProviderId", id(ProviderId::PREFIX, 13));
 schema!(RequestId, "RequestId", id(RequestId::PREFIX, 13));
 schema!(WithdrawalId, "WithdrawalId", id(WithdrawalId::PREFIX, 13));
+schema!(AlertId, "AlertId", id(AlertId::PREFIX, 13));
 schema!(KeyId, "KeyId", id(KeyId::PREFIX, 12));
 
 /// An amount in a request: text or number, read exactly.

@@ -129,21 +129,24 @@ pub(super) struct Money {
     pub carry: FeeCarry,
     /// What it earns pays off a debt first: see [`super::debts`]. Not changed here.
     pub owes: bool,
+    /// Its holder is told when the balance falls below. Not changed here.
+    pub alert_below: Option<MicroUsd>,
 }
 
 /// The money of an account, for settlements.
 pub(super) fn money(conn: &Read, id: AccountId) -> Result<Money, StoreError> {
-    let sql =
-        "SELECT balance_micro_usd, withdrawable_micro_usd, fee_carry, debt_micro_usd <> 0 FROM accounts WHERE id = ?1";
+    let sql = "SELECT balance_micro_usd, withdrawable_micro_usd, fee_carry, debt_micro_usd <> 0, alert_below_micro_usd \
+               FROM accounts WHERE id = ?1";
     let read = |row: &rusqlite::Row<'_>| {
         let balance = Balance { total: MicroUsd::new(row.get(0)?), withdrawable: MicroUsd::new(row.get(1)?) };
-        Ok((balance, row.get::<_, u16>(2)?, row.get(3)?))
+        let alert_below = row.get::<_, Option<i64>>(4)?.map(MicroUsd::new);
+        Ok((balance, row.get::<_, u16>(2)?, row.get(3)?, alert_below))
     };
     let row = conn.prepare_cached(sql)?.query_row([id.to_i64()], read).optional()?;
-    let (balance, parts, owes) = row.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
+    let (balance, parts, owes, alert_below) = row.ok_or_else(|| StoreError::NotFound(format!("no account {id}")))?;
     let carry = FeeCarry::new(parts);
     let carry = carry.ok_or_else(|| StoreError::Invalid(format!("{id} carries a fee of {parts} parts")))?;
-    Ok(Money { balance, carry, owes })
+    Ok(Money { balance, carry, owes, alert_below })
 }
 
 /// Stores what settlements worked out.

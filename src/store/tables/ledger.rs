@@ -4,7 +4,7 @@ use rusqlite::{Row, params};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{accounts, csv_text, events};
+use super::{accounts, alerts, csv_text, events};
 use crate::domain::ids::{AccountId, LedgerId, RequestId};
 use crate::domain::money::MicroUsd;
 use crate::domain::note::{self, is_note};
@@ -94,6 +94,7 @@ pub(super) fn write_owing(conn: &Tx, m: &Movement<'_>, debt: MicroUsd, now: Time
         now.millis(),
         debt.micro(),
     ])?;
+    alerts::moved(conn, m.account_id, (m.before.total, m.after.total), now)?;
     Ok(id)
 }
 

@@ -26,3 +26,5 @@ pub mod invites;
 pub mod idempotency;
 pub mod request_keys;
 pub mod events;
+pub mod alerts;
+pub mod alert_channels;

@@ -6,7 +6,7 @@
 //! usage are written as they come: the failure of one is its own.
 
 use super::accounts::{self, Money};
-use super::{debts, keys, providers, request_keys, usage};
+use super::{alerts, debts, keys, providers, request_keys, usage};
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, IdMap};
 use crate::domain::key_limits::SpendWindow;
@@ -69,7 +69,7 @@ impl Settlements {
     /// # Errors
     /// As [`settle`]; then all that is in here is wrong, too.
     pub fn settle(&mut self, conn: &Tx, s: &Charge, held_by_others: MicroUsd) -> Result<Settled, StoreError> {
-        let payer = self.account(conn, s.account_id)?.now.balance;
+        let Money { balance: payer, alert_below, .. } = self.account(conn, s.account_id)?.now;
         let carried =
             if s.fee.is_zero() { FeeCarry::default() } else { self.account(conn, s.provider_account_id)?.now.carry };
         let split = Split::of(s.cost, payer.total, held_by_others, s.fee, carried);
@@ -99,6 +99,7 @@ impl Settlements {
         }
         // The payer may have earned it, too.
         let balance = self.account(conn, s.account_id)?.now.balance;
+        alerts::settled(conn, s, split.shortfall, (payer.total, balance.total), alert_below)?;
         Ok(Settled { charged: split.charged, balance: balance.total })
     }
 
@@ -164,7 +165,7 @@ impl Settlements {
         let is_own = id == s.account_id;
         let balance = if is_own { balance.add_credit(amount) } else { balance.add_earnings(amount) };
         let balance = balance.ok_or_else(|| StoreError::Invalid("the amount is too large".into()))?;
-        account.set(Money { balance, carry: carry.unwrap_or(account.now.carry), owes });
+        account.set(Money { balance, carry: carry.unwrap_or(account.now.carry), ..account.now });
         if owes && !is_own {
             self.close(conn)?;
             debts::pay_off(conn, id, amount, debts::ACTOR, s.now)?;

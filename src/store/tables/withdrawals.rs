@@ -6,7 +6,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ledger::{self, Movement, some_text};
-use super::{accounts, debts, events};
+use super::{accounts, alerts, debts, events};
+use crate::domain::alert::AlertKind;
 use crate::domain::ids::{AccountId, LedgerId, RequestId, WithdrawalId};
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::note::{self, is_note};
@@ -122,7 +123,13 @@ pub fn request(
     .execute(params![id.to_i64(), account_id.to_i64(), amount.micro(), note, ledger_id.to_i64(), now.millis()])?;
     let detail = json!({"withdrawal_id": id, "amount_micro_usd": amount, "ledger_id": ledger_id, "note": note});
     events::record(conn, actor, "withdrawal.request", &account_id.to_string(), &detail, now)?;
-    get(conn, id)
+    let asked = get(conn, id)?;
+    let detail = json!({
+        "withdrawal_id": id, "account_id": account_id, "account_name": asked.account_name,
+        "amount_micro_usd": amount, "amount_usd": Usd(amount),
+    });
+    alerts::record(conn, AlertKind::WithdrawalRequested, &account_id.to_string(), &detail, now)?;
+    Ok(asked)
 }
 
 /// The withdrawal with this id.

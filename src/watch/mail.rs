@@ -1,0 +1,156 @@
+//! One alert by e-mail.
+
+use std::time::Duration;
+
+use lettre::message::{Mailbox, header};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::ResolveSecret;
+use super::undelivered::Undelivered;
+use super::words::Letter;
+use crate::store::alert_channels::{MailSecurity, MailSettings};
+use crate::store::alerts::AlertRow;
+use crate::upstream::look_up;
+
+/// How long each step of the conversation may take, and all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ALL_PATIENCE: Duration = Duration::from_secs(30);
+/// The longest answer of a server that is kept, in characters.
+const LONGEST: usize = 300;
+
+/// Checks an address as one writes it, with a name or without.
+///
+/// # Errors
+/// It is none; the text says why.
+pub fn check_mailbox(text: &str) -> Result<(), String> {
+    mailbox(text).map(drop)
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, String> {
+    // A line's end would begin a header of its own.
+    if text.chars().any(char::is_control) || text.len() > 320 {
+        return Err("an e-mail address is one line".to_owned());
+    }
+    match text.trim().parse::<Address>() {
+        Ok(address) => Ok(Mailbox::new(None, address)),
+        Err(_) => text.trim().parse().map_err(|_| format!("\"{text}\" is no e-mail address")),
+    }
+}
+
+/// Sends one message to all of `to`. `for_one`: to somebody whose address may be what is wrong.
+pub async fn send(
+    settings: &MailSettings,
+    resolve: ResolveSecret,
+    to: &[String],
+    (alert, letter): (&AlertRow, Letter),
+    for_one: bool,
+) -> Result<(), Undelivered> {
+    let message = message(settings, to, alert, letter).map_err(|error| {
+        // What cannot be written is not written better later.
+        Undelivered { error, lets_pass: true, is_final: for_one }
+    })?;
+    let sending = async {
+        let transport = transport(settings, resolve).await.map_err(Undelivered::later)?;
+        transport.send(message).await.map(drop).map_err(|e| failure(&e, for_one))
+    };
+    let sent = tokio::time::timeout(ALL_PATIENCE, sending).await;
+    sent.unwrap_or_else(|_| Err(Undelivered::later(format!("not sent within {} s", ALL_PATIENCE.as_secs()))))
+}
+
+fn message(settings: &MailSettings, to: &[String], alert: &AlertRow, letter: Letter) -> Result<Message, String> {
+    let from = mailbox(&settings.from)?;
+    // The same for each try: whoever gets it twice can see that.
+    let id = format!("<{}@{}>", alert.id, from.email.domain());
+    let mut message = Message::builder()
+        .from(from)
+        .subject(letter.subject)
+        .message_id(Some(id))
+        // RFC 3834: nobody's holiday answers it.
+        .header(AutoSubmitted)
+        .header(header::ContentType::TEXT_PLAIN);
+    for address in to {
+        message = message.to(mailbox(address)?);
+    }
+    message.body(letter.text).map_err(|e| format!("it cannot be written: {e}"))
+}
+
+/// `Auto-Submitted: auto-generated`
+#[derive(Debug, Clone)]
+struct AutoSubmitted;
+
+impl header::Header for AutoSubmitted {
+    fn name() -> header::HeaderName {
+        header::HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> header::HeaderValue {
+        header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+/// The address is looked up here, so that what is connected to is what was checked.
+async fn transport(
+    settings: &MailSettings,
+    resolve: ResolveSecret,
+) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+    let address = look_up(&settings.host, settings.port).await?;
+    let tls = || TlsParameters::new(settings.host.clone()).map_err(|e| format!("TLS: {e}"));
+    let tls = match settings.security {
+        MailSecurity::Tls => Tls::Wrapper(tls()?),
+        MailSecurity::Starttls => Tls::Required(tls()?),
+        MailSecurity::None => Tls::None,
+    };
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
+        .port(settings.port)
+        .timeout(Some(PATIENCE))
+        .tls(tls);
+    if let Some(username) = &settings.username {
+        let password = settings.password.as_ref().and_then(resolve);
+        let password = password.ok_or_else(|| "the variable with the password is not set".to_owned())?;
+        builder = builder.credentials(Credentials::new(username.clone(), password.expose().to_owned()));
+    }
+    Ok(builder.build())
+}
+
+/// What a failure to send means. A server that refuses a recipient or a message (55x) refuses it the next time, too;
+/// one that has no time for it (4xx) may only have none for this one; all else is the server's state.
+fn failure(e: &lettre::transport::smtp::Error, for_one: bool) -> Undelivered {
+    let code = e.status().map(u16::from);
+    let is_refused = code.is_some_and(|code| (550..=554).contains(&code));
+    let is_put_off = code.is_some_and(|code| (450..=452).contains(&code));
+    let text: String = crate::upstream::with_causes(e).chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    Undelivered { error: text, lets_pass: is_refused || is_put_off, is_final: is_refused && for_one }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_cannot_bring_a_header() {
+        for good in ["ada@example.org", "Ada <ada@example.org>", " a@b.example ", "x@localhost"] {
+            assert!(check_mailbox(good).is_ok(), "{good}");
+        }
+        let long = format!("{}@example.org", "x".repeat(330));
+        for bad in [
+            "",
+            "ada",
+            "@example.org",
+            "ada@",
+            "a@b\r\nBcc: c@d.example",
+            "a@b.example\n",
+            "a@b, c@d",
+            "a b@c",
+            "\u{0}@b",
+            &long,
+        ] {
+            assert!(check_mailbox(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What needs attention while the server runs: alerts. Some are written by whoever causes them, in the transaction that
+//! does; what nobody writes down (a provider that is gone, a disk that fills) is looked for here. From the outbox they
+//! go out by signed webhook and by e-mail, each at least once, with an id, in the order of writing.
+//!
+//! Nothing here holds a lock or a place that a request waits for: a receiver that hangs delays other alerts of its
+//! channel, and nothing else.
+
+mod deliver;
+mod look;
+mod mail;
+mod undelivered;
+mod webhook;
+mod words;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::store::backups::Backups;
+use crate::store::{Store, Writer};
+use crate::upstream::Providers;
+pub use deliver::{Courier, Tried};
+pub use mail::check_mailbox;
+pub use webhook::{check_secret, new_secret};
+
+/// From when until when the certificate that is shown is valid, if one is.
+pub type CertificateTimes = Arc<dyn Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync>;
+
+/// Turns what an operator wrote as a secret (`env:VARIABLE`) into the secret, if there is one.
+pub type ResolveSecret = fn(&Secret) -> Option<Secret>;
+
+/// What is watched, and with what.
+pub struct Watched {
+    /// For reading.
+    pub store: Store,
+    /// For writing.
+    pub writer: Writer,
+    /// How the providers do.
+    pub providers: Arc<Providers>,
+    /// Backups on a schedule, if there are any.
+    pub backups: Option<Arc<Backups>>,
+    /// The certificate, if there is one.
+    pub certificate: CertificateTimes,
+    /// Who delivers.
+    pub courier: Courier,
+}
+
+/// Looks and delivers for ever; ends when it is dropped.
+pub async fn run(watched: Watched) {
+    let watched = Arc::new(watched);
+    let mut tasks = JoinSet::new();
+    for channel in crate::store::alerts::Channel::ALL {
+        tasks.spawn(deliver::run(Arc::clone(&watched), channel));
+    }
+    tasks.spawn(look::run(Arc::clone(&watched)));
+    while tasks.join_next().await.is_some() {}
+}
