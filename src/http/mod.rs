@@ -113,7 +113,8 @@ const ROUTES: &[Route] = &[
     get("/v1/provider/account-earnings", at!(Key, earnings::get), "What the account earned as a provider")
         .query("since until")
         .one::<earnings::Earnings>(),
-    get("/v1/payments/alert", at!(Key, alert::get), "When the account is told of its balance").one::<alert::AlertView>(),
+    get("/v1/payments/alert", at!(Key, alert::get), "When the account is told of its balance")
+        .one::<alert::AlertView>(),
     // With a key of the scope `manage`.
     put("/v1/payments/alert", at!(Manage, alert::put), "Set below which balance the account is told")
         .json::<alert::Body>()

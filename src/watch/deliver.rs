@@ -46,8 +46,14 @@ impl Courier {
     pub async fn test(&self, settings: &AlertSettings) -> (Option<Tried>, Option<Tried>) {
         let now = Timestamp::now();
         let kind = AlertKind::Test.as_str().to_owned();
-        let alert =
-            AlertRow { seq: 0, id: AlertId::generate(now), kind, subject: String::new(), detail: json!({}), created_at: now };
+        let alert = AlertRow {
+            seq: 0,
+            id: AlertId::generate(now),
+            kind,
+            subject: String::new(),
+            detail: json!({}),
+            created_at: now,
+        };
         let by_webhook = async {
             let hook = settings.webhook.as_ref()?;
             Some(timed(self.post(hook, &alert)).await)
@@ -65,7 +71,13 @@ impl Courier {
         webhook::post(&hook.url, &secret, alert, Timestamp::now()).await
     }
 
-    async fn mail(&self, server: &MailSettings, to: &[String], alert: &AlertRow, for_one: bool) -> Result<(), Undelivered> {
+    async fn mail(
+        &self,
+        server: &MailSettings,
+        to: &[String],
+        alert: &AlertRow,
+        for_one: bool,
+    ) -> Result<(), Undelivered> {
         let letter = letter(alert, self.base.as_deref());
         mail::send(server, self.resolve, to, (alert, letter), for_one).await
     }
@@ -142,7 +154,9 @@ fn tell(outcome: &TryOutcome, channel: Channel, due: &Due) {
     let (channel, alert_id, kind) = (channel.as_str(), due.alert.id, &due.alert.kind);
     match outcome {
         TryOutcome::Delivered => tracing::info!(channel, %alert_id, kind, "an alert was delivered"),
-        TryOutcome::Again { error, .. } => tracing::warn!(channel, %alert_id, kind, error, "an alert was not delivered"),
+        TryOutcome::Again { error, .. } => {
+            tracing::warn!(channel, %alert_id, kind, error, "an alert was not delivered")
+        }
         TryOutcome::GivenUp { error } => tracing::error!(channel, %alert_id, kind, error, "an alert was given up"),
     }
 }
@@ -161,7 +175,11 @@ mod tests {
             detail: json!({}),
             created_at,
         };
-        let due = |age: i64, tries| Due { alert: alert(Timestamp::from_millis(-age)), tries, next_at: Timestamp::from_millis(0) };
+        let due = |age: i64, tries| Due {
+            alert: alert(Timestamp::from_millis(-age)),
+            tries,
+            next_at: Timestamp::from_millis(0),
+        };
         let now = Timestamp::from_millis(0);
         let failed = |lets_pass, is_final| Err(Undelivered { error: "x".into(), lets_pass, is_final });
         let again = |seconds| TryOutcome::Again { at: now.plus_seconds(seconds), error: "x".into(), lets_pass: false };

@@ -215,7 +215,9 @@ mod tests {
     fn a_certificate_ends_soon_by_its_own_measure() {
         let day = |days: i64| Timestamp::from_millis(days * 86_400_000);
         // life, age → soon
-        for (life, age, soon) in [(90, 60, false), (90, 75, false), (90, 77, true), (6, 4, false), (6, 5, true), (365, 352, true)] {
+        for (life, age, soon) in
+            [(90, 60, false), (90, 75, false), (90, 77, true), (6, 4, false), (6, 5, true), (365, 352, true)]
+        {
             assert_eq!(ends_soon(day(0), day(life), day(age)), soon, "{age} of {life}");
         }
         assert!(ends_soon(day(0), day(90), day(100)));

@@ -54,5 +54,6 @@ mod lifecycle;
 mod old_data;
 mod directories;
 mod backups;
+mod alerts;
 mod running_server;
 mod logs;

@@ -39,7 +39,17 @@ fn only_the_top_reads_the_environment() {
 
 #[test]
 fn the_lower_floors_do_no_io_and_read_no_clock() {
-    let above = ["src/certs", "src/auth", "src/relay", "src/watch", "src/http", "src/join", "src/demo", "src/cli", "src/main.rs"];
+    let above = [
+        "src/certs",
+        "src/auth",
+        "src/relay",
+        "src/watch",
+        "src/http",
+        "src/join",
+        "src/demo",
+        "src/cli",
+        "src/main.rs",
+    ];
     let below = [&["src/store", "src/upstream", "src/tunnel"][..], &above].concat();
     let words = ["std::fs", "std::net", "tokio::", "SystemTime", "Instant::now", "async fn", ".await"];
     // The one clock, and a room's own tests, which read recordings.

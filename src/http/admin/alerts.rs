@@ -253,7 +253,8 @@ fn mail_of(body: EmailBody, old: Option<&MailSettings>) -> Result<MailSettings, 
 pub async fn test(_: Admin, state: Data<AppState>) -> Result<Json<TestedView>, ApiError> {
     let settings = state.store.read_inline(alert_channels::load)?;
     let (webhook, email) = state.courier.test(&settings).await;
-    let view = |tried: Tried| TriedView { delivered: tried.error.is_none(), took_ms: tried.took_ms, error: tried.error };
+    let view =
+        |tried: Tried| TriedView { delivered: tried.error.is_none(), took_ms: tried.took_ms, error: tried.error };
     Ok(Json(TestedView { webhook: webhook.map(view), email: email.map(view) }))
 }
 

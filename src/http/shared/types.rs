@@ -6,7 +6,9 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, 
 use utoipa::openapi::{OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::ids::{AccountId, AdminId, AlertId, InviteId, LedgerId, PriceId, ProviderId, RequestId, WithdrawalId};
+use crate::domain::ids::{
+    AccountId, AdminId, AlertId, InviteId, LedgerId, PriceId, ProviderId, RequestId, WithdrawalId,
+};
 use crate::domain::keys::KeyId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;

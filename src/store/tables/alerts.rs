@@ -109,13 +109,7 @@ pub enum TryOutcome {
 }
 
 /// Writes an alert, and whom it goes to. `false`: there were many of the same within the last hour, and it was not.
-pub fn record(
-    conn: &Tx,
-    kind: AlertKind,
-    subject: &str,
-    detail: &Value,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+pub fn record(conn: &Tx, kind: AlertKind, subject: &str, detail: &Value, now: Timestamp) -> Result<bool, StoreError> {
     let recent: i64 = conn
         .prepare_cached("SELECT count(*) FROM alerts WHERE subject = ?1 AND kind = ?2 AND created_at > ?3")?
         .query_row(params![subject, kind.as_str(), now.plus_seconds(-3_600).millis()], |row| row.get(0))?;
@@ -305,11 +299,7 @@ pub fn tried(conn: &Tx, channel: Channel, seq: i64, outcome: &TryOutcome, now: T
 }
 
 /// The alerts before `before`, newest first, each with its deliveries.
-pub fn list(
-    conn: &Read,
-    before: Option<AlertId>,
-    limit: u32,
-) -> Result<Vec<(AlertRow, Vec<Delivery>)>, StoreError> {
+pub fn list(conn: &Read, before: Option<AlertId>, limit: u32) -> Result<Vec<(AlertRow, Vec<Delivery>)>, StoreError> {
     // Ids of one process follow the order of writing; those of commands beside it nearly do.
     let sql = format!("SELECT {COLUMNS} FROM alerts a WHERE a.id < ?1 ORDER BY a.id DESC LIMIT ?2");
     let mut statement = conn.prepare_cached(&sql)?;
