@@ -1,5 +1,6 @@
 // The account page: prices and samples for anybody; with a key, what its account has and did.
 
+import { balanceAlert } from './alert.js';
 import { call, configure, get, idempotencyKey, query } from './api.js';
 import { fill, h } from './dom.js';
 import { csvButton } from './export.js';
@@ -177,6 +178,7 @@ function open(own) {
     h('header.bar.title', {}, h('h1', { tabindex: '-1' }, own.account?.name ?? 'Your account')),
     h('p.under', {}, 'Key ', h('span.mono', {}, own.id), own.limit_micro_usd !== null && own.limit_micro_usd !== undefined && [' · ', money(own.remaining_micro_usd), ' of its ', money(own.limit_micro_usd), ' cap left', own.limit_resets_at && `, anew ${bothTimes(own.limit_resets_at)}`]),
     top,
+    balanceAlert(manages, signal),
     trying,
     section('Usage', {}, chart.node),
     section('Requests', { tools: csv('/v1/payments/usage', 'usage') }, requests.node),

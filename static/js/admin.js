@@ -14,6 +14,7 @@ const views = [
   ['withdrawals', 'Withdrawals', () => import('./admin/withdrawals.js')],
   ['invites', 'Invite codes', () => import('./admin/invites.js')],
   ['admins', 'Admins', () => import('./admin/admins.js')],
+  ['alerts', 'Alerts', () => import('./admin/alerts.js')],
   ['events', 'Events', () => import('./admin/events.js')],
 ];
 const account = ['accounts', 'Account', () => import('./admin/account.js')];

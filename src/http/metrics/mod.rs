@@ -14,6 +14,7 @@ use crate::domain::metrics::{self, Metrics, Series};
 use crate::domain::time::Timestamp;
 use crate::http::local::{LocalState, ProviderLoad, loads};
 use crate::http::small::{self, response};
+use crate::store::alerts;
 
 /// When the certificate ends that is shown, if one is.
 pub type CertificateEnd = std::sync::Arc<dyn Fn() -> Option<Timestamp> + Send + Sync>;
@@ -53,6 +54,10 @@ async fn render(state: &LocalState, counted: &Metrics, certificate: Option<Times
         None => None,
     };
     watched(&mut text, last_backup, certificate);
+    if let Ok((waiting, failed)) = state.app.store.read_blocking(alerts::standing).await {
+        text.gauge("coordinator_alerts_waiting", "Deliveries of alerts that wait for their receiver.", waiting);
+        text.gauge("coordinator_alerts_failed", "Deliveries of alerts that were given up, of those kept.", failed);
+    }
     // What cannot be read is left out: the rest may say why.
     if let Ok(loads) = loads(state).await {
         providers(&mut text, &loads);
