@@ -77,6 +77,7 @@ use corrections::Corrections;
 use counting::Counting;
 use errands::count::CountLimits;
 use errands::recount::Recounts;
+use errands::unpaid::Unpaid;
 use forms::Forms;
 use holds::Holds;
 use newly_limited::NewlyLimitedKeys;
@@ -132,6 +133,8 @@ pub struct Relay {
     counting: Counting,
     counts: CountLimits,
     rates: MinuteCounter<KeyId>,
+    /// Who could not pay.
+    unpaid: Unpaid,
     replays: Arc<Replays>,
     fee: FeeBps,
     resolve_key: ResolveKey,
@@ -176,6 +179,7 @@ impl Relay {
             recounts: Recounts::default(),
             counts: CountLimits::default(),
             rates: MinuteCounter::default(),
+            unpaid: Unpaid::default(),
             replays: Arc::default(),
             fee,
             resolve_key,
@@ -240,7 +244,8 @@ impl Relay {
         let made = self.as_chat(caller, &request, &call.body, &offered).await?;
         let forms = Forms::of(&request, made.as_deref());
         let offered = forms.able(offered)?;
-        let admission = Box::pin(self.admit(caller, call, &forms, offered)).await?;
+        let admission = Box::pin(self.admit(caller, call, &forms, offered)).await;
+        let admission = admission.inspect_err(|refusal| self.note_unpaid(caller.account, refusal))?;
         self.go_on(client, caller, call, &forms, (admission, claim))?.await
     }
 

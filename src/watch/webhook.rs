@@ -68,7 +68,7 @@ pub async fn post(url: &str, secret: &Secret, alert: &AlertRow, now: Timestamp) 
         .header("webhook-timestamp", at)
         .header("webhook-signature", signature(&secret, &id, at, &body))
         .body(Bytes::from(body));
-    let request = request.map_err(|e| Undelivered::later(format!("it cannot be sent to {url}: {e}")))?;
+    let request = request.map_err(|e| Undelivered::later(format!("it cannot be sent: {e}")))?;
     let answer = fetch(request, PATIENCE, MOST_READ).await.map_err(Undelivered::later)?;
     match answer.status().as_u16() {
         200..=299 => Ok(()),

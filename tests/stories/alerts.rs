@@ -125,6 +125,28 @@ fn a_balance_that_falls_is_told_once_for_each_crossing_whoever_comes_at_once() {
 }
 
 #[test]
+fn an_account_whose_requests_are_refused_for_want_of_money_is_told_of_once_until_more_comes_in() {
+    let receiver = receiver();
+    let (world, admin, _) = alerted(&receiver, &[]);
+    let but_a_little = |micro: i64| format!("0.{:06}", world.balance() - micro);
+    credit(&world, &admin, "/v1/admin/debit", &world.payer, &but_a_little(7));
+    at_once(20, || {
+        world.chat(&chat_body()).expect(402);
+    });
+    eventually("the refusal to be told", || kinds(&receiver) == ["balance.empty"]);
+    assert_eq!(micro(&told(&receiver)[0].1["data"], "balance_micro_usd"), 7);
+    // Less of the same, down to nothing.
+    credit(&world, &admin, "/v1/admin/debit", &world.payer, "0.000002");
+    world.chat(&chat_body()).expect(402);
+    credit(&world, &admin, "/v1/admin/debit", &world.payer, "0.000005");
+    world.chat(&chat_body()).expect(402);
+    credit(&world, &admin, "/v1/admin/credit", &world.payer, "0.000007");
+    assert_eq!(world.server.number("select count(*) from alerts"), 1);
+    world.chat(&chat_body()).expect(402);
+    eventually("the second time", || kinds(&receiver) == ["balance.empty", "balance.empty"]);
+}
+
+#[test]
 fn what_is_not_delivered_when_the_server_is_killed_is_delivered_after_it_with_the_same_id() {
     let receiver = Upstream::start(|_| Answer::never());
     let (mut world, admin, manage) = alerted(&receiver, &[]);

@@ -10,6 +10,7 @@
 //! | [`offers`] | who serves the models for which somebody waits |
 //! | `machines` | machines that join, and leave |
 //! | [`watch`] | asking the servers that are down until they answer |
+//! | `unpaid` | an account that cannot pay is told of |
 //! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
 //! | [`quote`] | what a request would cost now |
 //! | [`recount`] | the tokenizer's count beside what a provider reported, for one answer in some |
@@ -24,3 +25,4 @@ pub mod watch;
 pub mod count;
 pub mod quote;
 pub mod recount;
+pub mod unpaid;

@@ -4,7 +4,7 @@ use rusqlite::params;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::alerts::Channel;
+use super::alert_deliveries::Channel;
 use super::events;
 use crate::domain::alert::AlertKind;
 use crate::domain::secret::Secret;
@@ -111,9 +111,8 @@ pub fn save(conn: &Tx, all: &AlertSettings, actor: &str, now: Timestamp) -> Resu
     put(Channel::Email, mail.map(settings))?;
     put(Channel::Holder, (all.holders && mail.is_some()).then(|| json!({})))?;
     conn.execute("UPDATE alert_deliveries SET next_at = ?1, lets_pass = 0 WHERE state = 'waiting'", [now.millis()])?;
-    let detail = json!({
-        "webhook": all.webhook.as_ref().map(|hook| &hook.url), "mail": mail.map(|mail| json!({"host": mail.host,
-        "to": mail.to})), "holders": all.holders, "muted": muted,
-    });
+    // The address of a webhook is a secret by itself where its receiver asks for nothing else.
+    let by_mail = mail.map(|mail| json!({"host": mail.host, "to": mail.to}));
+    let detail = json!({"webhook": all.webhook.is_some(), "email": by_mail, "holders": all.holders, "muted": muted});
     events::record(conn, actor, "alerts.set", "", &detail, now)
 }

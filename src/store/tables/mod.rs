@@ -27,4 +27,5 @@ pub mod idempotency;
 pub mod request_keys;
 pub mod events;
 pub mod alerts;
+mod alert_deliveries;
 pub mod alert_channels;
