@@ -6,5 +6,6 @@ tests/browser/setup.sh
 [ -n "${COORDINATOR_BIN:-}" ] || cargo build
 failed=0
 node tests/browser/proxied.mjs || failed=1
+node tests/browser/alerts.mjs || failed=1
 node tests/browser/run.mjs || failed=1
 exit $failed
