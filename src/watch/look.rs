@@ -81,9 +81,8 @@ impl Looker {
         if let Some((at, ok)) = metrics::last_audit() {
             self.note(watched, AlertKind::AuditFailed, !ok, json!({"checked_at": at}), now).await?;
         }
-        if let Some(backups) = watched.backups.clone() {
-            let standing = tokio::task::spawn_blocking(move || backups.standing(now)).await;
-            let Ok(standing) = standing else { return Ok(()) };
+        if let Some(backups) = &watched.backups {
+            let standing = backups.standing(now).await;
             let is_old = standing.is_old || standing.last_good.is_none() && standing.failed.is_some();
             let detail = json!({"last_good_at": standing.last_good, "error": standing.failed});
             self.note(watched, AlertKind::BackupOld, is_old, detail, now).await?;

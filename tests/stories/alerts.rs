@@ -389,8 +389,8 @@ impl Mailbox {
     }
 
     fn letters(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.dir.join("new")).map(|all| all.flatten().collect()).unwrap_or(Vec::new());
-        entries.iter().map(|one| std::fs::read_to_string(one.path()).unwrap()).collect()
+        let Ok(entries) = std::fs::read_dir(self.dir.join("new")) else { return Vec::new() };
+        entries.flatten().map(|one| std::fs::read_to_string(one.path()).unwrap()).collect()
     }
 
     fn to(&self, address: &str) -> Vec<String> {
