@@ -27,6 +27,6 @@ pub use sqlite::writer::Writer;
 pub use sqlite::{backup, backups, examine, restore};
 pub use tables::{
     account_search, accounts, admins, alert_channels, alerts, debit_requests, endpoints, events, idempotency, invites,
-    key_changes, key_view, keys, ledger, prices, providers, recounts, refund, request_keys, served, sessions, settlement,
-    usage, withdrawals,
+    key_changes, key_view, keys, ledger, prices, providers, recounts, refund, request_keys, served, sessions,
+    settlement, usage, withdrawals,
 };
