@@ -11,9 +11,9 @@ use super::Failed;
 use crate::certs::{self, Acceptor, Certificates, Domain, Files, LETS_ENCRYPT, Order};
 use crate::domain::metrics;
 use crate::http::local::LocalState;
-use crate::http::{self, Network, Outside, PublicUrl};
+use crate::http::{self, AppState, Network, Outside, PublicUrl};
 use crate::upstream::check_address;
-use crate::watch::CertificateTimes;
+use crate::watch::UnderWatch;
 
 /// Where certificates and the account with an authority lie, in the data directory.
 const KEPT_IN: &str = "certificates";
@@ -160,10 +160,17 @@ impl Args {
         Ok(())
     }
 
-    /// From when until when the certificate is valid that is shown at the time of asking.
-    pub fn certificate_times(&self, https: Option<&Https>) -> CertificateTimes {
+    /// What is looked after while the server runs.
+    pub fn watched(&self, state: &AppState, https: Option<&Https>) -> UnderWatch {
         let certificates = https.filter(|_| self.is_https()).map(|https| Arc::clone(&https.certificates));
-        Arc::new(move || certificates.as_ref().and_then(|certificates| certificates.times()))
+        UnderWatch {
+            store: state.store.clone(),
+            writer: state.writer.clone(),
+            providers: Arc::clone(state.relay.providers()),
+            backups: state.backups.clone(),
+            certificate: Arc::new(move || certificates.as_ref().and_then(|certificates| certificates.times())),
+            courier: state.courier.clone(),
+        }
     }
 
     /// What takes connections, if the server speaks https.

@@ -25,7 +25,7 @@ use crate::http::{self, AppState, Settings};
 use crate::relay::{self, ASK_TIMEOUTS, QueueLimits, Relay, Rooms};
 use crate::store::{Store, Writer, accounts, admins, ledger, restore, usage, withdrawals};
 use crate::upstream::{Client, Timeouts};
-use crate::watch::{self, Courier, Watched};
+use crate::watch::{self, Courier};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -177,7 +177,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let base = args.reach.base(address);
     let state = AppState { backups: backups.clone(), courier: Courier::new(resolve_key, Some(&base)), ..state };
     let setup = first_admin_link(&store, &state.admins, &base)?;
-    let watching = watched(&state, &args.reach, https.as_ref());
+    let watching = args.reach.watched(&state, https.as_ref());
     let local = LocalState { app: state.clone(), listening: address, started, started_at };
     args.reach.metrics(&local, https.as_ref())?;
     let server = http::start(state, listener, args.reach.acceptor(https.as_ref()))?;
@@ -209,18 +209,6 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     // The writer ends with its last handle; one that a worker still holds must not keep the process.
     drop(writing);
     Ok(())
-}
-
-/// What is looked after while the server runs.
-fn watched(state: &AppState, reach: &reach::Args, https: Option<&reach::Https>) -> Watched {
-    Watched {
-        store: state.store.clone(),
-        writer: state.writer.clone(),
-        providers: Arc::clone(state.relay.providers()),
-        backups: state.backups.clone(),
-        certificate: reach.certificate_times(https),
-        courier: state.courier.clone(),
-    }
 }
 
 fn asking(relay: &Relay) -> Client {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::undelivered::Undelivered;
 use super::words::letter;
-use super::{ResolveSecret, Watched, mail, webhook};
+use super::{ResolveSecret, UnderWatch, mail, webhook};
 use crate::domain::alert::{self, AlertKind};
 use crate::domain::ids::{AccountId, AlertId};
 use crate::domain::time::{Timestamp, millis};
@@ -110,7 +110,7 @@ async fn timed(trying: impl Future<Output = Result<(), Undelivered>>) -> Tried {
 }
 
 /// Delivers what a channel's outbox holds, for ever.
-pub async fn run(watched: Arc<Watched>, channel: Channel) {
+pub async fn run(watched: Arc<UnderWatch>, channel: Channel) {
     loop {
         let now = Timestamp::now();
         let pause = match watched.store.read_statement(|conn| alerts::next(conn, channel, now)) {
@@ -131,7 +131,7 @@ pub async fn run(watched: Arc<Watched>, channel: Channel) {
     }
 }
 
-async fn one(watched: &Watched, channel: Channel, due: &Due) -> Result<(), StoreError> {
+async fn one(watched: &UnderWatch, channel: Channel, due: &Due) -> Result<(), StoreError> {
     let tried = watched.courier.deliver(&watched.store, channel, &due.alert).await;
     let now = Timestamp::now();
     let outcome = outcome(tried, due, now);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Watched;
+use super::UnderWatch;
 use crate::domain::alert::AlertKind;
 use crate::domain::ids::ProviderId;
 use crate::domain::metrics;
@@ -41,7 +41,7 @@ struct Looker {
 }
 
 /// Looks for ever.
-pub async fn run(watched: Arc<Watched>) {
+pub async fn run(watched: Arc<UnderWatch>) {
     let mut looker = Looker::default();
     while let Err(error) = looker.recall(&watched) {
         tracing::warn!(%error, "what was told cannot be read");
@@ -59,7 +59,7 @@ pub async fn run(watched: Arc<Watched>) {
 
 impl Looker {
     /// What was told before this process started. A provider that was down is asked: nothing is known of it now.
-    fn recall(&mut self, watched: &Watched) -> Result<(), StoreError> {
+    fn recall(&mut self, watched: &UnderWatch) -> Result<(), StoreError> {
         let rows = watched.store.read_inline(providers::list)?;
         for (kind, subject) in watched.store.read_inline(alerts::states)? {
             let Some(kind) = AlertKind::from_text(&kind) else { continue };
@@ -72,7 +72,7 @@ impl Looker {
         Ok(())
     }
 
-    async fn look(&mut self, watched: &Watched, at_all: bool) -> Result<(), StoreError> {
+    async fn look(&mut self, watched: &UnderWatch, at_all: bool) -> Result<(), StoreError> {
         let now = Timestamp::now();
         self.providers(watched, now).await?;
         if !at_all {
@@ -102,7 +102,7 @@ impl Looker {
     /// Writes down what changed, if anything did.
     async fn note(
         &mut self,
-        watched: &Watched,
+        watched: &UnderWatch,
         kind: AlertKind,
         is_wrong: bool,
         detail: Value,
@@ -114,7 +114,7 @@ impl Looker {
 
     async fn change(
         &mut self,
-        watched: &Watched,
+        watched: &UnderWatch,
         (kind, subject): (AlertKind, String),
         is_wrong: bool,
         tells: Option<(AlertKind, Value)>,
@@ -138,7 +138,7 @@ impl Looker {
         Ok(())
     }
 
-    async fn providers(&mut self, watched: &Watched, now: Timestamp) -> Result<(), StoreError> {
+    async fn providers(&mut self, watched: &UnderWatch, now: Timestamp) -> Result<(), StoreError> {
         let troubled = watched.providers.troubled();
         let is_told = |(kind, _): &&(&str, String)| *kind == AlertKind::ProviderDown.as_str();
         let told: Vec<ProviderId> =
@@ -171,7 +171,7 @@ impl Looker {
 
     async fn is_down(
         &mut self,
-        watched: &Watched,
+        watched: &UnderWatch,
         row: &ProviderRow,
         one: &Troubled,
         now: Timestamp,

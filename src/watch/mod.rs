@@ -32,7 +32,7 @@ pub type CertificateTimes = Arc<dyn Fn() -> Option<(Timestamp, Timestamp)> + Sen
 pub type ResolveSecret = fn(&Secret) -> Option<Secret>;
 
 /// What is watched, and with what.
-pub struct Watched {
+pub struct UnderWatch {
     /// For reading.
     pub store: Store,
     /// For writing.
@@ -48,7 +48,7 @@ pub struct Watched {
 }
 
 /// Looks and delivers for ever; ends when it is dropped.
-pub async fn run(watched: Watched) {
+pub async fn run(watched: UnderWatch) {
     let watched = Arc::new(watched);
     let mut tasks = JoinSet::new();
     for channel in crate::store::alerts::Channel::ALL {

@@ -98,7 +98,7 @@ fn a_balance_that_falls_is_told_once_for_each_crossing_whoever_comes_at_once() {
     assert!(id.starts_with("alert_"), "{id}");
     let data = &body["data"];
     assert_eq!((text(data, "account_id"), text(data, "account_name")), (world.payer.id.clone(), "payer".into()));
-    assert_eq!((micro(data, "below_micro_usd"), &data["below_usd"]), (49_500, &json!(0.0495)));
+    assert_eq!((micro(data, "below_micro_usd"), &data["below_usd"]), (49_500, &json!("0.0495")));
     let left = micro(data, "balance_micro_usd");
     assert!((49_400..49_500).contains(&left), "{left}");
 

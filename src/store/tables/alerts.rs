@@ -9,7 +9,7 @@ pub use super::alert_deliveries::{AlertRow, Channel, Delivery, Due, TryOutcome, 
 use crate::domain::alert::{AlertKind, Crossed};
 use crate::domain::charge::Charge;
 use crate::domain::ids::{AccountId, AlertId};
-use crate::domain::money::{MicroUsd, Usd};
+use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, StoreError, Tx};
 
@@ -81,7 +81,7 @@ pub(super) fn settled(
         let name = account_row::get(conn, s.account_id)?.name;
         let detail = json!({
             "account_id": s.account_id, "account_name": name, "request_id": s.request_id, "model": s.model,
-            "shortfall_micro_usd": shortfall, "shortfall_usd": Usd(shortfall),
+            "shortfall_micro_usd": shortfall, "shortfall_usd": shortfall.to_usd(2),
         });
         record(conn, AlertKind::Shortfall, &s.account_id.to_string(), &detail, s.now)?;
     }
@@ -114,14 +114,14 @@ fn fell(
     }
     let mut detail = json!({
         "account_id": account, "account_name": account_row::get(conn, account)?.name,
-        "balance_micro_usd": after, "balance_usd": Usd(after),
+        "balance_micro_usd": after, "balance_usd": after.to_usd(2),
     });
     if crossed.empty && !is_told_empty(conn, account)? {
         record(conn, AlertKind::BalanceEmpty, &account.to_string(), &detail, now)?;
     }
     if let (true, Some(below), Some(fields)) = (crossed.below, threshold, detail.as_object_mut()) {
         fields.insert("below_micro_usd".into(), json!(below));
-        fields.insert("below_usd".into(), json!(Usd(below)));
+        fields.insert("below_usd".into(), json!(below.to_usd(2)));
         record(conn, AlertKind::BalanceBelow, &account.to_string(), &detail, now)?;
     }
     Ok(())
@@ -150,7 +150,7 @@ pub fn unpaid(conn: &Tx, account: AccountId, now: Timestamp) -> Result<(), Store
     let Account { name, balance, .. } = account_row::get(conn, account)?;
     let detail = json!({
         "account_id": account, "account_name": name,
-        "balance_micro_usd": balance.total, "balance_usd": Usd(balance.total),
+        "balance_micro_usd": balance.total, "balance_usd": balance.total.to_usd(2),
     });
     record(conn, AlertKind::BalanceEmpty, &account.to_string(), &detail, now).map(drop)
 }

@@ -126,7 +126,7 @@ pub fn request(
     let asked = get(conn, id)?;
     let detail = json!({
         "withdrawal_id": id, "account_id": account_id, "account_name": asked.account_name,
-        "amount_micro_usd": amount, "amount_usd": Usd(amount),
+        "amount_micro_usd": amount, "amount_usd": amount.to_usd(2),
     });
     alerts::record(conn, AlertKind::WithdrawalRequested, &account_id.to_string(), &detail, now)?;
     Ok(asked)

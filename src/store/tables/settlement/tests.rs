@@ -324,9 +324,9 @@ fn dump(conn: &Read) -> Vec<(String, Vec<Value>)> {
             names.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
         };
         let shown = |column: &String| match (table.as_str(), column.as_str()) {
-            ("ledger" | "withdrawals", "id") => order(&table, &format!("{table}.id")),
+            ("ledger" | "withdrawals" | "alerts", "id") => order(&table, &format!("{table}.id")),
             ("withdrawals", "ledger_id" | "returned_ledger_id") => order("ledger", &format!("withdrawals.{column}")),
-            ("events", "detail") => "json_remove(detail, '$.ledger_id', '$.withdrawal_id')".into(),
+            ("events" | "alerts", "detail") => "json_remove(detail, '$.ledger_id', '$.withdrawal_id')".into(),
             (_, name) => name.to_owned(),
         };
         let columns: Vec<String> = columns.iter().map(shown).collect();
