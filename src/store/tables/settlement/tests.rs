@@ -283,6 +283,7 @@ fn set_up(conn: &Tx) -> Result<(Vec<AccountId>, ProviderId), StoreError> {
         ledger::credit(conn, *account, MicroUsd::new(5_000), "", "test", NOW)?;
     }
     conn.execute("UPDATE accounts SET debt_micro_usd = 1500 WHERE name = 'owing'", [])?;
+    conn.execute("UPDATE accounts SET alert_below_micro_usd = 4000 WHERE name <> 'rich'", [])?;
     let most = i64::MAX - 1_000;
     let rich = "UPDATE accounts SET balance_micro_usd = ?1, withdrawable_micro_usd = ?1 WHERE name = 'rich'";
     conn.execute(rich, [most])?;
