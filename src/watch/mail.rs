@@ -124,7 +124,7 @@ fn failure(e: &lettre::transport::smtp::Error, for_one: bool) -> Undelivered {
     let code = e.status().map(u16::from);
     let is_refused = code.is_some_and(|code| (550..=554).contains(&code));
     let is_put_off = code.is_some_and(|code| (450..=452).contains(&code));
-    let text: String = crate::upstream::with_causes(e).chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    let text: String = e.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     Undelivered { error: text, lets_pass: is_refused || is_put_off, is_final: is_refused && for_one }
 }
 

@@ -188,7 +188,7 @@ fn webhook_of(
     old: Option<&WebhookSettings>,
     made: &mut Option<Secret>,
 ) -> Result<WebhookSettings, ApiError> {
-    let wrong = |field: &str, why: String| ApiError::invalid(Some(field), format!("{field}: {why}"));
+    let wrong = |field: &str, why: String| ApiError::invalid(Some(field), why);
     let url = check_hook_url(&body.url).map_err(|why| wrong("webhook.url", why))?;
     let secret = match (body.secret, old) {
         (Some(secret), _) if secret.expose().starts_with(VARIABLE) => secret,
@@ -207,7 +207,7 @@ fn webhook_of(
 }
 
 fn mail_of(body: EmailBody, old: Option<&MailSettings>) -> Result<MailSettings, ApiError> {
-    let wrong = |field: &str, why: &str| ApiError::invalid(Some(field), format!("{field}: {why}"));
+    let wrong = |field: &str, why: &str| ApiError::invalid(Some(field), why);
     let one_word = |text: &str| !text.is_empty() && text.len() <= 255 && text.chars().all(|c| c.is_ascii_graphic());
     let host = body.host.trim().to_owned();
     if !one_word(&host) || host.contains(['/', '@']) {

@@ -60,7 +60,7 @@ function setMail(set, done) {
       field({ label: 'Password', name: 'email.password', kind: 'password', autocomplete: 'off', hint: mail.has_password ? 'Left empty, that which is set stays.' : '' }),
       field({ label: 'From', name: 'email.from', value: mail.from ?? '', placeholder: 'coordinator@example.org' }),
       field({ label: 'To', name: 'email.to', value: (mail.to ?? []).join(', '), hint: 'Several with commas between them.' }),
-      field({ label: 'Tell account holders of their own balance, at their own address', name: 'holders', kind: 'checkbox', value: mail.holders ?? false }),
+      field({ label: 'Tell account holders, too', name: 'holders', kind: 'checkbox', value: mail.holders ?? false, hint: 'Of their own balance, at the address of their account.' }),
     ],
     submit: 'Save', cancel: close,
     async save(values) {
@@ -125,7 +125,7 @@ export function view({ signal, poll }) {
     const { webhook, email, muted } = set;
     return [
       figures([
-        ['Webhook', webhook ? h('span.mono', {}, webhook.url) : 'off'],
+        ['Webhook', webhook ? h('span.mono.long', {}, webhook.url) : 'off'],
         ['E-mail', email ? email.to.join(', ') : 'off', email && (email.holders ? 'and account holders, of their own balance' : `by ${email.host}`)],
         ['Waiting', number(set.waiting)],
         ['Given up', number(set.failed)],
@@ -145,7 +145,7 @@ export function view({ signal, poll }) {
   });
   refresh();
   rows.load(query(`${path}/events`, { limit: 50 }));
-  poll(10, rows.refresh);
+  poll(10, () => Promise.all([rows.refresh(), draw().then((made) => { if (!signal.aborted) fill(top, made); })]));
   const open = (make) => () => set && make(set, refresh);
   return h('div', {},
     section('Where they go', { tools: [button('Webhook', open(setWebhook), 'small'), button('E-mail', open(setMail), 'small'), button('What is sent', open(setMuted), 'small'), test] }, top, result),
