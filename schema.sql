@@ -6,7 +6,8 @@
 -- account owes the house of earnings that were refunded when they had left it, `fee_carry` what the fee on its
 -- earnings has not reached yet of the next micro-USD, in ten-thousandths of one.
 -- Account 1 is the house: it gets the fee, and exists once there is one. Whoever owns the account is told when its
--- balance falls below `alert_below_micro_usd`.
+-- balance falls below `alert_below_micro_usd`. `may_provide`: it may make keys that machines join with; an admin is to
+-- enable each machine that comes with one.
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
@@ -18,7 +19,8 @@ CREATE TABLE accounts (
   created_at INTEGER NOT NULL,
   debt_micro_usd INTEGER NOT NULL DEFAULT 0 CHECK (debt_micro_usd >= 0),
   fee_carry INTEGER NOT NULL DEFAULT 0 CHECK (fee_carry BETWEEN 0 AND 9999),
-  alert_below_micro_usd INTEGER CHECK (alert_below_micro_usd > 0)
+  alert_below_micro_usd INTEGER CHECK (alert_below_micro_usd > 0),
+  may_provide INTEGER NOT NULL DEFAULT 0 CHECK (may_provide IN (0, 1))
 ) STRICT;
 -- An address is looked for whatever its case and composition: by the first in ASCII, and by reading through the second.
 CREATE INDEX accounts_email ON accounts (email COLLATE NOCASE);
@@ -171,7 +173,8 @@ CREATE TABLE recounts (
 -- fee; `charged_withdrawable_micro_usd` is the part that came out of the payer's own earnings. What comes back to
 -- the payer itself (its own provider's earning, the house's own fee) is no withdrawable money.
 -- Its `cached_tokens` were read from the provider's cache, its `cache_write_tokens` written to it (some for an hour).
--- `translated`: the provider speaks chat alone, and was asked in chat.
+-- `translated`: the provider speaks chat alone, and was asked in chat. `own_use`: the payer's own provider served it, and
+-- that was free (`serve --own-use-free`).
 -- No list of three in a CHECK here: SQLite would make a table of it, in memory, for each row that is written.
 CREATE TABLE usage (
   id INTEGER PRIMARY KEY,
@@ -198,6 +201,8 @@ CREATE TABLE usage (
   cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens BETWEEN 0 AND prompt_tokens - cached_tokens),
   cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_1h_tokens BETWEEN 0 AND cache_write_tokens),
   translated INTEGER NOT NULL DEFAULT 0 CHECK (translated IN (0, 1)),
+  own_use INTEGER NOT NULL DEFAULT 0
+    CHECK (own_use = 0 OR (own_use = 1 AND cost_micro_usd = 0 AND account_id = provider_account_id)),
   CHECK (cost_micro_usd = charged_micro_usd + shortfall_micro_usd),
   CHECK (charged_micro_usd = fee_micro_usd + earned_micro_usd)
 ) STRICT;

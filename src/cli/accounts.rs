@@ -27,6 +27,10 @@ pub enum Command {
     Suspend { account: String },
     /// Accept an account's keys again
     Resume { account: String },
+    /// Let an account make keys that machines join with; each machine waits until: provider enable NAME
+    AllowMachines { account: String },
+    /// Let an account make such keys no more; those that it has stay
+    ForbidMachines { account: String },
 }
 
 /// An account with its money. What requests in flight hold is known only to the server: it is in
@@ -87,6 +91,8 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
         }
         Command::Suspend { account } => set_suspended(store, &account, true, now, out),
         Command::Resume { account } => set_suspended(store, &account, false, now, out),
+        Command::AllowMachines { account } => set_may_provide(store, &account, true, now, out),
+        Command::ForbidMachines { account } => set_may_provide(store, &account, false, now, out),
     }
 }
 
@@ -98,11 +104,19 @@ fn set_suspended(store: &Store, account: &str, suspended: bool, now: Timestamp, 
     show(account, out)
 }
 
+fn set_may_provide(store: &Store, account: &str, may_provide: bool, now: Timestamp, out: Output) -> Result<(), Failed> {
+    let account = store.write_exclusive(|conn| {
+        let id = accounts::find(conn, account)?.id;
+        accounts::set_may_provide(conn, id, may_provide, ACTOR, now)
+    })?;
+    show(account, out)
+}
+
 fn show(account: Account, out: Output) -> Result<(), Failed> {
     out.print(&View::from(account), |view| {
         let account = &view.account;
         format!(
-            "id            {}\nname          {}\nemail         {}\nbalance       {}\nwithdrawable  {}\nowed          {}\ncreated       {}\nsuspended     {}",
+            "id            {}\nname          {}\nemail         {}\nbalance       {}\nwithdrawable  {}\nowed          {}\ncreated       {}\nsuspended     {}\nmay provide   {}",
             account.id,
             account.name,
             or_dash(account.email.as_ref()),
@@ -110,7 +124,8 @@ fn show(account: Account, out: Output) -> Result<(), Failed> {
             account.balance.withdrawable,
             account.debt,
             account.created_at,
-            or_dash(account.suspended_at)
+            or_dash(account.suspended_at),
+            if account.may_provide { "yes" } else { "no" }
         )
     })
 }

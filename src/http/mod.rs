@@ -115,6 +115,8 @@ const ROUTES: &[Route] = &[
         .one::<earnings::Earnings>(),
     get("/v1/payments/alert", at!(Key, alert::get), "When the account is told of its balance")
         .one::<alert::AlertView>(),
+    get(tunnel::MACHINES, at!(Key, machines::own::list), "The account's machines that join, and how they do")
+        .many::<machines::own::OwnMachine>(),
     // With a key of the scope `manage`.
     put("/v1/payments/alert", at!(Manage, alert::put), "Set below which balance the account is told")
         .json::<alert::Body>()
@@ -256,6 +258,14 @@ const ROUTES: &[Route] = &[
         .json::<providers::NewProviderBody>()
         .made::<admin::provider_view::ProviderView>()
         .errors(&[409]),
+    post(
+        "/v1/admin/providers/invite",
+        at!(Admin, admin::machines::invite),
+        "Invite a machine: a key and a line, shown once",
+    )
+    .json::<admin::machines::MachineInviteBody>()
+    .made::<keys::Made>()
+    .errors(&[409, 422]),
     patch("/v1/admin/providers/{provider_id}", at!(Admin, providers::patch), "Change, enable or disable a provider")
         .json::<providers::ProviderPatch>()
         .one::<admin::provider_view::ProviderView>()
@@ -271,6 +281,14 @@ const ROUTES: &[Route] = &[
         "Try what a provider answers to, and what it reports",
     )
     .one::<admin::provider_view::ProbeView>(),
+    post(
+        "/v1/admin/providers/{provider_id}/disconnect",
+        at!(Admin, admin::machines::disconnect),
+        "Send a machine away",
+    )
+    .maybe_json::<admin::machines::DisconnectBody>()
+    .one::<admin::provider_view::ProviderView>()
+    .errors(&[409]),
     get("/v1/admin/withdrawals", at!(Admin, admin::withdrawals::list), "Withdrawals, newest first")
         .query("limit before status")
         .many::<store::withdrawals::Withdrawal>(),

@@ -217,6 +217,7 @@ mod tests {
             disabled_at: None,
             created_at: Timestamp::from_millis(0),
             joined_with: None,
+            joined_as: None,
         };
         Offer { provider, upstream_model: "up".into(), refuses: false, takes: Default::default(), chat: None }
     }

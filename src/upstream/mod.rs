@@ -30,7 +30,7 @@ pub use joined::{Attached, Ended, Expected, Machine, Machines, Occupied};
 pub use local::{Unanswered, ask_local};
 pub use places::{LONGEST_PLACES, PLACES_WAYS, PlacesWay};
 pub use pool::{On, Pool, is_stale, mark_used};
-pub use providers::{ProviderStatus, Providers, Sign, Slot, Troubled};
+pub use providers::{ProviderFailure, ProviderStatus, Providers, Sign, Slot, Troubled};
 pub use room::{AnswerRoom, AnswerShare};
 pub use target::{Server, Target};
 pub use tls::{check_ca_pem, config as tls_config, words as tls_words};

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 pub use slot::Slot;
-pub use state::{Providers, Sign};
+pub use state::{ProviderFailure, Providers, Sign};
 
 use super::joined::Machines;
 use super::target::{Server, Target};
@@ -34,6 +34,8 @@ pub struct ProviderStatus {
     pub down: bool,
     /// What went wrong last.
     pub last_failure: Option<String>,
+    /// The last requests that it failed, newest first.
+    pub failures: Vec<ProviderFailure>,
     /// How long it takes until the first byte, smoothed.
     pub first_byte: Option<Duration>,
     /// Requests that wait for a place and could have it there; filled in by whoever keeps the line.
@@ -180,7 +182,8 @@ impl Providers {
             failed: state.failed,
             cooling: state.cooling_for(now).is_some(),
             down: self.is_down(provider, state),
-            last_failure: state.last_failure.clone(),
+            last_failure: state.away.as_ref().or(state.last_failure.as_ref()).cloned(),
+            failures: state.failures.iter().rev().cloned().collect(),
             first_byte: state.first_byte,
             ..ProviderStatus::default()
         })
@@ -252,6 +255,7 @@ impl Providers {
         state.is_machine = true;
         // Of the one that is there now: who says so may be late.
         state.joined_most = self.machines.get(provider).map(|machine| machine.max_concurrent);
+        state.away = None;
         // Of a server that was another one.
         (state.had_room_for, state.full_until) = (None, None);
         state.no_path.clear();
@@ -266,6 +270,7 @@ impl Providers {
         if self.is_away(provider, state) {
             state.is_well();
             state.last_failure = Some(why.to_owned());
+            state.away = Some(why.to_owned());
         }
     }
 

@@ -144,10 +144,7 @@ fn a_key_that_is_revoked_ends_the_connection_with_a_reason_on_both_sides() {
 
 /// Starts an agent that is refused: what it says.
 fn refused(world: &World, key: &Account, name: &str, more: &[&str]) -> String {
-    let mut agent = Agent::start(&world.server, key, name, &world.upstream.url(), more);
-    assert_eq!(agent.wait_ended().code(), Some(1));
-    eventually("it to say why", || agent.log().contains("coordinator:"));
-    agent.log()
+    Agent::start(&world.server, key, name, &world.upstream.url(), more).wait_ended_with()
 }
 
 #[test]

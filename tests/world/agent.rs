@@ -104,6 +104,13 @@ impl Agent {
         status.unwrap()
     }
 
+    /// Waits for it to end by itself, refused: what it said.
+    pub fn wait_ended_with(mut self) -> String {
+        assert_eq!(self.wait_ended().code(), Some(1));
+        eventually("it to say why", || self.log().contains("coordinator:"));
+        self.log()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

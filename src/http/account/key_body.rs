@@ -41,14 +41,32 @@ pub struct KeyBody {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Timestamp>)]
     expires_at: Field,
+    /// Of a key with the scope `provide`: how many machines may join with it; 1 if that is not said.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    max_machines: Field,
+    /// Of the same: a machine that is new gets no requests until an admin enables it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    holds_machines: Field,
 }
 
 /// More models than that are no list.
 const MOST_MODELS: usize = 1_000;
 
-/// What a body says of a key that is to be made. An empty body makes one with the usual settings.
-pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimits), ApiError> {
-    let change = if bytes.is_empty() { Change::default() } else { read_change(bytes, now)? };
+/// What a body says of a key that is to be made. An empty body makes one with the usual settings. `holds`: whether new
+/// machines wait for an admin if the body does not say so.
+pub fn read_new(bytes: &[u8], holds: bool, now: Timestamp) -> Result<(String, Scopes, KeyLimits), ApiError> {
+    let body: KeyBody = body::parse(if bytes.is_empty() { b"{}" } else { bytes })?;
+    let change = read(&body, now)?;
+    let scopes = change.scopes.unwrap_or(Scopes::INFERENCE);
+    let machines =
+        fields::read("max_machines", &body.max_machines, "an integer of at least 1", fields::count)?.flatten();
+    let held = fields::read("holds_machines", &body.holds_machines, "true or false", json)?.flatten();
+    if !scopes.provide && (machines.is_some() || held.is_some()) {
+        let field = if machines.is_some() { "max_machines" } else { "holds_machines" };
+        return Err(ApiError::invalid(Some(field), format!("{field} is for keys with the scope provide")));
+    }
     let limits = KeyLimits {
         spend: change.spend.flatten(),
         reset: change.reset.unwrap_or_default(),
@@ -56,19 +74,31 @@ pub fn read_new(bytes: &[u8], now: Timestamp) -> Result<(String, Scopes, KeyLimi
         max_concurrent: change.max_concurrent.flatten(),
         allowed_models: change.allowed_models.flatten(),
         expires_at: change.expires_at.flatten(),
-        ..KeyLimits::default()
+        max_machines: scopes.provide.then_some(machines.unwrap_or(1)),
+        holds_machines: scopes.provide && held.unwrap_or(holds),
     };
-    Ok((change.name.unwrap_or_default(), change.scopes.unwrap_or(Scopes::INFERENCE), limits))
+    Ok((change.name.unwrap_or_default(), scopes, limits))
 }
 
 /// What a body changes of a key. Null takes a limit away; a name, scopes or a window cannot be taken away,
 /// there null is as good as nothing.
 pub fn read_change(bytes: &[u8], now: Timestamp) -> Result<Change, ApiError> {
-    let b: KeyBody = body::parse(bytes)?;
+    let body: KeyBody = body::parse(bytes)?;
+    for (field, given) in [("max_machines", &body.max_machines), ("holds_machines", &body.holds_machines)] {
+        if given.is_some() {
+            let message = format!("{field} stays as it was made: revoke the key, and make another");
+            return Err(ApiError::invalid(Some(field), message));
+        }
+    }
+    read(&body, now)
+}
+
+/// What can be said of a new key and of one that is there.
+fn read(b: &KeyBody, now: Timestamp) -> Result<Change, ApiError> {
     let resets = "none, daily, weekly or monthly";
     let change = Change {
         name: fields::read("name", &b.name, "a string", json)?.flatten(),
-        scopes: fields::read("scopes", &b.scopes, "a list of inference, manage or both", scopes)?.flatten(),
+        scopes: fields::read("scopes", &b.scopes, "a list of inference, manage, provide", scopes)?.flatten(),
         spend: fields::read("limit_usd", &b.limit_usd, AN_AMOUNT, fields::usd)?,
         reset: fields::read("limit_reset", &b.limit_reset, resets, |raw| LimitReset::from_text(&json::<String>(raw)?))?
             .flatten(),
@@ -88,10 +118,11 @@ pub fn read_change(bytes: &[u8], now: Timestamp) -> Result<Change, ApiError> {
     Ok(change)
 }
 
-/// An account's key can run models, manage, or both; nothing else can be given away.
+/// An account's key can run models, manage, let machines join; nothing else can be given away.
 fn scopes(raw: &serde_json::value::RawValue) -> Option<Scopes> {
     let names: Vec<String> = json(raw)?;
-    let known = !names.is_empty() && names.iter().all(|name| matches!(name.as_str(), "inference" | "manage"));
+    let known =
+        !names.is_empty() && names.iter().all(|name| matches!(name.as_str(), "inference" | "manage" | "provide"));
     Scopes::parse(&names.join(" ")).filter(|_| known)
 }
 
@@ -128,12 +159,17 @@ mod tests {
             (r#"{"allowed_models":[""]}"#, "allowed_models"),
             (r#"{"expires_at":"soon"}"#, "expires_at"),
             (r#"{"expires_at":"2020-01-01"}"#, "expires_at"),
+            (r#"{"scopes":["provide"],"max_machines":0}"#, "max_machines"),
+            (r#"{"scopes":["provide"],"holds_machines":1}"#, "holds_machines"),
+            (r#"{"max_machines":2}"#, "max_machines"),
+            (r#"{"holds_machines":true}"#, "holds_machines"),
             (r#"{"limit":5}"#, "limit"),
             (r#"{"name":"a","name":"b"}"#, "name"),
         ];
         for (body, field) in rows {
-            let e =
-                read_new(body.as_bytes(), NOW).map(drop).map_err(|e| e.body(crate::dialect::Envelope::OpenAi, None));
+            let e = read_new(body.as_bytes(), false, NOW)
+                .map(drop)
+                .map_err(|e| e.body(crate::dialect::Envelope::OpenAi, None));
             let text = e.err().unwrap_or_default();
             assert!(text.contains(&format!(r#""param":"{field}""#)), "{body}: {text}");
         }
@@ -145,8 +181,24 @@ mod tests {
         assert_eq!((change.spend, change.rpm, change.max_concurrent), (Some(None), Some(Some(3)), None));
         assert_eq!((change.name, change.scopes), (None, None));
         for (body, micro) in [(r#"{"limit_usd":"25.00"}"#, 25_000_000), (r#"{"limit_usd":0.01}"#, 10_000)] {
-            let (name, scopes, limits) = read_new(body.as_bytes(), NOW).unwrap_or_default();
+            let (name, scopes, limits) = read_new(body.as_bytes(), false, NOW).unwrap_or_default();
             assert_eq!((name.as_str(), scopes, limits.spend), ("", Scopes::INFERENCE, Some(MicroUsd::new(micro))));
         }
+    }
+    #[test]
+    fn a_key_for_machines_is_for_one_unless_it_says_more() {
+        let rows = [
+            (r#"{"scopes":["provide"]}"#, false, Some(1), false),
+            (r#"{"scopes":["provide"]}"#, true, Some(1), true),
+            (r#"{"scopes":["provide"],"max_machines":3,"holds_machines":true}"#, false, Some(3), true),
+            (r#"{"scopes":["provide"],"holds_machines":false}"#, true, Some(1), false),
+            (r#"{"scopes":["inference"]}"#, true, None, false),
+            ("", true, None, false),
+        ];
+        for (body, holds, machines, held) in rows {
+            let (_, _, limits) = read_new(body.as_bytes(), holds, NOW).unwrap_or_default();
+            assert_eq!((limits.max_machines, limits.holds_machines), (machines, held), "{body}");
+        }
+        assert!(read_change(br#"{"max_machines":2}"#, NOW).is_err(), "what it is for stays");
     }
 }

@@ -31,6 +31,8 @@ pub struct AccountView {
     /// `active` or `suspended`.
     status: &'static str,
     created_at: Timestamp,
+    /// It may make keys that machines join with (scope `provide`).
+    may_provide: bool,
     balance_micro_usd: MicroUsd,
     balance_usd: Usd,
     /// The part of the balance that was earned as a provider.
@@ -66,6 +68,8 @@ pub struct AccountPatch {
     #[schema(value_type = Option<String>)]
     email: Option<Option<String>>,
     status: Option<Status>,
+    /// It may make keys that machines join with; each machine waits for an admin.
+    may_provide: Option<bool>,
 }
 
 /// Whether an account's keys work.
@@ -88,6 +92,7 @@ impl AccountView {
             email: account.email,
             status: if account.suspended_at.is_some() { "suspended" } else { "active" },
             created_at: account.created_at,
+            may_provide: account.may_provide,
             balance_micro_usd: balance.total,
             balance_usd: Usd(balance.total),
             withdrawable_micro_usd: balance.withdrawable,
@@ -159,9 +164,9 @@ pub async fn patch(
     sent: AdminBody<AccountPatch, AccountId>,
     state: Data<AppState>,
 ) -> Result<Json<AccountView>, ApiError> {
-    let (admin, id, AccountPatch { name, email, status }) = (sent.by, sent.id, sent.body);
+    let (admin, id, AccountPatch { name, email, status, may_provide }) = (sent.by, sent.id, sent.body);
     let now = Timestamp::now();
-    let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended) };
+    let change = Change { name, email, suspended: status.map(|status| status == Status::Suspended), may_provide };
     let write = move |conn: &Tx| account_search::change(conn, id, &change, &admin.actor, now);
     state.writer.write(write).await?;
     one(&state, id).await

@@ -8,7 +8,7 @@ use crate::auth::Admin;
 use crate::domain::ids::AccountId;
 use crate::domain::keys::KeyId;
 use crate::domain::time::Timestamp;
-use crate::http::account::keys;
+use crate::http::account::{key_body, keys};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AdminBody, At, Unread};
 use crate::http::state::AppState;
@@ -27,7 +27,8 @@ pub async fn create(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    keys::create_for(&request, &state, sent.id, sent.by.actor, &sent.bytes).await
+    let new = key_body::read_new(&sent.bytes, false, Timestamp::now())?;
+    keys::create_for(&request, &state, (sent.id, sent.by.actor), new, &sent.bytes).await
 }
 
 /// `DELETE /v1/admin/accounts/{id}/keys/{key}`

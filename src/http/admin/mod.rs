@@ -8,6 +8,7 @@ pub mod credit;
 pub mod events;
 pub mod invites;
 pub mod keys;
+pub mod machines;
 pub mod overview;
 pub mod prices;
 pub mod provider_view;

@@ -7,11 +7,12 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{AccountId, ProviderId};
 use crate::domain::money::MicroUsd;
 use crate::domain::time::{Timestamp, millis};
+use crate::http::machines::view::{FailureView, JoinedView};
 use crate::store::endpoints::{self, EndpointRow, ProbeRow};
 use crate::store::providers::{self, ProviderRow};
 use crate::store::recounts::{self, Recount};
 use crate::store::{Read, StoreError, accounts};
-use crate::upstream::ProviderStatus;
+use crate::upstream::{Machine, ProviderStatus};
 
 /// A provider: what was set, how it does, what it earned. Its key is not in it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,6 +52,8 @@ pub struct ProviderView {
     /// What it reports beside what is counted, for each model.
     recounts: Vec<Recount>,
     probe: Option<ProbeView>,
+    /// Of a machine that joins: as what, with which key, and whether it is there. Null for one that is dialled.
+    machine: Option<JoinedView>,
     created_at: Timestamp,
 }
 
@@ -68,6 +71,8 @@ pub struct Recent {
     failed: u64,
     /// Until the first byte, smoothed.
     latency_ms: Option<u64>,
+    /// The last failures and their reasons, newest first.
+    failures: Vec<FailureView>,
 }
 
 /// What a probe found.
@@ -102,7 +107,12 @@ pub struct EndpointView {
 
 impl ProviderView {
     /// What the store knows, before the earnings of long ago are added.
-    pub fn read(conn: &Read, row: ProviderRow, health: ProviderStatus, earned: MicroUsd) -> Result<Self, StoreError> {
+    pub fn read(
+        conn: &Read,
+        row: ProviderRow,
+        (health, machine): (ProviderStatus, Option<&Machine>),
+        earned: MicroUsd,
+    ) -> Result<Self, StoreError> {
         let probe = endpoints::last_probe(conn, row.id)?.map(ProbeView::from);
         let state = state(&row, &health, probe.as_ref().map(|probe| probe.ok));
         let models = providers::models(conn, row.id)?.into_iter();
@@ -126,12 +136,14 @@ impl ProviderView {
                 requests: health.served + health.failed,
                 failed: health.failed,
                 latency_ms: health.first_byte.map(millis),
+                failures: health.failures.iter().map(FailureView::from).collect(),
             },
             earned_micro_usd: earned,
             last_error: health.last_failure,
             flagged: row.flagged,
             recounts: recounts::of_provider(conn, row.id)?,
             probe,
+            machine: JoinedView::read(conn, &row, machine)?,
             created_at: row.created_at,
             name: row.name,
             base_url: row.url,

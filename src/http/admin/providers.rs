@@ -13,6 +13,7 @@ use crate::auth::Admin;
 use crate::dialect::request::hosted::Allow;
 use crate::domain::ids::ProviderId;
 use crate::domain::model_name::is_model_name;
+use crate::domain::money::MicroUsd;
 use crate::domain::provider::{Auth, Manners};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -90,23 +91,27 @@ pub async fn list(_: Admin, state: Data<AppState>) -> Result<Json<Vec<ProviderVi
     let relay = Arc::clone(&state.relay);
     let sums = state.store.usage_sums();
     let read = state.store.read_blocking(move |conn| {
-        let earned = sums.earned(conn, Timestamp::now())?;
+        let totals = sums.by_provider(conn, Timestamp::now())?;
         let view = |row: providers::ProviderRow| {
-            let earned = earned.get(&row.id).copied().unwrap_or_default();
-            let health = relay.health(row.id);
-            ProviderView::read(conn, row, health, earned)
+            let earned = totals.get(&row.id).map_or(MicroUsd::ZERO, |total| total.earned);
+            let (health, machine) = (relay.health(row.id), relay.providers().machines().get(row.id));
+            ProviderView::read(conn, row, (health, machine.as_deref()), earned)
         };
         providers::list(conn)?.into_iter().map(view).collect()
     });
     Ok(Json(read.await?))
 }
 
-async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError> {
-    let health = state.relay.health(id);
+/// A provider as it is now.
+///
+/// # Errors
+/// 404.
+pub async fn one(state: &AppState, id: ProviderId) -> Result<ProviderView, ApiError> {
+    let (health, machine) = (state.relay.health(id), state.relay.providers().machines().get(id));
     let sums = state.store.usage_sums();
     let read = state.store.read_blocking(move |conn| {
-        let earned = sums.earned(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
-        ProviderView::read(conn, providers::get(conn, id)?, health.clone(), earned)
+        let total = sums.by_provider(conn, Timestamp::now())?.get(&id).copied().unwrap_or_default();
+        ProviderView::read(conn, providers::get(conn, id)?, (health.clone(), machine.as_deref()), total.earned)
     });
     Ok(read.await?)
 }
@@ -175,6 +180,12 @@ pub async fn patch(
     };
     let (enabled, now) = (patch.enabled, Timestamp::now());
     let write = move |conn: &Tx| {
+        if providers::get(conn, id)?.joined_with.is_some()
+            && let Some(field) = change.not_of_machines()
+        {
+            let message = format!("a machine that joins has no {field} of ours: it says itself what it serves");
+            return Err(StoreError::InvalidField { field, message });
+        }
         if !change.is_empty() {
             providers::change(conn, id, &change, &admin.actor, now)?;
         }
@@ -214,7 +225,8 @@ async fn run_probe(state: &AppState, id: ProviderId, actor: String, patience: Du
     }
 }
 
-fn account_error(e: StoreError) -> ApiError {
+/// An account that is not there is the field's fault.
+pub fn account_error(e: StoreError) -> ApiError {
     match e {
         StoreError::NotFound(text) => ApiError::invalid(Some("account"), text),
         other => other.into(),

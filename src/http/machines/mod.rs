@@ -3,6 +3,8 @@
 mod raw;
 mod register;
 mod connect;
+pub mod own;
+pub mod view;
 
 pub use connect::connect;
 pub use register::register;

@@ -47,6 +47,17 @@ pub struct UsageTotal {
     pub completion_tokens: u64,
 }
 
+/// What one provider did, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProviderTotal {
+    /// Usage rows, and their tokens.
+    pub served: UsageTotal,
+    /// Σ earned.
+    pub earned: MicroUsd,
+    /// The rows of them that it broke off.
+    pub failed: u64,
+}
+
 /// What happened on one day: requests that arrived on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DayTotals {
@@ -106,11 +117,12 @@ impl UsageSums {
         Ok(all.total)
     }
 
-    /// What each provider has earned.
-    pub fn earned(&self, conn: &Read, now: Timestamp) -> Result<HashMap<ProviderId, MicroUsd>, StoreError> {
+    /// What each provider has served and earned.
+    pub fn by_provider(&self, conn: &Read, now: Timestamp) -> Result<HashMap<ProviderId, ProviderTotal>, StoreError> {
         let mut all: HashMap<ProviderId, ProviderDay> = HashMap::new();
         self.each(conn, FIRST, now, |_, provider, of| all.entry(provider).or_default().add(of))?;
-        Ok(all.into_iter().map(|(provider, of)| (provider, of.earned)).collect())
+        let total = |of: ProviderDay| ProviderTotal { served: of.total, earned: of.earned, failed: of.failed };
+        Ok(all.into_iter().map(|(provider, of)| (provider, total(of))).collect())
     }
 
     /// The days from `first` to today that had requests or refunds, oldest first. Reads no row before them.

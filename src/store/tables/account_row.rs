@@ -28,10 +28,12 @@ pub struct Account {
     pub suspended_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// It may make keys that machines join with.
+    pub may_provide: bool,
 }
 
 pub(super) const COLUMNS: &str = "id, name, email, balance_micro_usd, withdrawable_micro_usd, suspended_at, created_at, \
-     debt_micro_usd";
+     debt_micro_usd, may_provide";
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
     Ok(Account {
@@ -42,6 +44,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Account> {
         suspended_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_millis),
         created_at: Timestamp::from_millis(row.get(6)?),
         debt: MicroUsd::new(row.get(7)?),
+        may_provide: row.get(8)?,
     })
 }
 

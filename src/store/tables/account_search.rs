@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::account_row::{Account, COLUMNS, from_row, get};
-use super::accounts::{check_email, check_free, check_name, set_suspended};
+use super::accounts::{check_email, check_free, check_name, set_may_provide, set_suspended};
 use super::events;
 use crate::domain::email;
 use crate::domain::ids::AccountId;
@@ -70,6 +70,8 @@ pub struct Change {
     pub email: Option<Option<String>>,
     /// Its keys are refused.
     pub suspended: Option<bool>,
+    /// It may make keys that machines join with.
+    pub may_provide: Option<bool>,
 }
 
 /// Changes an account.
@@ -97,10 +99,13 @@ pub fn change(conn: &Tx, id: AccountId, change: &Change, actor: &str, now: Times
         });
         events::record(conn, actor, "account.change", &id.to_string(), &detail, now)?;
     }
-    match change.suspended {
-        Some(suspended) => set_suspended(conn, id, suspended, actor, now),
-        None => get(conn, id),
+    if let Some(suspended) = change.suspended {
+        set_suspended(conn, id, suspended, actor, now)?;
     }
+    if let Some(may_provide) = change.may_provide {
+        set_may_provide(conn, id, may_provide, actor, now)?;
+    }
+    get(conn, id)
 }
 
 /// All that an account ever earned as a provider.

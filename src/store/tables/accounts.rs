@@ -218,5 +218,23 @@ pub fn set_suspended(
     get(conn, id)
 }
 
+/// Lets an account make keys that machines join with, or not any more. Those that it has made stay.
+pub fn set_may_provide(
+    conn: &Tx,
+    id: AccountId,
+    may_provide: bool,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Account, StoreError> {
+    let account = get(conn, id)?;
+    if account.may_provide != may_provide {
+        conn.prepare_cached("UPDATE accounts SET may_provide = ?2 WHERE id = ?1")?
+            .execute(params![id.to_i64(), may_provide])?;
+        let action = if may_provide { "account.allow_machines" } else { "account.forbid_machines" };
+        events::record(conn, actor, action, &id.to_string(), &serde_json::json!({}), now)?;
+    }
+    get(conn, id)
+}
+
 #[cfg(test)]
 mod tests;

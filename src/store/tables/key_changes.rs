@@ -51,8 +51,8 @@ fn in_force(conn: &Read, account: AccountId, id: KeyId) -> Result<KeyRow, StoreE
 /// Changes an account's key.
 ///
 /// # Errors
-/// [`StoreError::NotFound`], [`StoreError::Conflict`] if it is revoked, [`StoreError::InvalidField`] for a
-/// bad name.
+/// [`StoreError::NotFound`], [`StoreError::Conflict`] if it is revoked, or if what machines may do with it would be
+/// another, [`StoreError::InvalidField`] for a bad name.
 pub fn update(
     conn: &Tx,
     account: AccountId,
@@ -66,6 +66,12 @@ pub fn update(
     keys::check_name(name)?;
     let scopes = change.scopes.unwrap_or(key.scopes);
     let old = &key.limits;
+    // An admin may have made it, for these models: its owner cannot have machines serve others with it.
+    let models_change = change.allowed_models.as_ref().is_some_and(|models| *models != old.allowed_models);
+    if key.scopes.provide != scopes.provide || (key.scopes.provide && models_change) {
+        let message = "what machines may do with a key stays as it was made: revoke it, and make another";
+        return Err(StoreError::Conflict(message.to_owned()));
+    }
     let limits = KeyLimits {
         spend: change.spend.unwrap_or(old.spend),
         reset: change.reset.unwrap_or(old.reset),

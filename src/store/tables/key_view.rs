@@ -23,7 +23,7 @@ pub struct KeyView {
     pub account_id: Option<AccountId>,
     /// For people.
     pub name: String,
-    /// `inference`, `manage`, `admin`.
+    /// `inference`, `manage`, `provide`, `admin`.
     pub scopes: Vec<&'static str>,
     /// The most it may be charged in a window.
     pub limit_micro_usd: Option<MicroUsd>,
@@ -51,6 +51,10 @@ pub struct KeyView {
     pub revoked_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How many machines may join with it.
+    pub max_machines: Option<u32>,
+    /// A machine that is new gets no requests until an admin enables it.
+    pub holds_machines: bool,
 }
 
 /// What the usage rows tell of a key.
@@ -88,6 +92,8 @@ impl KeyView {
             last_used_at: used.map(|used| used.at),
             revoked_at: key.revoked_at,
             created_at: key.created_at,
+            max_machines: key.limits.max_machines,
+            holds_machines: key.limits.holds_machines,
         }
     }
 }

@@ -191,6 +191,12 @@ pub fn list(conn: &Read, account: AccountId) -> Result<Vec<KeyRow>, StoreError> 
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// How many machines have come with a key last.
+pub fn machines(conn: &Read, id: KeyId) -> Result<u32, StoreError> {
+    let sql = "SELECT count(*) FROM providers WHERE joined_with = ?1 AND removed_at IS NULL";
+    Ok(conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0))?)
+}
+
 /// Revokes a key for good. Doing it twice is fine.
 pub fn revoke(conn: &Tx, id: KeyId, actor: &str, now: Timestamp) -> Result<KeyRow, StoreError> {
     let missing = || StoreError::NotFound(format!("no key {id}"));

@@ -7,6 +7,7 @@ use hyper::client::conn::http2::SendRequest;
 
 use crate::domain::ids::ProviderId;
 use crate::domain::keys::KeyId;
+use crate::domain::time::Timestamp;
 use crate::tunnel::{Cut, LANES};
 use crate::upstream::outgoing::Outgoing;
 
@@ -30,6 +31,8 @@ pub struct Machine {
     pub max_concurrent: u32,
     /// Since when.
     pub since: Instant,
+    /// The same, for people.
+    pub since_at: Timestamp,
     lanes: Mutex<Lanes>,
 }
 
@@ -50,7 +53,7 @@ struct Lanes {
 impl Machine {
     pub(super) fn new(provider: ProviderId, key: KeyId, instance: String, max_concurrent: u32) -> Self {
         let lanes = Mutex::new(Lanes { to_come: LANES, ..Lanes::default() });
-        Self { provider, key, instance, max_concurrent, since: Instant::now(), lanes }
+        Self { provider, key, instance, max_concurrent, since: Instant::now(), since_at: Timestamp::now(), lanes }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::state::{Ask, LAST_FIRST_BYTES, LONGEST_PAUSE, Providers, Sign};
 use crate::domain::ids::ProviderId;
+use crate::domain::time::Timestamp;
 
 /// After this many different requests without a connection a provider counts as down; after as many on whose
 /// connection it hung up, it is asked whether it is there.
@@ -60,7 +61,7 @@ impl Slot {
         let mut states = self.providers.lock();
         let state = states.entry(self.provider).or_default();
         state.failed += 1;
-        state.last_failure = Some(why.to_owned());
+        state.note(why, Timestamp::now());
         if state.signs.len() < MOST_SIGNS && !state.signs.contains(&(sign, print)) {
             state.signs.push((sign, print));
         }

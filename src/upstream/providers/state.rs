@@ -1,5 +1,6 @@
 //! What is remembered of each provider.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{IdMap, ProviderId};
+use crate::domain::time::Timestamp;
 use crate::upstream::joined::Machines;
 use crate::upstream::target::Target;
 
@@ -60,6 +62,10 @@ pub(super) struct State {
     /// Endpoints that it turned out not to have, and until when that is believed.
     pub no_path: Vec<(Endpoint, Instant)>,
     pub last_failure: Option<String>,
+    /// Why a machine that joined is not there; what it was at fails with it, and says less.
+    pub away: Option<String>,
+    /// The last requests that it failed, newest last.
+    pub failures: VecDeque<ProviderFailure>,
     pub first_byte: Option<Duration>,
 }
 
@@ -83,6 +89,17 @@ pub(super) struct Ask {
     pub under_way: bool,
 }
 
+/// A request that a provider failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderFailure {
+    /// When.
+    pub at: Timestamp,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// How many of the last failures are kept.
+const LAST_FAILURES: usize = 5;
 /// How many of the last times until the first byte are kept.
 pub(super) const LAST_FIRST_BYTES: usize = 16;
 /// The longest time a failing provider is left alone, or not asked whether it is there.
@@ -113,6 +130,15 @@ pub(super) fn pause(tries: u32) -> Duration {
 }
 
 impl State {
+    /// Keeps why a request failed.
+    pub fn note(&mut self, why: &str, at: Timestamp) {
+        if self.failures.len() >= LAST_FAILURES {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(ProviderFailure { at, why: why.to_owned() });
+        self.last_failure = Some(why.to_owned());
+    }
+
     pub fn cooling_for(&self, now: Instant) -> Option<Duration> {
         self.cooling_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }

@@ -20,7 +20,7 @@ fn days_are_counted_by_when_requests_arrived() -> Result<(), StoreError> {
     conn.execute_batch("PRAGMA foreign_keys = OFF")?;
     let add = |time: Timestamp, n: i64, charged: i64, outcome: &str, by: &str| {
         conn.execute(
-            "INSERT INTO usage VALUES (?1, 5, 6, 7, 8, 1, 'm', '/v1/embeddings', 1, 0, 0, ?2, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, 0, 0, 0)",
+            "INSERT INTO usage VALUES (?1, 5, 6, 7, 8, 1, 'm', '/v1/embeddings', 1, 0, 0, ?2, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0)",
             params![
                 RequestId::first_at(time).to_i64() + n,
                 charged,
@@ -70,7 +70,7 @@ fn add_row(conn: &Tx, time: Timestamp, n: i64, provider: i64) -> Result<(), Stor
     let id = RequestId::first_at(time).to_i64() + n;
     conn.execute(
         "INSERT INTO usage VALUES (?1, 5, 6, ?2, 8, 1, 'm', '/v1/embeddings', 10, 0, 3, 1, 1, 0, 0, 0, 1, 'completed', \
-         'provider', ?3, 0, 0, 0)",
+         'provider', ?3, 0, 0, 0, 0)",
         params![id, provider, time.millis()],
     )?;
     Ok(())
@@ -105,7 +105,7 @@ fn what_is_remembered_and_what_came_since_is_all_there_is() -> Result<(), StoreE
             let count = u64::try_from(rows.len()).unwrap();
             let all = UsageTotal { requests: count, prompt_tokens: 10 * count, completion_tokens: 3 * count };
             assert_eq!(sums.total(&conn, now)?, all, "{hour}");
-            for (provider, earned) in sums.earned(&conn, now)? {
+            for (provider, ProviderTotal { earned, .. }) in sums.by_provider(&conn, now)? {
                 let own = rows.iter().filter(|(_, of)| ProviderId::from_i64(*of) == provider).count();
                 assert_eq!(usize::try_from(earned.micro()).ok(), Some(own), "{hour} {provider}");
             }

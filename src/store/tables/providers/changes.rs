@@ -50,6 +50,18 @@ impl ProviderChange {
             && self.think_tags.is_none()
             && self.models.is_none()
     }
+
+    /// The first field of it that a machine has none of, which joins and says itself what it serves.
+    pub const fn not_of_machines(&self) -> Option<&'static str> {
+        match self {
+            Self { url: Some(_), .. } => Some("base_url"),
+            Self { api_key: Some(_), .. } => Some("api_key"),
+            Self { ca_pem: Some(_), .. } => Some("ca_pem"),
+            Self { auth: Some(_), .. } => Some("auth"),
+            Self { models: Some(_), .. } => Some("models"),
+            _ => None,
+        }
+    }
 }
 
 /// Changes a provider. With another address or other models, what its last probe found is forgotten.

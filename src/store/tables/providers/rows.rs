@@ -45,6 +45,15 @@ pub struct ProviderRow {
     pub created_at: Timestamp,
     /// It is a machine that joins, last with this key; it has no URL.
     pub joined_with: Option<KeyId>,
+    /// What that machine calls itself.
+    pub joined_as: Option<String>,
+}
+
+impl ProviderRow {
+    /// A machine that came with a key that holds new ones, and that nobody has enabled yet.
+    pub fn is_held(&self) -> bool {
+        self.joined_with.is_some() && self.disabled_at == Some(self.created_at)
+    }
 }
 
 /// A provider that can serve a model.
@@ -71,7 +80,7 @@ impl Offer {
 }
 
 pub(super) const COLUMNS: &str = "p.id, p.name, p.account_id, p.url, p.api_key, p.max_concurrent, p.flagged, p.disabled_at, p.created_at, p.ca_pem, \
-     p.allow, p.auth, p.think_tags, p.joined_with";
+     p.allow, p.auth, p.think_tags, p.joined_with, p.joined_as";
 
 pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(ProviderRow {
@@ -89,6 +98,7 @@ pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
         // One of the two that the table takes.
         manners: Manners { auth: row.get::<_, String>(11)?.parse().unwrap_or_default(), think_tags: row.get(12)? },
         joined_with: row.get::<_, Option<i64>>(13)?.map(KeyId::from_i64),
+        joined_as: row.get(14)?,
     })
 }
 
@@ -113,13 +123,13 @@ pub fn offers(conn: &Read, model: &str, endpoint: Endpoint, stream: bool) -> Res
     };
     let chat = Endpoint::ChatCompletions.path();
     let rows = statement.query_map(params![model, endpoint.path(), stream, chat], |row| {
-        let has_chat = endpoint.translation().is_some() && row.get(17)?;
+        let has_chat = endpoint.translation().is_some() && row.get(18)?;
         Ok(Offer {
             provider: from_row(row)?,
-            upstream_model: row.get(14)?,
-            refuses: row.get(15)?,
-            takes: fields(row, 16)?,
-            chat: if has_chat { Some(fields(row, 18)?) } else { None },
+            upstream_model: row.get(15)?,
+            refuses: row.get(16)?,
+            takes: fields(row, 17)?,
+            chat: if has_chat { Some(fields(row, 19)?) } else { None },
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
