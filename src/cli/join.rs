@@ -151,8 +151,9 @@ mod tests {
     #[test]
     fn the_environment_names_the_proxy_and_whom_to_reach_without() {
         let (one, two) = ("http://one:1", "http://two:2");
+        type Set<'a> = &'a [(&'a str, &'a str)];
         // URL, what is set, the proxy
-        let rows: [(&str, &[(&str, &str)], Option<&str>); 14] = [
+        let rows: [(&str, Set<'_>, Option<&str>); 14] = [
             ("https://ai.example.org", &[], None),
             ("https://ai.example.org", &[("HTTPS_PROXY", one)], Some(one)),
             ("https://ai.example.org", &[("HTTPS_PROXY", ""), ("ALL_PROXY", two)], Some(two)),

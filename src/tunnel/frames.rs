@@ -218,7 +218,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocketBytes<T> {
     }
 
     /// Says that this is the end, and does not wait for the other one to say so too: that may never come.
-
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_closing {
             ready!(self.poll_room(cx))?;
