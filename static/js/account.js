@@ -3,9 +3,10 @@
 import { balanceAlert } from './alert.js';
 import { call, configure, get, idempotencyKey, query } from './api.js';
 import { fill, h } from './dom.js';
+import { ownEarnings, ownMachines } from './earnings.js';
 import { csvButton } from './export.js';
 import { createKey, keyTable } from './keys.js';
-import { bothTimes, number } from './format.js';
+import { bothTimes } from './format.js';
 import { decimal, micro, usd } from './money.js';
 import { poll } from './poll.js';
 import { base, samples } from './samples.js';
@@ -122,26 +123,9 @@ function open(own) {
     grid.set(rows);
     fill(withdrawals, section('Withdrawals', {}, grid.node));
   }
-  const earned = h('div');
-  /** What its providers brought in; nothing at all for an account without one. */
-  async function drawEarnings() {
-    const found = await get('/v1/provider/account-earnings', { signal });
-    if (signal.aborted || !found.requests) return;
-    const grid = table({ label: 'Earnings by model', key: (row) => row.model, columns: [
-      { name: 'Model', kind: 'main', cell: (row) => h('strong', {}, row.model) },
-      { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
-      { name: 'Tokens', kind: 'num', cell: (row) => `${number(row.prompt_tokens)} + ${number(row.completion_tokens)}` },
-      { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned_micro_usd, { aligned: true }) },
-    ] });
-    grid.set(found.by_model);
-    const some = (value) => micro(value) > 0n;
-    fill(earned, section('Earnings', {}, figures([
-      ['Earned', money(found.earned_micro_usd), `${number(found.requests)} requests served`],
-      ['Withdrawable', money(found.withdrawable_micro_usd)],
-      some(found.withdrawals_pending_micro_usd) && ['On the way', money(found.withdrawals_pending_micro_usd), 'asked for, not paid yet'],
-      some(found.reversed_micro_usd) && ['Refunded', money(found.reversed_micro_usd), some(found.debt_micro_usd) && h('span', {}, money(found.debt_micro_usd), ' still owed')],
-    ]), grid.node));
-  }
+  // What it is to those who serve; nothing at all for the others.
+  const earnings = ownEarnings({ signal, withdraw: (found) => manages && micro(found.withdrawable_micro_usd) > 0n && button('Withdraw', () => withdraw(found, () => Promise.all([refresh(), drawWithdrawals(), earnings.refresh()])), 'small') });
+  const machines = ownMachines({ may: manages && own.account?.may_provide, signal, onchange: () => earnings.refresh().catch(() => {}), invited: () => keys.refresh() });
   const trying = h('div');
   /** For a key that may ask, where something answers. */
   async function drawTry() {
@@ -159,9 +143,9 @@ function open(own) {
       ['On hold', money(balance.held_micro_usd), 'for requests in flight'],
       ['Available', money(balance.available_micro_usd)],
       earns && ['Withdrawable', money(balance.withdrawable_micro_usd), 'earned as a provider'],
-    ], 'big'), h('div.tools.left', {}, button('Redeem a code', () => redeem(refresh), 'small'), earns && manages && button('Withdraw', () => withdraw(balance, () => Promise.all([refresh(), drawWithdrawals()])), 'small')));
+    ], 'big'), h('div.tools.left', {}, button('Redeem a code', () => redeem(refresh), 'small')));
   }
-  const refresh = () => Promise.all([draw(), ledger.refresh(), requests.refresh()]);
+  const refresh = () => Promise.all([draw(), ledger.refresh(), requests.refresh(), machines.refresh().catch(() => {})]);
 
   const keys = keyTable({ path: '/v1/keys', manage: () => manages, rotate: true, current: () => own.id, changed: (old, fresh) => {
     if (old.id !== own.id) return;
@@ -183,7 +167,8 @@ function open(own) {
     section('Usage', {}, chart.node),
     section('Requests', { tools: csv('/v1/payments/usage', 'usage') }, requests.node),
     section('Ledger', { tools: csv('/v1/payments/ledger', 'ledger') }, ledger.node),
-    earned,
+    machines.node,
+    earnings.node,
     withdrawals,
     section('Keys', { tools: manages && button('New key', () => createKey('/v1/keys', keys.refresh), 'small') },
       manages ? keyBox : h('p.empty', {}, 'This key cannot manage keys. Paste one that can to create, rotate or revoke.')));
@@ -193,7 +178,8 @@ function open(own) {
   ledger.load();
   // Absent is as good as none: the section is for those who earn.
   drawWithdrawals().catch(() => {});
-  drawEarnings().catch(() => {});
+  machines.refresh().catch(() => {});
+  earnings.refresh().catch(() => {});
   if (own.scopes?.includes('inference')) drawTry().catch(() => {});
   if (manages) into(keyBox, async () => { await keys.refresh(); return keys.node; }, signal);
   poll(signal, 4, refresh);

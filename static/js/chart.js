@@ -23,9 +23,13 @@ function uPlot() {
 
 const metrics = {
   charged: { text: 'Charged', of: (row) => row?.charged_micro_usd ?? row?.cost_micro_usd ?? 0, show: usd },
+  earned: { text: 'Earned', of: (row) => row?.earned_micro_usd ?? 0, show: usd },
+  served: { text: 'Requests', of: (row) => row?.requests ?? 0, show: number },
   requests: { text: 'Requests', of: (row) => row?.requests ?? 0, show: number },
   tokens: { text: 'Tokens', of: (row) => (row?.prompt_tokens ?? 0) + (row?.completion_tokens ?? 0), show: number },
 };
+
+const isMoney = (metric) => metrics[metric].show === usd;
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -43,7 +47,7 @@ export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tool
   const total = () => {
     const { of, show: text } = metrics[metric];
     const sum = rows.reduce((all, row) => all + BigInt(of(row)), 0n);
-    return `${text(metric === 'charged' ? sum : Number(sum))} ${metric} in ${plural(rows.length, 'day')}`;
+    return `${text(isMoney(metric) ? sum : Number(sum))} ${metric} in ${plural(rows.length, 'day')}`;
   };
 
   async function draw(force = false) {
@@ -85,8 +89,8 @@ export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tool
         {
           ...axis, size: (_, all) => Math.max(36, 12 + 7 * Math.max(0, ...(all ?? []).map((one) => String(one).length))), space: 44,
           grid: { stroke: color('--line'), width: 1 },
-          incrs: metric === 'charged' ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, ...[1, 2, 5].flatMap((n) => [3, 4, 5, 6, 7, 8, 9].map((e) => n * 10 ** e)).sort((a, b) => a - b)],
-          values: (_, all) => all.map((value) => (metric === 'charged' ? usd(BigInt(Math.round(value))) : short(value))),
+          incrs: isMoney(metric) ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, ...[1, 2, 5].flatMap((n) => [3, 4, 5, 6, 7, 8, 9].map((e) => n * 10 ** e)).sort((a, b) => a - b)],
+          values: (_, all) => all.map((value) => (isMoney(metric) ? usd(BigInt(Math.round(value))) : short(value))),
         },
       ],
       series: [{}, { stroke: color('--accent'), fill: color('--accent'), width: 0, points: { show: false }, paths: Plot.paths.bars({ size: [0.72, 28], radius: 0.12 }) }],

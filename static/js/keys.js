@@ -30,7 +30,7 @@ export function showKey(key, { title = 'The key, shown once', after } = {}) {
   ], { wide: true, onclose: after });
 }
 
-const wholeNumber = (name, text) => {
+export const wholeNumber = (name, text) => {
   if (!text) return null;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new FieldError(name, 'A whole number, 1 or more.');
   return Number(text);

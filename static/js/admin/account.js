@@ -10,14 +10,15 @@ import { ledgerTable, usageChart, usageTable } from '../usage.js';
 import { addCredit, refund, takeBack } from './credit.js';
 
 function rename(account, done) {
-  dialog('Name and email', (close) => form({
+  dialog('Edit account', (close) => form({
     fields: [
       field({ label: 'Name', name: 'name', value: account.name, required: true, maxlength: 100 }),
       field({ label: 'Email', name: 'email', kind: 'email', value: account.email ?? '' }),
+      field({ label: 'May invite machines of its own', name: 'may_provide', kind: 'checkbox', value: account.may_provide, hint: 'They earn for it. Each one that is new waits for an admin.' }),
     ],
     submit: 'Save', cancel: close,
-    async save({ name, email }) {
-      done(await call('PATCH', `/v1/admin/accounts/${account.id}`, { body: { name, email: email || null } }));
+    async save({ name, email, may_provide }) {
+      done(await call('PATCH', `/v1/admin/accounts/${account.id}`, { body: { name, email: email || null, may_provide } }));
       close();
     },
   }));

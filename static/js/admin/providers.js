@@ -3,6 +3,8 @@
 import { call, get } from '../api.js';
 import { fill, h, keyed } from '../dom.js';
 import { milliseconds, number, plural, successRate } from '../format.js';
+import { wholeNumber } from '../keys.js';
+import { failures, inviteMachine, stateBadge } from '../machines.js';
 import { FieldError, badge, button, confirm, dialog, field, figures, form, into, money, problem, say, when } from '../ui.js';
 
 const ratio = (permille) => (permille / 1000).toFixed(2);
@@ -49,6 +51,49 @@ function edit(row, done) {
   });
 }
 
+/** What can be set of a machine that joins: the rest it says itself. */
+function editMachine(row, done) {
+  dialog(row.name, (close) => form({
+    fields: [
+      field({ label: 'Name', name: 'name', value: row.name, required: true, maxlength: 100, hint: `It calls itself ${row.machine.joined_as}, and is known by that when it comes back.` }),
+      field({ label: 'Requests at once', name: 'max_concurrent', inputmode: 'numeric', value: row.max_concurrent ?? '', hint: row.machine.takes ? `It says that it takes ${row.machine.takes}; it never gets more.` : 'It never gets more than it says that it takes.' }),
+    ],
+    submit: 'Save', cancel: close,
+    async save({ name, max_concurrent }) {
+      const most = wholeNumber('max_concurrent', max_concurrent);
+      await call('PATCH', path(row), { body: { name, max_concurrent: most } });
+      close();
+      say(`${name} saved.`);
+      done();
+    },
+  }));
+}
+
+/** Ends a machine's connection, and if wished its key. */
+function disconnect(row, done) {
+  const { key_machines: many } = row.machine;
+  dialog(`Disconnect ${row.name}?`, (close) => [
+    h('p', {}, 'Its connection ends at once, with what is under way on it; nothing is charged for that. Its program ends too, and whoever starts it again comes back, unless its key is revoked.'),
+    form({
+      fields: [field({ label: 'Revoke its key too', name: 'revoke_key', kind: 'checkbox', hint: many > 1 ? `The same key is that of ${plural(many - 1, 'other machine')}: they are sent away with it.` : undefined })],
+      submit: 'Disconnect', kind: 'danger', cancel: close,
+      async save({ revoke_key }) {
+        await call('POST', `${path(row)}/disconnect`, { body: { revoke_key } });
+        close();
+        say(`${row.name} is disconnected.`);
+        done();
+      },
+    }),
+  ]);
+}
+
+const invite = () => inviteMachine({
+  path: '/v1/admin/providers/invite', names: { models: 'models', machines: 'machines' }, done: () => {},
+  extra: [field({ label: 'Account that earns', name: 'account', required: true, hint: 'Its id, name or email.' })],
+  more: [field({ label: 'New machines wait for approval', name: 'hold', kind: 'checkbox' })],
+  body: ({ account, hold }, models, machines) => ({ account, models, machines, hold }),
+});
+
 function probeResult(probe) {
   if (!probe) return h('p.hint', {}, 'Not probed yet.');
   return h('div', {},
@@ -57,6 +102,20 @@ function probeResult(probe) {
     probe.endpoints?.length > 0 && h('ul.endpoints', {}, probe.endpoints.map((one) => h('li', { class: one.supported ? '' : 'past' },
       h('code', {}, one.endpoint), ' ', one.supported ? badge(reported[one.usage] ?? 'supported', one.usage === 'provider' ? 'good' : 'warn') : badge('not there', 'off'), one.note && h('small', {}, one.note)))));
 }
+
+/** A machine's state, in the words of its owner's page. */
+function machineState({ machine, state }) {
+  if (machine.held) return 'held';
+  if (state === 'disabled') return 'disabled';
+  return machine.connected ? state : 'away';
+}
+
+/** Since when a machine is there, and how it came. */
+const joined = ({ name, machine }) => [
+  badge('joins'), machine.joined_as !== name && [' as ', h('span.mono', {}, machine.joined_as)],
+  machine.connected && [', since ', when(machine.since)],
+  ` · key ${machine.key_name} `, h('span.mono', {}, machine.key_id), machine.key_revoked && [' ', badge('revoked', 'bad')],
+];
 
 /** One provider as an article; `again` refreshes the list. */
 function card(row, again) {
@@ -85,17 +144,27 @@ function card(row, again) {
     again();
   };
   const recent = row.recent ?? {};
+  const { machine } = row;
+  const named = (text) => ({ 'aria-label': `${text} ${row.name}` });
+  const approve = async () => {
+    await call('PATCH', path(row), { body: { enabled: true } });
+    say(`${row.name} is approved.`);
+    again();
+  };
   return h('article.provider', {},
-    h('header.bar', {}, h('h2', {}, row.name, ' ', badge(row.state, states[row.state] ?? ''), row.flagged > 0 && badge(`${plural(row.flagged, 'report')} above bounds`, 'warn')),
-      h('div.tools', {}, probe,
-        button('Edit', () => edit(row, again), 'quiet small', { 'aria-label': `Edit ${row.name}` }),
-        button(row.enabled ? 'Disable' : 'Enable', () => (row.enabled
+    h('header.bar', {}, h('h2', {}, row.name, ' ', machine ? stateBadge(machineState(row), machine.connected) : badge(row.state, states[row.state] ?? ''), row.flagged > 0 && badge(`${plural(row.flagged, 'report')} above bounds`, 'warn')),
+      h('div.tools', {},
+        machine?.held && button('Approve', approve, 'primary small', named('Approve')),
+        (!machine || machine.connected) && probe,
+        button('Edit', () => (machine ? editMachine : edit)(row, again), 'quiet small', named('Edit')),
+        machine?.connected && button('Disconnect', () => disconnect(row, again), 'quiet small', named('Disconnect')),
+        !machine?.held && button(row.enabled ? 'Disable' : 'Enable', () => (row.enabled
           ? confirm(`Disable ${row.name}?`, 'What is running goes on to its end; nothing new is sent there.', 'Disable', toggle)
-          : confirm(`Enable ${row.name}?`, 'Requests may be sent there again.', 'Enable', toggle, 'primary')), 'quiet small', { 'aria-label': `${row.enabled ? 'Disable' : 'Enable'} ${row.name}` }),
-        button('Remove', () => confirm(`Remove ${row.name}?`, 'It is taken from the list; what it earned stays.', 'Remove', async () => { await call('DELETE', path(row)); say(`${row.name} removed.`); again(); }), 'quiet small', { 'aria-label': `Remove ${row.name}` }))),
-    h('p.under', {}, h('span.mono', {}, row.base_url), ' · earns for ', h('a', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id)),
+          : confirm(`Enable ${row.name}?`, 'Requests may be sent there again.', 'Enable', toggle, 'primary')), 'quiet small', named(row.enabled ? 'Disable' : 'Enable')),
+        button('Remove', () => confirm(`Remove ${row.name}?`, 'It is taken from the list; what it earned stays.', 'Remove', async () => { await call('DELETE', path(row)); say(`${row.name} removed.`); again(); }), 'quiet small', named('Remove')))),
+    h('p.under', {}, machine ? joined(row) : h('span.mono', {}, row.base_url), ' · earns for ', h('a', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id)),
     ...(row.recounts ?? []).map((one) => h('p.under', {}, `${one.model}: reports ${ratio(one.mean_permille)} ±${ratio(one.spread_permille)} times the ${one.part} tokens that are counted (${plural(one.answers, 'answer')})`)),
-    row.last_error && h('p.wrong', {}, row.last_error),
+    row.last_error && h('p.wrong', {}, machine && !machine.connected && 'Away: ', row.last_error),
     figures([
       ['In flight', row.max_concurrent ? `${row.in_flight} of ${row.max_concurrent}` : String(row.in_flight ?? 0), row.waiting ? `${number(row.waiting)} waiting, the first for ${milliseconds(row.longest_wait_ms)}` : null],
       ['Requests', number(recent.requests), 'since the server started'],
@@ -103,6 +172,7 @@ function card(row, again) {
       ['First byte', milliseconds(recent.latency_ms), recent.latency_ms ? 'on average, lately' : null],
       ['Earned', money(row.earned_micro_usd)],
     ]),
+    failures(recent.failed, recent.failures),
     h('div.halves', {},
       h('div', {}, h('h3', {}, 'Models'), h('ul.plain', {}, (row.models ?? []).map((one) => h('li', {}, one.model, one.upstream_model && one.upstream_model !== one.model && h('small.mono', {}, `there: ${one.upstream_model}`))))),
       h('div', {}, h('h3', {}, 'Endpoints'), answer)));
@@ -115,13 +185,13 @@ export function view({ signal, tools, poll }) {
     const rows = await get('/v1/admin/providers', { signal });
     if (signal.aborted) return;
     keyed(cards, rows, (row) => row.id, (row) => card(row, refresh));
-    if (!rows.length && body.firstChild !== null) fill(body, h('p.empty', {}, 'No provider yet. Add one: any OpenAI-compatible server.'));
+    if (!rows.length && body.firstChild !== null) fill(body, h('p.empty', {}, 'No provider yet. Add one, any OpenAI-compatible server; or invite a machine that this server cannot reach.'));
     else if (rows.length && cards.parentNode !== body) fill(body, cards);
   }
-  tools.append(button('New provider', () => edit(null, refresh), 'primary'));
+  tools.append(button('Invite a machine', invite), button('New provider', () => edit(null, refresh), 'primary'));
   into(body, async () => {
     await refresh();
-    return cards.childElementCount ? cards : h('p.empty', {}, 'No provider yet. Add one: any OpenAI-compatible server.');
+    return cards.childElementCount ? cards : h('p.empty', {}, 'No provider yet. Add one, any OpenAI-compatible server; or invite a machine that this server cannot reach.');
   }, signal);
   poll(5, async () => {
     // A probe that is running shows its progress in the card: leave it be.

@@ -1,0 +1,98 @@
+// What an account has as a provider: its machines, and what they earned by day and model.
+
+import { get } from './api.js';
+import { dayChart } from './chart.js';
+import { fill, h } from './dom.js';
+import { lastDays, milliseconds, number } from './format.js';
+import { failures, inviteMachine, stateBadge } from './machines.js';
+import { micro } from './money.js';
+import { table } from './table.js';
+import { button, field, figures, money, none, section, when } from './ui.js';
+
+const invite = (done) => inviteMachine({
+  path: '/v1/keys', names: { models: 'allowed_models', machines: 'max_machines' }, done,
+  extra: [field({ label: 'Name', name: 'name', value: 'machines', required: true, maxlength: 100, hint: 'Of its key. An admin approves each machine that is new.' })],
+  body: (values, models, machines) => ({ name: values.name, scopes: ['provide'], allowed_models: models, max_machines: machines }),
+});
+
+/** The account's machines. `may` says whether this key may invite one; `onchange` hears that they served something. */
+export function ownMachines({ may, signal, onchange, invited }) {
+  const grid = table({ label: 'Machines', key: (row) => row.id, empty: 'None has joined yet.', columns: [
+    { name: 'Machine', kind: 'main', cell: (row) => [h('strong', {}, row.name), ' ', stateBadge(row.state, row.machine.connected),
+      row.state !== 'up' && row.last_error && h('small.wrong', {}, row.last_error), h('small', {}, row.models.join(', ')), failures(row.failed, row.failures)] },
+    { name: 'Since', kind: 'bare', cell: (row) => (row.machine.since ? when(row.machine.since) : none()) },
+    { name: 'Running', kind: 'num', cell: (row) => (row.max_concurrent ? `${row.running} of ${row.max_concurrent}` : String(row.running)) },
+    { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
+    { name: 'Tokens', kind: 'num', cell: (row) => [number(row.prompt_tokens + row.completion_tokens), h('small', {}, `${number(row.prompt_tokens)} in, ${number(row.completion_tokens)} out`)] },
+    { name: 'First byte', kind: 'num', cell: (row) => (row.first_byte_ms === null ? none() : milliseconds(row.first_byte_ms)) },
+    { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned_micro_usd, { aligned: true }) },
+  ] });
+  const node = h('div');
+  let served = null;
+  async function refresh() {
+    const rows = await get('/v1/provider/machines', { signal });
+    if (signal.aborted) return;
+    // Nothing at all for an account that has none and may invite none.
+    if (!rows.length && !may) return void fill(node);
+    grid.set(rows);
+    if (!node.firstChild) fill(node, section('Machines', { tools: may && button('Invite a machine', () => invite(invited), 'small') }, grid.node));
+    const now = rows.map((row) => `${row.requests} ${row.earned_micro_usd}`).join();
+    if (served !== null && served !== now) onchange();
+    served = now;
+  }
+  return { node, refresh };
+}
+
+/** The rows of `days`, added up by model, the largest first. */
+function byModel(rows) {
+  const sums = new Map();
+  for (const row of rows) {
+    const sum = sums.get(row.model) ?? { model: row.model, requests: 0, prompt_tokens: 0, completion_tokens: 0, earned: 0n };
+    for (const name of ['requests', 'prompt_tokens', 'completion_tokens']) sum[name] += row[name];
+    sum.earned += micro(row.earned_micro_usd);
+    sums.set(row.model, sum);
+  }
+  // As text, so that a row can be told from what it was before.
+  return [...sums.values()].sort((a, b) => (a.earned < b.earned ? 1 : -1)).map((sum) => ({ ...sum, earned: String(sum.earned) }));
+}
+
+/** What its providers brought in; nothing at all for an account without one. `withdraw(found)` is a button or nothing. */
+export function ownEarnings({ signal, withdraw }) {
+  const node = h('div');
+  let days = 30;
+  let found = null;
+  const period = field({ label: 'Period', name: 'earned-days', kind: 'select', value: '30', options: [['7', '7 days'], ['30', '30 days'], ['90', '90 days']], onchange: (event) => { days = Number(event.target.value); draw(); } });
+  period.node.classList.add('inline');
+  const chart = dayChart({ label: 'Earned by day', show: ['earned', 'served', 'tokens'], tools: [period.node], signal });
+  const top = h('div');
+  const tools = h('div.tools');
+  const grid = table({ label: 'Earnings by model', key: (row) => row.model, empty: 'Nothing in these days.', columns: [
+    { name: 'Model', kind: 'main', cell: (row) => h('strong', {}, row.model) },
+    { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
+    { name: 'Tokens', kind: 'num', cell: (row) => [number(row.prompt_tokens + row.completion_tokens), h('small', {}, `${number(row.prompt_tokens)} in, ${number(row.completion_tokens)} out`)] },
+    { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned, { aligned: true }) },
+  ] });
+  const some = (value) => micro(value) > 0n;
+
+  function draw() {
+    fill(top, figures([
+      ['Earned', money(found.earned_micro_usd), `${number(found.requests)} requests served`],
+      ['Withdrawable', money(found.withdrawable_micro_usd)],
+      some(found.withdrawals_pending_micro_usd) && ['On the way', money(found.withdrawals_pending_micro_usd), 'asked for, not paid yet'],
+      some(found.reversed_micro_usd) && ['Refunded', money(found.reversed_micro_usd), some(found.debt_micro_usd) && h('span', {}, money(found.debt_micro_usd), ' still owed')],
+    ]));
+    fill(tools, withdraw(found));
+    const since = lastDays(days)[0];
+    chart.set(found.by_day, days);
+    grid.set(byModel(found.rows.filter((row) => row.day >= since)));
+  }
+
+  async function refresh() {
+    const fresh = await get('/v1/provider/account-earnings', { signal });
+    if (signal.aborted || !fresh.requests) return;
+    found = fresh;
+    if (!node.firstChild) fill(node, section('Earnings', { tools }, top, chart.node, h('div.by-model', {}, grid.node)));
+    draw();
+  }
+  return { node, refresh };
+}
