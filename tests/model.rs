@@ -21,9 +21,9 @@ use coordinator::domain::ids::{AccountId, PriceId, ProviderId, RequestId, Withdr
 use coordinator::domain::key_limits::KeyLimits;
 use coordinator::domain::keys::{KeyId, Scopes};
 use coordinator::domain::money::MicroUsd;
-use coordinator::domain::settle::FeeBps;
+use coordinator::domain::settle::{FeeBps, Terms};
 use coordinator::domain::time::Timestamp;
-use coordinator::domain::usage::{MeteredBy, Outcome, Usage};
+use coordinator::domain::usage::{Metered, MeteredBy, Outcome, Usage};
 use coordinator::domain::withdrawal::{Decision, Wanted};
 use coordinator::store::idempotency::{self, SavedAnswer};
 use coordinator::store::key_changes::Change;
@@ -99,9 +99,14 @@ fn now() -> Timestamp {
 
 fn charge(conn: &Read, bill: &Bill) -> Result<Charge, StoreError> {
     let count = |n: i64| u64::try_from(n).unwrap_or_default();
-    let cost = if bill.failed { 0 } else { (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000 };
+    let cost = (bill.prompt * 100_000 + bill.output * 780_000 + 999_999) / 1_000_000;
+    let terms = Terms {
+        fee: FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default(),
+        own_use_free: bill.own_use_free,
+    };
+    let usage = Usage { prompt_tokens: count(bill.prompt), completion_tokens: count(bill.output), ..Usage::default() };
     let provider = providers::find(conn, &format!("of-{}", bill.provider))?;
-    Ok(Charge {
+    let charge = Charge {
         request_id: RequestId::generate(now()),
         account_id: AccountId::from_i64(bill.payer),
         key_id: KeyId::from_i64(bill.key),
@@ -112,15 +117,19 @@ fn charge(conn: &Read, bill: &Bill) -> Result<Charge, StoreError> {
         model: "qwen3.5-27b-claude-opus-8bit".into(),
         endpoint: Endpoint::ChatCompletions,
         translated: false,
-        fee: FeeBps::new(u16::try_from(bill.fee_bps).unwrap_or_default()).unwrap_or_default(),
-        usage: Usage { prompt_tokens: count(bill.prompt), completion_tokens: count(bill.output), ..Usage::default() },
-        cost: MicroUsd::new(cost),
-        outcome: if bill.failed { Outcome::ProviderError } else { Outcome::Completed },
+        own_use: terms.is_free(AccountId::from_i64(bill.payer), AccountId::from_i64(bill.provider)),
+        fee: terms.fee,
+        usage: Usage::default(),
+        cost: MicroUsd::ZERO,
+        outcome: Outcome::Completed,
         metered_by: MeteredBy::Provider,
         flagged: false,
         idempotency: None,
         now: now(),
-    })
+    };
+    let metered = Metered { usage, metered_by: MeteredBy::Provider, flagged: false };
+    let outcome = if bill.failed { Outcome::ProviderError } else { Outcome::Completed };
+    Ok(charge.ended(metered, MicroUsd::new(cost), outcome, now()))
 }
 
 fn settle(conn: &Tx, bill: &Bill) -> Result<Option<i64>, StoreError> {
@@ -421,6 +430,7 @@ fn random_step(dice: &mut Dice, world: &World, model: &Model, alone: bool, charg
                 held: dice.below(2) * dice.below(200_000),
                 fee_bps: [0, 0, 250, 10_000][pick(dice)],
                 failed: dice.below(8) == 0,
+                own_use_free: dice.below(2) == 0,
             };
             if n == 9 { Step::Fail(bill) } else { Step::Settle(bill) }
         }

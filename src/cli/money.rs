@@ -123,7 +123,7 @@ pub fn usage(args: UsageArgs, store: &Store, out: Output) -> Result<(), Failed> 
 
 fn line(row: &UsageRow) -> String {
     format!(
-        "{}  {}  {}  {} + {} tokens  {}  {} by {}",
+        "{}  {}  {}  {} + {} tokens  {}  {} by {}{}",
         row.timestamp,
         row.request_id,
         row.model,
@@ -131,7 +131,8 @@ fn line(row: &UsageRow) -> String {
         row.completion_tokens,
         row.charged_micro_usd,
         row.outcome,
-        row.metered_by
+        row.metered_by,
+        if row.own_use { ", own use" } else { "" }
     )
 }
 

@@ -18,7 +18,7 @@ use crate::demo::Imitate;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids;
 use crate::domain::secret::Secret;
-use crate::domain::settle::FeeBps;
+use crate::domain::settle::{FeeBps, Terms};
 use crate::domain::time::Timestamp;
 use crate::http::local::{LocalServer, LocalState};
 use crate::http::{self, AppState, Settings};
@@ -54,6 +54,9 @@ pub struct Args {
     /// What the operator keeps of each charge, in 1/100 of a percent
     #[arg(long, env = "COORDINATOR_FEE_BPS", default_value = "0", value_name = "BPS", value_parser = fee)]
     fee_bps: FeeBps,
+    /// What an account's own provider serves it costs nothing; the row says why
+    #[arg(long, env = "COORDINATOR_OWN_USE_FREE")]
+    own_use_free: bool,
     /// Count one answer in this many with our own tokenizer, to see whether what providers report is true; 0: none
     #[arg(long, env = "COORDINATOR_RECOUNT_EVERY", default_value = "50", value_name = "N")]
     recount_every: u32,
@@ -170,7 +173,8 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let backups = args.backups.backups()?;
     let demo = if args.demo { Some(demo::start(&store, args.imitate)?) } else { None };
     let (writer, writing) = Writer::start(&store)?;
-    let relay = Arc::new(Relay::new(store.clone(), writer.clone(), args.fee_bps, rooms(&args)?, resolve_key));
+    let terms = Terms { fee: args.fee_bps, own_use_free: args.own_use_free };
+    let relay = Arc::new(Relay::new(store.clone(), writer.clone(), terms, rooms(&args)?, resolve_key));
     relay.recount_every(args.recount_every);
     relay.await_machines()?;
     let state = AppState::new(Arc::clone(&relay), store.clone(), writer, settings(&args))?;

@@ -31,6 +31,8 @@ pub struct Charge {
     pub endpoint: Endpoint,
     /// The provider speaks chat alone: the request and its answer were translated.
     pub translated: bool,
+    /// The payer's own provider served it, and that is free: whatever was used, it costs nothing.
+    pub own_use: bool,
     /// The house's part of the charge.
     pub fee: FeeBps,
     /// The tokens, clamped to the request's bounds.
@@ -59,7 +61,7 @@ impl Charge {
             usage: metered.usage,
             metered_by: metered.metered_by,
             flagged: metered.flagged,
-            cost: if is_owed { cost } else { MicroUsd::ZERO },
+            cost: if is_owed && !self.own_use { cost } else { MicroUsd::ZERO },
             idempotency: self.idempotency.filter(|_| is_owed),
             outcome,
             now,

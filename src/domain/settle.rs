@@ -1,5 +1,6 @@
 //! Settlement arithmetic: who pays, who earns, what nobody could pay. Pure; the store applies it.
 
+use super::ids::AccountId;
 use super::money::MicroUsd;
 
 /// The money of one account. `withdrawable` is the part of `total` earned as a provider.
@@ -63,6 +64,23 @@ impl FeeBps {
         let parts = i128::from(charged.micro()) * i128::from(self.0) + i128::from(carried.0);
         let fee = i64::try_from(parts / 10_000).unwrap_or(i64::MAX);
         (MicroUsd::new(fee), FeeCarry(u16::try_from(parts % 10_000).unwrap_or_default()))
+    }
+}
+
+/// What the operator keeps of charges, and what it lets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Of each charge.
+    pub fee: FeeBps,
+    /// What an account's own provider serves it costs nothing.
+    pub own_use_free: bool,
+}
+
+impl Terms {
+    /// A request of `payer` that a provider of `owner` has answered is free. Who owns it is told by accounts alone: names,
+    /// keys and connections change hands.
+    pub fn is_free(self, payer: AccountId, owner: AccountId) -> bool {
+        self.own_use_free && payer == owner
     }
 }
 
@@ -158,6 +176,17 @@ mod tests {
                 (charged, paid, carry) = (charged + cost, paid + split.fee.micro(), split.carry);
             }
             assert_eq!(paid * 10_000 + i64::from(carry.parts()), charged * i64::from(bps), "{bps} bps");
+        }
+    }
+
+    #[test]
+    fn only_an_accounts_own_provider_is_free_and_only_where_that_is_wanted() {
+        let (one, other) = (AccountId::from_i64(7), AccountId::from_i64(8));
+        for (own_use_free, payer, owner, free) in
+            [(true, one, one, true), (true, one, other, false), (true, other, one, false), (false, one, one, false)]
+        {
+            let terms = Terms { own_use_free, ..Terms::default() };
+            assert_eq!(terms.is_free(payer, owner), free, "{own_use_free} {payer} {owner}");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::domain::ids::AccountId;
 use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::{PlainKey, Scopes};
 use crate::domain::money::MicroUsd;
-use crate::domain::settle::FeeBps;
+use crate::domain::settle::Terms;
 use crate::domain::time::Timestamp;
 use crate::http::AppState;
 use crate::http::Settings;
@@ -76,7 +76,7 @@ impl Bench {
         let queue = QueueLimits { timeout: Duration::ZERO, length: 100, affinity: true };
         let room = || ByteBudget::new(64 << 20);
         let rooms = Rooms { bodies: room(), answers: room(), longest_body: 1 << 20, queue };
-        let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
+        let relay = Relay::new(store.clone(), writer.clone(), Terms::default(), rooms, |key| Some(key.clone()));
         let second = Duration::from_secs(1);
         let settings = Settings {
             body_limit: 1 << 20,

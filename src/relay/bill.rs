@@ -87,7 +87,8 @@ impl Relay {
             model: price.model.clone(),
             endpoint: call.endpoint,
             translated: dispatch.translated,
-            fee: self.fee,
+            own_use: self.terms.is_free(caller.account, provider.account_id),
+            fee: self.terms.fee,
             usage: nothing.usage,
             cost: MicroUsd::ZERO,
             outcome: Outcome::Completed,
@@ -143,6 +144,9 @@ impl Bill {
     /// As much of what was used as is held for it, or can be added to the hold now. What nobody can pay for is not
     /// billed, and it is no fault of the server.
     fn covered(&mut self, usage: Usage) -> Usage {
+        if self.charge.own_use {
+            return usage;
+        }
         let price = &self.offered.price.price;
         // A key may have got its limit since.
         let key_is_limited = self.charge.key_is_limited || self.relay.newly_limited.contains(self.charge.key_id);
@@ -280,6 +284,7 @@ impl Line {
             status = 200,
             stream = self.streamed,
             translated = charge.translated,
+            own_use = charge.own_use,
             prompt_tokens = charge.usage.prompt_tokens,
             cached_tokens = charge.usage.cached_tokens,
             completion_tokens = charge.usage.completion_tokens,

@@ -65,7 +65,7 @@ use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::keys::KeyId;
 use crate::domain::secret::Secret;
-use crate::domain::settle::FeeBps;
+use crate::domain::settle::Terms;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
 use crate::upstream::{Client, Providers};
@@ -136,7 +136,7 @@ pub struct Relay {
     /// Who could not pay.
     unpaid: Unpaid,
     replays: Arc<Replays>,
-    fee: FeeBps,
+    terms: Terms,
     resolve_key: ResolveKey,
     draining: AtomicBool,
 }
@@ -160,7 +160,7 @@ pub struct Rooms {
 
 impl Relay {
     /// A relay with nothing in flight. What is in flight may take what `rooms` allow.
-    pub fn new(store: Store, writer: Writer, fee: FeeBps, rooms: Rooms, resolve_key: ResolveKey) -> Self {
+    pub fn new(store: Store, writer: Writer, terms: Terms, rooms: Rooms, resolve_key: ResolveKey) -> Self {
         let providers = Arc::<Providers>::default();
         Self {
             store,
@@ -181,7 +181,7 @@ impl Relay {
             rates: MinuteCounter::default(),
             unpaid: Unpaid::default(),
             replays: Arc::default(),
-            fee,
+            terms,
             resolve_key,
             draining: AtomicBool::new(false),
         }

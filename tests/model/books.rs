@@ -88,7 +88,11 @@ impl Model {
     /// Returns what the payer has then.
     pub fn settle(&mut self, s: &Bill) -> i64 {
         // 100,000 and 780,000 micro-dollars a million tokens, rounded up once.
-        let cost = if s.failed { 0 } else { (s.prompt * 100_000 + s.output * 780_000 + 999_999) / 1_000_000 };
+        let cost = if s.failed || (s.own_use_free && s.payer == s.provider) {
+            0
+        } else {
+            (s.prompt * 100_000 + s.output * 780_000 + 999_999) / 1_000_000
+        };
         let charged = cost.min((self.money[&s.payer].0 - s.held).max(0));
         let (mut earned, mut from_earned) = (charged, 0);
         if charged > 0 {
@@ -181,6 +185,7 @@ pub struct Bill {
     pub held: i64,
     pub fee_bps: i64,
     pub failed: bool,
+    pub own_use_free: bool,
 }
 
 impl Bill {

@@ -29,6 +29,8 @@ mod queue;
 mod join;
 mod join_faults;
 mod join_ways;
+mod machines;
+mod own_use;
 mod queue_meanwhile;
 mod withdrawals;
 mod refunds;

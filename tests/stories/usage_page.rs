@@ -208,7 +208,7 @@ fn a_row_names_its_key_and_to_an_admin_who_served_it_at_which_price() {
     assert_eq!((micro(&seen, "input_price"), micro(&seen, "output_price")), (100_000, 780_000), "{seen}");
     assert_eq!(micro(&seen, "earned_micro_usd") + micro(&seen, "fee_micro_usd"), micro(&own, "charged_micro_usd"));
     let text = world.server.http().get(&format!("{path}?format=csv"), &admin).expect(200).text();
-    assert!(text.lines().next().unwrap().contains("key_name,provider_id,provider_name"), "{text}");
+    assert!(text.lines().next().unwrap().contains("key_name,own_use,provider_id,provider_name"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
 }
 

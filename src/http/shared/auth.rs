@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::auth::Token;
     use crate::domain::byte_budget::ByteBudget;
-    use crate::domain::settle::FeeBps;
+    use crate::domain::settle::Terms;
     use crate::http::Settings;
     use crate::http::shared::outside::Outside;
     use crate::relay::{QueueLimits, Relay, Rooms};
@@ -201,7 +201,7 @@ mod tests {
             queue: QueueLimits { timeout: Duration::ZERO, length: 1, affinity: false },
         };
         let (writer, _) = Writer::start(store)?;
-        let relay = Relay::new(store.clone(), writer.clone(), FeeBps::default(), rooms, |key| Some(key.clone()));
+        let relay = Relay::new(store.clone(), writer.clone(), Terms::default(), rooms, |key| Some(key.clone()));
         let settings = Settings {
             body_limit: 1_000,
             body_timeout: second,

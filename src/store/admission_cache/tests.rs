@@ -212,6 +212,7 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
             model: MODEL.into(),
             endpoint: Endpoint::ChatCompletions,
             translated: false,
+            own_use: false,
             fee: FeeBps::default(),
             usage: Usage::default(),
             cost: MicroUsd::new(10),

@@ -47,6 +47,12 @@ pub const RULES: &[Rule] = &[
         says: "a failure of the provider has a cost",
     },
     Rule {
+        kind: RuleKind::Usage,
+        sql: "SELECT id, cost_micro_usd || ' to ' || provider_account_id FROM usage
+              WHERE own_use <> 0 AND (cost_micro_usd <> 0 OR provider_account_id <> account_id) LIMIT ?1",
+        says: "free as the payer's own use, and it has a cost or is another's",
+    },
+    Rule {
         kind: RuleKind::Ledger,
         sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
         says: "balance after is negative",

@@ -90,7 +90,7 @@ fn conservation(conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreErro
 fn costs(conn: &Read, problems: &mut Vec<String>) -> Result<(), StoreError> {
     let mut statement = conn.prepare(
         "SELECT usage.id, prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, input_price, output_price, \
-         cache_read_price, cache_write_price, cache_write_1h_price, cache_write_tokens, cache_write_1h_tokens FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error'",
+         cache_read_price, cache_write_price, cache_write_1h_price, cache_write_tokens, cache_write_1h_tokens FROM usage JOIN prices ON prices.id = price_id WHERE outcome <> 'provider_error' AND own_use = 0",
     )?;
     let mut rows = statement.query([])?;
     let mut found = 0;

@@ -28,8 +28,8 @@ pub(super) fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd
         "INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, \
          prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
          charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd, outcome, metered_by, \
-         created_at, cache_write_tokens, cache_write_1h_tokens, translated) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
+         created_at, cache_write_tokens, cache_write_1h_tokens, translated, own_use) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
     )?
     .execute(params![
         s.request_id.to_i64(),
@@ -55,6 +55,7 @@ pub(super) fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd
         tokens(s.usage.cache_writes.all())?,
         tokens(s.usage.cache_writes.hour)?,
         s.translated,
+        s.own_use,
     ])?;
     Ok(())
 }
@@ -98,6 +99,8 @@ pub struct UsageRow {
     pub translated: bool,
     /// What that key is called now.
     pub key_name: String,
+    /// The account's own provider served it, which is free here: that is why it cost nothing.
+    pub own_use: bool,
 }
 
 /// Which usage rows. All of an account by default.
@@ -124,7 +127,7 @@ pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -
         "SELECT id, model, prompt_tokens, completion_tokens, cost_micro_usd, created_at, cached_tokens, endpoint, \
          key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
          (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
-         cache_write_tokens, cache_write_1h_tokens, translated, (SELECT name FROM keys WHERE keys.id = key_id) \
+         cache_write_tokens, cache_write_1h_tokens, translated, (SELECT name FROM keys WHERE keys.id = key_id), own_use \
          FROM usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
@@ -174,6 +177,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
         cache_write_1h_tokens: row.get(15)?,
         translated: row.get(16)?,
         key_name: row.get(17)?,
+        own_use: row.get(18)?,
     })
 }
 
@@ -186,7 +190,7 @@ pub fn to_csv(rows: &[UsageRow], first: bool) -> Result<Vec<u8>, StoreError> {
 }
 
 /// The names of a row's fields, for a CSV without rows.
-pub(super) const COLUMNS: [&str; 18] = [
+pub(super) const COLUMNS: [&str; 19] = [
     "request_id",
     "model",
     "prompt_tokens",
@@ -205,6 +209,7 @@ pub(super) const COLUMNS: [&str; 18] = [
     "cache_write_1h_tokens",
     "translated",
     "key_name",
+    "own_use",
 ];
 
 /// The output tokens of an account's last answers of a model, at most `most`, newest first.

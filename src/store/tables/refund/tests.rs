@@ -92,6 +92,7 @@ impl Books {
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
             translated: false,
+            own_use: false,
             fee: FeeBps::new(fee).unwrap_or_default(),
             usage: Usage { prompt_tokens: u64::from(cost), cached_tokens: 0, completion_tokens: 0, ..Usage::default() },
             cost: micro(i64::from(cost)),

@@ -230,6 +230,7 @@ impl Cast {
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
             translated: false,
+            own_use: false,
             fee: FeeBps::new(asked.fee).unwrap(),
             usage: Usage { prompt_tokens: 30, cached_tokens, completion_tokens: 10, ..Usage::default() },
             cost: MicroUsd::new(asked.cost),

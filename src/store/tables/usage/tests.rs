@@ -6,7 +6,7 @@ use crate::domain::ids::{PriceId, ProviderId};
 use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::Scopes;
 use crate::domain::settle::FeeBps;
-use crate::domain::usage::{CacheWrites, MeteredBy, Usage};
+use crate::domain::usage::{CacheWrites, Metered, MeteredBy, Usage};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::settlement::{Settled, settle};
@@ -79,6 +79,7 @@ impl Books {
             model: "m".into(),
             endpoint: Endpoint::ChatCompletions,
             translated: false,
+            own_use: false,
             fee: FeeBps::new(1_000).unwrap(),
             usage: Usage { prompt_tokens: 30, cached_tokens: 20, completion_tokens: 10, ..Usage::default() },
             cost: MicroUsd::new(1_000),
@@ -173,7 +174,7 @@ fn a_row_says_what_was_settled() {
             "completion_tokens": 5, "cost_micro_usd": 9_500, "timestamp": "2026-04-30T14:22:02Z", "cached_tokens": 6,
             "endpoint": "/v1/embeddings", "key_id": "key_000000000002", "outcome": "client_disconnected",
             "metered_by": "estimate", "shortfall_micro_usd": 500, "charged_micro_usd": 9_000, "refunded_at": null,
-            "cache_write_tokens": 1, "cache_write_1h_tokens": 1, "translated": true, "key_name": "",
+            "cache_write_tokens": 1, "cache_write_1h_tokens": 1, "translated": true, "key_name": "", "own_use": false,
         },
         {
             "request_id": "req_0000000000001", "model": "m", "prompt_tokens": 30, "completion_tokens": 10,
@@ -181,7 +182,7 @@ fn a_row_says_what_was_settled() {
             "endpoint": "/v1/chat/completions", "key_id": "key_000000000001", "outcome": "completed",
             "metered_by": "provider", "shortfall_micro_usd": 0, "charged_micro_usd": 1_000,
             "refunded_at": "2026-04-30T14:23:01Z", "cache_write_tokens": 0, "cache_write_1h_tokens": 0,
-            "translated": false, "key_name": "",
+            "translated": false, "key_name": "", "own_use": false,
         },
     ]);
     assert_eq!(serde_json::to_value(two_rows()).unwrap(), expected);
@@ -193,11 +194,11 @@ fn csv_has_the_header_once_and_a_line_a_row() {
     let csv = |rows: &[UsageRow], first| String::from_utf8(to_csv(rows, first).unwrap()).unwrap();
     let header = "request_id,model,prompt_tokens,completion_tokens,cost_micro_usd,timestamp,cached_tokens,endpoint,\
          key_id,outcome,metered_by,shortfall_micro_usd,charged_micro_usd,refunded_at,cache_write_tokens,\
-         cache_write_1h_tokens,translated,key_name\n";
+         cache_write_1h_tokens,translated,key_name,own_use\n";
     let dear = "req_0000000000002,\"of \"\"ours\"\", large\",7,5,9500,2026-04-30T14:22:02Z,6,/v1/embeddings,\
-         key_000000000002,client_disconnected,estimate,500,9000,,1,1,true,\n";
+         key_000000000002,client_disconnected,estimate,500,9000,,1,1,true,,false\n";
     let refunded = "req_0000000000001,m,30,10,1000,2026-04-30T14:22:01Z,20,/v1/chat/completions,\
-         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0,false,\n";
+         key_000000000001,completed,provider,0,1000,2026-04-30T14:23:01Z,0,0,false,,false\n";
     assert_eq!(csv(&rows, true), format!("{header}{dear}{refunded}"));
     assert_eq!(csv(&rows[..1], true) + &csv(&rows[1..], false), format!("{header}{dear}{refunded}"));
     assert_eq!((csv(&[], true), csv(&[], false)), (header.to_owned(), String::new()));
@@ -317,4 +318,29 @@ fn the_last_id_is_the_highest() {
         books.settle(&books.request(n));
     }
     assert_eq!(last_id(&books.conn).unwrap(), row(9));
+}
+
+#[test]
+fn own_use_takes_nothing_says_why_and_cannot_be_anothers() {
+    let books = Books::new();
+    let own = Charge { provider_account_id: books.ada, own_use: true, ..books.request(1) };
+    let metered = Metered { usage: own.usage, metered_by: MeteredBy::Provider, flagged: false };
+    let ended = own.ended(metered, MicroUsd::new(1_000), Outcome::Completed, NOW);
+    let before = accounts::balance(&books.conn, books.ada).unwrap();
+    let settled = books.settle(&ended);
+    assert_eq!((settled.charged, settled.balance), (MicroUsd::ZERO, before.total));
+    assert_eq!(accounts::balance(&books.conn, books.ada).unwrap(), before);
+    let own = list(&books.conn, books.ada, &UsageFilter::default(), 1).unwrap().remove(0);
+    assert_eq!((own.own_use, own.prompt_tokens, own.cost_micro_usd), (true, 30, MicroUsd::ZERO));
+    // Whatever the relay thought: another's provider serves nobody for nothing, and what is free has no cost.
+    let others = Charge { provider_account_id: books.earner, request_id: row(2), ..ended.clone() };
+    assert!(settle(&books.conn, &others, MicroUsd::ZERO).is_err());
+    let costs = Charge { cost: MicroUsd::new(1), request_id: row(3), ..ended };
+    assert!(settle(&books.conn, &costs, MicroUsd::ZERO).is_err());
+    // Nor do the books take it, if somebody made such a row.
+    assert!(audit::audit(&books.conn).unwrap().ok);
+    let sql = "PRAGMA ignore_check_constraints = on; UPDATE usage SET provider_account_id = account_id + 1";
+    books.conn.execute_batch(sql).unwrap();
+    let problems = audit::audit(&books.conn).unwrap().problems;
+    assert!(problems.iter().any(|text| text.contains("own use")), "{problems:?}");
 }
