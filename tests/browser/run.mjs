@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { axeSource, runAll, shots, startBrowser, startServer, startStranger, test } from './world.mjs';
+import { axeSource, runAll, runLine, shots, startBrowser, startServer, startStranger, test } from './world.mjs';
 
 const ACCOUNTS = Number(process.env.BROWSER_ACCOUNTS ?? 10_000);
 const model = 'mlx-community/gemma-4-26b-a4b-it-8bit';
@@ -632,6 +632,124 @@ test('one press of “create key” makes one key, however often it is sent', as
   assert.deepEqual([made.key.startsWith('sk-db-'), again.key], [true, null]);
 });
 
+// What runs on the machines that join: another demo, as if it were their local server.
+let local;
+let owner;
+let ownerKey;
+const machines = [];
+
+/** The machine's row on its owner's page. */
+const machineRow = (at, name) => at.getByRole('table', { name: 'Machines' }).getByRole('row').filter({ hasText: name });
+
+test('from “Invite a machine” to the first earning on its owner’s page', async () => {
+  local = await startServer();
+  const [demo] = await json('GET', '/v1/admin/providers');
+  assert.equal((await api('PATCH', `/v1/admin/providers/${demo.id}`, { enabled: false })).status, 200);
+  owner = (await json('POST', '/v1/admin/accounts', { name: 'Barbara', email: null })).id;
+  ownerKey = (await json('POST', `/v1/admin/accounts/${owner}/keys`, { name: 'barbara', scopes: ['inference', 'manage'] })).key;
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
+  await view('providers');
+  await press('Invite a machine');
+  await dialog().getByLabel('Account that earns').fill('Nobody');
+  await press('Make the line', dialog());
+  await dialog().getByRole('alert').filter({ hasText: /Nobody/ }).waitFor();
+  await dialog().getByLabel('Account that earns').fill('Barbara');
+  await dialog().getByLabel('Models').fill(model);
+  await dialog().getByLabel('New machines wait for approval').check();
+  await press('Make the line', dialog());
+  await dialog().getByRole('heading', { name: 'The line, shown once' }).waitFor();
+  await press('Copy line', dialog());
+  const line = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(line, new RegExp(`^coordinator join ${server.url} --key sk-db-\\w+-\\w+$`));
+  await press('I have copied it', dialog());
+  assert.ok(!(await page.content()).includes(line.split(' ').at(-1)), 'shown once');
+  machines.push(runLine(line, { name: 'kitchen', local }));
+  const card = page.getByRole('article').filter({ hasText: 'kitchen' });
+  await card.getByText('waiting for approval').waitFor();
+  assert.notEqual((await ask(key)).status, 200, 'it waits');
+  await press('Approve kitchen');
+  await card.getByText('connected', { exact: true }).waitFor();
+  const answer = await ask(key);
+  assert.equal(answer.status, 200);
+  const { usage } = await answer.json();
+  assert.ok(usage.cost_micro_usd > 0);
+  const mine = await open('/', await browser.newContext());
+  await mine.getByLabel('Your key').fill(ownerKey);
+  await press('Open account', mine);
+  const cells = await machineRow(mine, 'kitchen').getByRole('cell').allTextContents();
+  assert.match(cells.join('|'), new RegExp(`^kitchen connected.*${model}.*\\|1\\|${usage.prompt_tokens + usage.completion_tokens}${usage.prompt_tokens} in, ${usage.completion_tokens} out\\|`));
+  const earned = `$0.${String(usage.cost_micro_usd).padStart(6, '0').replace(/0+$/, '')}`;
+  const earnings = mine.getByRole('region', { name: 'Earnings' });
+  assert.ok((await earnings.locator('.figures').textContent()).startsWith(`Earned${earned}`), await earnings.locator('.figures').textContent());
+  await earnings.getByRole('table', { name: 'Earnings by model' }).getByRole('row').filter({ hasText: model }).filter({ hasText: earned }).waitFor();
+  await earnings.locator('.uplot canvas').waitFor();
+  // A second one, and the page that is open shows it.
+  const more = await (await ask(key)).json();
+  const sum = `$0.${String(usage.cost_micro_usd + more.usage.cost_micro_usd).padStart(6, '0').replace(/0+$/, '')}`;
+  await earnings.locator('.figures').getByText(sum).first().waitFor();
+  await press('Withdraw', earnings);
+  await press('Ask for it', mine.getByRole('dialog'));
+  await mine.getByRole('table', { name: 'Withdrawals' }).getByText('pending').waitFor();
+  await mine.context().close();
+  const [asked] = await json('GET', '/v1/admin/withdrawals?status=pending');
+  assert.equal((await api('POST', `/v1/admin/withdrawals/${asked.id}/reject`, { reason: 'a test' })).status, 200);
+});
+
+test('a machine is named and limited; sent away it is gone within two seconds, and both pages say so', async () => {
+  await press('Edit kitchen');
+  await dialog().getByLabel('Name').fill('the kitchen');
+  await dialog().getByLabel('Requests at once').fill('0');
+  await press('Save', dialog());
+  await dialog().getByRole('alert').filter({ hasText: /1 or more/ }).waitFor();
+  await dialog().getByLabel('Requests at once').fill('2');
+  await press('Save', dialog());
+  const card = page.getByRole('article').filter({ hasText: 'the kitchen' });
+  await card.getByText('0 of 2').waitFor();
+  const mine = await open('/', await browser.newContext());
+  await mine.getByLabel('Your key').fill(ownerKey);
+  await press('Open account', mine);
+  await machineRow(mine, 'the kitchen').getByText('0 of 2').waitFor();
+  await press('Disconnect the kitchen');
+  await dialog().getByLabel('Revoke its key too').check();
+  const began = performance.now();
+  await press('Disconnect', dialog());
+  const { at, log } = await machines[0].ended;
+  console.log(`       the agent ended after ${Math.round(at - began)} ms: ${log.trim().split('\n').at(-1)}`);
+  assert.ok(at - began < 2_000);
+  assert.match(log, /its key was revoked/);
+  await card.getByText('away', { exact: true }).waitFor();
+  await card.getByText('its key was revoked').waitFor();
+  await machineRow(mine, 'the kitchen').getByText('its key was revoked').waitFor();
+  assert.equal(await card.getByRole('button', { name: /^Disconnect/ }).count(), 0);
+  await mine.context().close();
+  const [demo] = (await json('GET', '/v1/admin/providers')).filter((one) => !one.machine);
+  assert.equal((await api('PATCH', `/v1/admin/providers/${demo.id}`, { enabled: true })).status, 200);
+});
+
+test('an account that may invites its own machine; it waits for an admin', async () => {
+  await view(`accounts/${owner}`);
+  await press('Edit');
+  await dialog().getByLabel('May invite machines of its own').check();
+  await press('Save', dialog());
+  await dialog().waitFor({ state: 'detached' });
+  const mine = await open('/', await browser.newContext());
+  await mine.getByLabel('Your key').fill(ownerKey);
+  await press('Open account', mine);
+  await press('Invite a machine', mine);
+  await mine.getByRole('dialog').getByLabel('How many machines').fill('2');
+  await press('Make the line', mine.getByRole('dialog'));
+  const line = await mine.getByRole('dialog').locator('pre').textContent();
+  await press('I have copied it', mine);
+  for (const name of ['attic', 'cellar']) {
+    machines.push(runLine(line, { name, local }));
+    await machineRow(mine, name).getByText('waiting for approval').waitFor();
+  }
+  await mine.context().close();
+  await view('providers');
+  await press('Approve cellar');
+  await page.getByRole('article').filter({ hasText: 'cellar' }).getByText('connected', { exact: true }).waitFor();
+});
+
 const views = {
   overview: ['/admin#/overview'],
   accounts: ['/admin#/accounts'],
@@ -662,6 +780,16 @@ const views = {
     await press('Create key', at);
   }],
   providers: ['/admin#/providers'],
+  'machine-invite': ['/admin#/providers', (at) => press('Invite a machine', at)],
+  'machine-line': ['/admin#/providers', async (at) => {
+    await press('Invite a machine', at);
+    await at.getByLabel('Account that earns').fill('Barbara');
+    await press('Make the line', at);
+    await at.getByRole('heading', { name: 'The line, shown once' }).waitFor();
+  }],
+  'machine-edit': ['/admin#/providers', (at) => press('Edit cellar', at)],
+  'machine-disconnect': ['/admin#/providers', (at) => press('Disconnect cellar', at)],
+  'account-edit': [() => `/admin#/accounts/${owner}`, (at) => press('Edit', at)],
   withdrawals: ['/admin#/withdrawals'],
   invites: ['/admin#/invites'],
   events: ['/admin#/events'],
@@ -677,6 +805,14 @@ const views = {
     await press('Send', panel);
     await panel.locator('.figures').waitFor();
   }],
+  owner: ['/', async (at) => {
+    await press('Forget key', at);
+    await at.getByLabel('Your key').fill(ownerKey);
+    await press('Open account', at);
+    await machineRow(at, 'cellar').waitFor();
+    await at.getByRole('region', { name: 'Earnings' }).locator('.uplot canvas').waitFor();
+  }],
+  'owner-invite': ['/', (at) => press('Invite a machine', at)],
 };
 
 /** Nothing is being fetched any more, and what came is drawn. */
@@ -731,6 +867,8 @@ test('no page complained: no script error, no breach of the policy', () => asser
 
 await runAll(async () => {
   await browser.close();
+  await Promise.all(machines.map((machine) => machine.stop()));
+  await local?.stop();
   await server.stop();
   if (process.exitCode) console.log(server.log.split('\n').slice(-20).join('\n'));
 });

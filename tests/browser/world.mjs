@@ -1,7 +1,7 @@
 // The world the browser tests run in: the real binary on a fresh database, one Chromium, one list of tests.
 
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -41,6 +41,23 @@ export async function startServer(args = []) {
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * Runs the line of an invitation as a person pastes it into a shell, beside a local server. `ended` resolves to when its
+ * program ended, and what it said.
+ */
+export function runLine(line, { name, local }) {
+  const bin = mkdtempSync(join(tmpdir(), 'coordinator-bin-'));
+  symlinkSync(binary, join(bin, 'coordinator'));
+  const child = spawn('sh', ['-c', `exec ${line} --name ${name} --to ${local.url}/v1 --local-key ${local.key}`], { env: { ...process.env, PATH: `${bin}:${process.env.PATH}` }, stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (text) => { log += text; });
+  const ended = new Promise((resolve) => child.once('exit', () => {
+    rmSync(bin, { recursive: true, force: true });
+    resolve({ at: performance.now(), log });
+  }));
+  return { ended, stop: async () => { child.kill('SIGKILL'); await ended; } };
 }
 
 /** Headless Chromium that talks to nobody else. */

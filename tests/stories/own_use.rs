@@ -117,6 +117,7 @@ fn who_is_served_elsewhere_after_the_own_machine_failed_pays() {
 fn an_own_machine_that_breaks_off_costs_nothing_and_earns_nothing() {
     let (world, _agent) = with_machine(&["--own-use-free"], |_| Stream::new(9).cut(2, Cut::Fin).answer());
     chat(&world, &world.owner, &stream_body(true)).expect(200);
+    eventually("its row", || row(&world, &world.owner).is_object());
     let broken = row(&world, &world.owner);
     assert_eq!((&broken["outcome"], micro(&broken, "cost_micro_usd")), (&json!("provider_error"), 0));
     assert_eq!(money(&world, &world.owner), (1_000_000, 0));
