@@ -269,7 +269,6 @@ impl Providers {
         state.is_machine = true;
         if self.is_away(provider, state) {
             state.is_well();
-            state.last_failure = Some(why.to_owned());
             state.away = Some(why.to_owned());
         }
     }

@@ -15,11 +15,14 @@ const invite = (done) => inviteMachine({
   body: (values, models, machines) => ({ name: values.name, scopes: ['provide'], allowed_models: models, max_machines: machines }),
 });
 
+/** The first ones; the title has them all. */
+const someModels = (models) => (models.length > 2 ? `${models[0]} and ${models.length - 1} more` : models.join(', '));
+
 /** The account's machines. `may` says whether this key may invite one; `onchange` hears that they served something. */
 export function ownMachines({ may, signal, onchange, invited }) {
   const grid = table({ label: 'Machines', key: (row) => row.id, empty: 'None has joined yet.', columns: [
     { name: 'Machine', kind: 'main', cell: (row) => [h('strong', {}, row.name), ' ', stateBadge(row.state, row.machine.connected),
-      row.state !== 'up' && row.last_error && h('small.wrong', {}, row.last_error), h('small', {}, row.models.join(', ')), failures(row.failed, row.failures)] },
+      row.state !== 'up' && row.last_error && h('small.wrong', {}, row.last_error), h('small', { title: row.models.join(', ') }, someModels(row.models)), failures(row.failed, row.failures)] },
     { name: 'Since', kind: 'bare', cell: (row) => (row.machine.since ? when(row.machine.since) : none()) },
     { name: 'Running', kind: 'num', cell: (row) => (row.max_concurrent ? `${row.running} of ${row.max_concurrent}` : String(row.running)) },
     { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
@@ -64,7 +67,7 @@ export function ownEarnings({ signal, withdraw }) {
   const period = field({ label: 'Period', name: 'earned-days', kind: 'select', value: '30', options: [['7', '7 days'], ['30', '30 days'], ['90', '90 days']], onchange: (event) => { days = Number(event.target.value); draw(); } });
   period.node.classList.add('inline');
   const chart = dayChart({ label: 'Earned by day', show: ['earned', 'served', 'tokens'], tools: [period.node], signal });
-  const top = h('div');
+  const top = h('div.earned');
   const tools = h('div.tools');
   const grid = table({ label: 'Earnings by model', key: (row) => row.model, empty: 'Nothing in these days.', columns: [
     { name: 'Model', kind: 'main', cell: (row) => h('strong', {}, row.model) },

@@ -33,7 +33,7 @@ function showLine(key, machines) {
   const line = `coordinator join ${root.href.replace(/\/$/, '')} --key ${key.key}`;
   return dialog('The line, shown once', (close) => [
     h('p', {}, `Run it on the machine, beside its server of models (Ollama, LM Studio, llama.cpp, vLLM …). It is for ${plural(machines, 'machine')}, and holds a key that is stored only as a hash.`),
-    snippet(line, 'Line'),
+    snippet(line, 'Line', true),
     h('p.hint', {}, 'Nothing has to be open towards the machine. Revoking ', h('span.mono', {}, key.id), ' ends its connection.'),
     h('div.actions', {}, button('I have copied it', close, 'primary')),
   ], { wide: true });

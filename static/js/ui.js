@@ -69,8 +69,8 @@ async function copy(text) {
   }
 }
 
-/** Text to copy, with its button. */
-export const snippet = (text, what) => h('div.snippet', {}, h('pre', { tabindex: '0', role: 'group', 'aria-label': what }, h('code', {}, text)), copyButton(text, what));
+/** Text to copy, with its button. `wraps`: it is one line, and long. */
+export const snippet = (text, what, wraps = false) => h('div.snippet', { class: wraps ? 'wraps' : '' }, h('pre', { tabindex: '0', role: 'group', 'aria-label': what }, h('code', {}, text)), copyButton(text, what));
 
 /** dl of figures: [[label, value, hint]]. */
 export const figures = (entries, kind = '') => h('dl.figures', { class: kind }, entries.filter(Boolean).map(([label, value, hint]) =>

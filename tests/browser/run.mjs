@@ -676,6 +676,7 @@ test('from “Invite a machine” to the first earning on its owner’s page', a
   const mine = await open('/', await browser.newContext());
   await mine.getByLabel('Your key').fill(ownerKey);
   await press('Open account', mine);
+  await machineRow(mine, 'kitchen').waitFor();
   const cells = await machineRow(mine, 'kitchen').getByRole('cell').allTextContents();
   assert.match(cells.join('|'), new RegExp(`^kitchen connected.*${model}.*\\|1\\|${usage.prompt_tokens + usage.completion_tokens}${usage.prompt_tokens} in, ${usage.completion_tokens} out\\|`));
   const earned = `$0.${String(usage.cost_micro_usd).padStart(6, '0').replace(/0+$/, '')}`;

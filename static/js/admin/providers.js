@@ -75,7 +75,7 @@ function disconnect(row, done) {
   dialog(`Disconnect ${row.name}?`, (close) => [
     h('p', {}, 'Its connection ends at once, with what is under way on it; nothing is charged for that. Its program ends too, and whoever starts it again comes back, unless its key is revoked.'),
     form({
-      fields: [field({ label: 'Revoke its key too', name: 'revoke_key', kind: 'checkbox', hint: many > 1 ? `The same key is that of ${plural(many - 1, 'other machine')}: they are sent away with it.` : undefined })],
+      fields: [field({ label: 'Revoke its key too', name: 'revoke_key', kind: 'checkbox', hint: many > 1 ? `${plural(many - 1, 'other machine')} came with the same key, and ${many === 2 ? 'goes' : 'go'} with it.` : undefined })],
       submit: 'Disconnect', kind: 'danger', cancel: close,
       async save({ revoke_key }) {
         await call('POST', `${path(row)}/disconnect`, { body: { revoke_key } });
@@ -110,10 +110,16 @@ function machineState({ machine, state }) {
   return machine.connected ? state : 'away';
 }
 
+/** How many requests it gets at once, if that is known: what was set, and what a machine takes. */
+function most({ max_concurrent, machine }) {
+  const known = [max_concurrent, machine?.takes].filter(Boolean);
+  return known.length > 0 && Math.min(...known);
+}
+
 /** Since when a machine is there, and how it came. */
 const joined = ({ name, machine }) => [
   badge('joins'), machine.joined_as !== name && [' as ', h('span.mono', {}, machine.joined_as)],
-  machine.connected && [', since ', when(machine.since)],
+  machine.connected && [' since ', when(machine.since)],
   ` · key ${machine.key_name} `, h('span.mono', {}, machine.key_id), machine.key_revoked && [' ', badge('revoked', 'bad')],
 ];
 
@@ -166,7 +172,7 @@ function card(row, again) {
     ...(row.recounts ?? []).map((one) => h('p.under', {}, `${one.model}: reports ${ratio(one.mean_permille)} ±${ratio(one.spread_permille)} times the ${one.part} tokens that are counted (${plural(one.answers, 'answer')})`)),
     row.last_error && h('p.wrong', {}, machine && !machine.connected && 'Away: ', row.last_error),
     figures([
-      ['In flight', row.max_concurrent ? `${row.in_flight} of ${row.max_concurrent}` : String(row.in_flight ?? 0), row.waiting ? `${number(row.waiting)} waiting, the first for ${milliseconds(row.longest_wait_ms)}` : null],
+      ['In flight', most(row) ? `${row.in_flight} of ${most(row)}` : String(row.in_flight ?? 0), row.waiting ? `${number(row.waiting)} waiting, the first for ${milliseconds(row.longest_wait_ms)}` : null],
       ['Requests', number(recent.requests), 'since the server started'],
       ['Success', successRate(recent), recent.failed ? `${number(recent.failed)} failed` : null],
       ['First byte', milliseconds(recent.latency_ms), recent.latency_ms ? 'on average, lately' : null],
