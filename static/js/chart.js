@@ -33,13 +33,17 @@ const isMoney = (metric) => metrics[metric].show === usd;
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** {node, set(rows, days)}: rows as the summary by day gives them; days without a row are drawn as nothing. */
+/**
+ * {node, set(rows, days, layers)}: rows as the summary by day gives them; days without a row are drawn as nothing. What of
+ * them is in `layers` ([{color, rows}], the lowest first) has its colour in the bars; the rest is on top, in grey.
+ */
 export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tools = [], signal }) {
   const plot = h('div.plot', { role: 'img', 'aria-label': label });
   const readout = h('p.readout');
   const data = h('div');
   let metric = show[0];
   let rows = [];
+  let layers = [];
   let chart = null;
   let size = '';
 
@@ -56,10 +60,17 @@ export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tool
     const { of, show: text } = metrics[metric];
     // Numbers here place pixels only; every figure a person reads comes from the integers.
     const heights = rows.map((row) => Number(of(row)));
-    const values = [rows.map((_, i) => i), heights];
+    // The sum of the first layer, of the first two …: drawn from the highest to the lowest, each hides the foot of the one before.
+    const sums = [];
+    for (const layer of layers) {
+      const below = sums.at(-1)?.heights;
+      sums.push({ color: color(layer.color), heights: rows.map((row, i) => (below?.[i] ?? 0) + Number(of(layer.rows.get(row.day)))) });
+    }
+    const drawn = [{ color: color(layers.length ? '--strong-line' : '--accent'), heights }, ...sums.reverse()];
+    const values = [rows.map((_, i) => i), ...drawn.map((one) => one.heights)];
     readout.textContent = total();
     plot.setAttribute('aria-label', `${label}: ${total()}`);
-    const shape = `${width} ${rows.length} ${metric}`;
+    const shape = `${width} ${rows.length} ${metric} ${layers.map((layer) => layer.color)}`;
     if (chart && !force && shape === size && heights.some((one) => one > 0)) {
       chart.setData(values);
       return;
@@ -93,7 +104,7 @@ export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tool
           values: (_, all) => all.map((value) => (isMoney(metric) ? usd(BigInt(Math.round(value))) : short(value))),
         },
       ],
-      series: [{}, { stroke: color('--accent'), fill: color('--accent'), width: 0, points: { show: false }, paths: Plot.paths.bars({ size: [0.72, 28], radius: 0.12 }) }],
+      series: [{}, ...drawn.map((one) => ({ stroke: one.color, fill: one.color, width: 0, points: { show: false }, paths: Plot.paths.bars({ size: [0.72, 28], radius: layers.length ? 0 : 0.12 }) }))],
       hooks: { setCursor: [(u) => { readout.textContent = u.cursor.idx === null || u.cursor.idx === undefined ? total() : at(u.cursor.idx); }] },
     }, values, plot);
   }
@@ -116,7 +127,8 @@ export function dayChart({ label, show = ['charged', 'requests', 'tokens'], tool
     node: h('figure.chart', {},
       h('div.bar', {}, readout, h('div.tools', {}, tools, show.length > 1 && segmented('Show', show.map((name) => [name, metrics[name].text]), metric, (name) => { metric = name; safely(false); }))),
       plot, details),
-    set(found, days) {
+    set(found, days, within = []) {
+      layers = within;
       const known = new Map(found.map((row) => [row.day, row]));
       rows = lastDays(days).map((one) => known.get(one) ?? { day: one, requests: 0 });
       if (details.open) fill(data, figures());

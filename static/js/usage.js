@@ -10,7 +10,18 @@ import { badge, button, field, figures, money, problem, when, who } from './ui.j
 
 const charged = (row) => row.charged_micro_usd ?? row.cost_micro_usd;
 
-/** The chart by day with the table of models beside it; choosing a model filters the chart. */
+/** So many models have a colour of their own, --model-1 and so on; the others are one. */
+const COLORS = 5;
+
+/** The bars' layers: the days of each of the first models. */
+function layersOf(byDayAndModel, names) {
+  return names.slice(0, COLORS).map((name, i) => ({
+    color: `--model-${i + 1}`,
+    rows: new Map(byDayAndModel.filter((row) => row.model === name).map((row) => [row.day, row])),
+  }));
+}
+
+/** The chart by day, stacked by model, with the models beside it; choosing one filters the chart. */
 export function usageChart({ path, signal }) {
   let days = 30;
   let model = null;
@@ -35,8 +46,9 @@ export function usageChart({ path, signal }) {
 
   function drawModels(rows) {
     const most = rows.reduce((top, row) => (micro(charged(row)) > top ? micro(charged(row)) : top), 1n);
-    fill(models, rows.length > 0 && h('ul.models', { 'aria-label': 'By model' }, rows.map((row) => {
+    fill(models, rows.length > 0 && h('ul.models', { 'aria-label': 'By model' }, rows.map((row, i) => {
       const bar = h('span.share', { 'aria-hidden': 'true' });
+      bar.style.background = `var(${i < COLORS ? `--model-${i + 1}` : '--strong-line'})`;
       bar.style.inlineSize = `${(micro(charged(row)) * 1000n) / most / 10n}%`;
       const press = button([h('span.name', {}, row.model), h('span.num', {}, money(charged(row))),
         h('small', {}, `${number(row.requests)} requests, ${number(row.prompt_tokens)} + ${number(row.completion_tokens)} tokens`), bar],
@@ -48,13 +60,16 @@ export function usageChart({ path, signal }) {
   async function refresh() {
     const since = lastDays(days)[0];
     try {
-      const [byDay, byModel] = await Promise.all([
+      const [byDay, byModel, byBoth] = await Promise.all([
         get(query(path, { group_by: 'day', since, model }), { signal }),
         get(query(path, { group_by: 'model', since }), { signal }),
+        get(query(path, { group_by: 'day,model', since }), { signal }),
       ]);
       if (signal?.aborted) return;
       fill(status);
-      chart.set(byDay, days);
+      // Each keeps its colour when it is chosen.
+      const names = byModel.map((row) => row.model);
+      chart.set(byDay, days, layersOf(byBoth, names).filter((_, i) => model === null || names[i] === model));
       drawTotals(byDay);
       const focused = document.activeElement?.closest('.models') ? [...models.querySelectorAll('button')].indexOf(document.activeElement) : -1;
       drawModels(byModel);
@@ -71,6 +86,7 @@ function outcome(row) {
     row.outcome === 'client_disconnected' && badge('client left', 'warn'),
     row.outcome === 'provider_error' && badge('provider failed', 'bad'),
     row.metered_by === 'estimate' && badge('estimate', 'warn'),
+    row.own_use && badge('own machine: free', 'good'),
     row.refunded_at && badge('refunded', 'off'),
     micro(row.shortfall_micro_usd) > 0n && badge('shortfall', 'warn'),
   ];

@@ -418,6 +418,38 @@ test('a provider asks to be paid, and an admin says that it is', async () => {
   await page.getByRole('cell', { name: /to the bank/ }).waitFor();
 });
 
+test('the chart is stacked by model, each in the colour of its row', async () => {
+  const other = 'qwen3.5-27b-claude-opus-8bit';
+  const asked = await fetch(`${server.url}/v1/chat/completions`, {
+    method: 'POST', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: other, max_tokens: 40, messages: [{ role: 'user', content: 'Say hello.' }] }),
+  });
+  assert.equal(asked.status, 200);
+  await view(`accounts/${account}`);
+  const usage = page.getByRole('region', { name: 'Usage' });
+  await usage.getByRole('button', { name: new RegExp(other) }).waitFor();
+  await usage.locator('.uplot canvas').waitFor();
+  /** The colours of the canvas that are those of models, by their names in the style sheet. */
+  const drawn = () => usage.evaluate((node) => {
+    const canvas = node.querySelector('.uplot canvas');
+    const style = getComputedStyle(document.documentElement);
+    const hex = (i, data) => `#${[0, 1, 2].map((k) => data[i + k].toString(16).padStart(2, '0')).join('')}`;
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const seen = new Set();
+    for (let i = 0; i < data.length; i += 4) if (data[i + 3] === 255) seen.add(hex(i, data));
+    return [1, 2, 3].filter((n) => seen.has(style.getPropertyValue(`--model-${n}`).trim()));
+  });
+  const until = async (expected) => {
+    for (let n = 0; n < 50 && JSON.stringify(await drawn()) !== JSON.stringify(expected); n += 1) await page.waitForTimeout(100);
+    assert.deepEqual(await drawn(), expected);
+  };
+  await usage.getByText('Tokens', { exact: true }).last().click();
+  await until([1, 2]);
+  await usage.getByRole('button', { name: /gemma/ }).click();
+  const chosen = await usage.getByRole('listitem').filter({ has: page.locator('[aria-pressed=true]') }).locator('.share').evaluate((bar) => bar.style.background);
+  await until([Number(/\d/.exec(chosen)[0])]);
+});
+
 test('a session that ends under an open form: signing in goes on where it was', async () => {
   await view(`accounts/${account}`);
   await press('Edit');

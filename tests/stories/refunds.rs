@@ -63,7 +63,7 @@ fn a_pending_withdrawal_shelters_nothing_of_a_refunded_earning() {
     // What charts are made of tells it too: a third request stays charged.
     case.charge();
     let http = case.world.server.http();
-    for by in ["day", "model", "key"] {
+    for by in ["day", "model", "key", "day,model"] {
         let path = format!("/v1/payments/usage/summary?group_by={by}");
         let sums = http.get(&path, &case.world.payer.key).expect(200).json();
         let told = (&sums[0]["charged_micro_usd"], &sums[0]["refunded_micro_usd"]);

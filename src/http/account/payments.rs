@@ -169,7 +169,7 @@ pub async fn summary_of(
     account: AccountId,
 ) -> Result<Json<Vec<Total>>, ApiError> {
     let query = Query::of(request)?;
-    let by = query.parsed("group_by", "day, model or key", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
+    let by = query.parsed("group_by", "day, model, key or day,model", GroupBy::from_text)?.unwrap_or(GroupBy::Day);
     let filter = UsageFilter { before: None, ..filter(&query)? };
     let read = move |conn: &Read| summary::summary(conn, account, &filter, by);
     Ok(Json(state.store.read_blocking(read).await?))

@@ -17,7 +17,9 @@ pub fn query(name: &str) -> Value {
             (json!({"type": "string", "enum": ["completed", "client_disconnected", "provider_error"]}), "That ended so")
         }
         "format" => (json!({"type": "string", "enum": ["json", "csv"]}), "csv: every matching row"),
-        "group_by" => (json!({"type": "string", "enum": ["day", "model", "key"]}), "What the totals are of"),
+        "group_by" => {
+            (json!({"type": "string", "enum": ["day", "model", "key", "day,model"]}), "What the totals are of")
+        }
         "q" => (json!({"type": "string"}), "Any part, in any case"),
         _ => (json!({"type": "string"}), "Only of this status"),
     };

@@ -18,8 +18,14 @@ async fn usage_and_ledger_are_paged_summed_and_exported() {
         costs.push(reply.header("x-cost-micro-usd").parse::<i64>().unwrap());
     }
     let total: i64 = costs.iter().sum();
-    for (by, name, value) in [("day", "day", None), ("model", "model", Some(MODEL)), ("key", "key_name", Some("test"))]
-    {
+    let groups = [
+        ("day", "day", None),
+        ("model", "model", Some(MODEL)),
+        ("key", "key_name", Some("test")),
+        ("day,model", "day", None),
+        ("day,model", "model", Some(MODEL)),
+    ];
+    for (by, name, value) in groups {
         let path = format!("GET /v1/payments/usage/summary?group_by={by}");
         let summary = call(&app, &path, &key, Value::Null).await;
         let row = &summary.json[0];

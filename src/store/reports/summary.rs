@@ -22,15 +22,18 @@ pub enum GroupBy {
     Model,
     /// The key.
     Key,
+    /// The day, and on it the model.
+    DayModel,
 }
 
 impl GroupBy {
-    /// Reads `day`, `model`, `key`.
+    /// Reads `day`, `model`, `key`, `day,model`.
     pub fn from_text(text: &str) -> Option<Self> {
         match text {
             "day" => Some(Self::Day),
             "model" => Some(Self::Model),
             "key" => Some(Self::Key),
+            "day,model" => Some(Self::DayModel),
             _ => None,
         }
     }
@@ -42,6 +45,8 @@ impl GroupBy {
             Self::Day => ("created_at / 86400000", "1"),
             Self::Model => ("model", "7 DESC, 1"),
             Self::Key => ("key_id", "7 DESC, 1"),
+            // No blank is in the first, nor in any model's name.
+            Self::DayModel => ("created_at / 86400000 || ' ' || model", "min(created_at) / 86400000, 7 DESC, 1"),
         }
     }
 }
@@ -67,6 +72,13 @@ pub enum Group {
         key_id: KeyId,
         /// Its name.
         key_name: String,
+    },
+    /// A model on a day.
+    DayModel {
+        /// UTC.
+        day: String,
+        /// Its public name.
+        model: String,
     },
 }
 
@@ -100,7 +112,7 @@ pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupB
     let refunded = refunded(conn, account, (&condition, &values), group)?;
     let name = match by {
         GroupBy::Key => "(SELECT name FROM keys WHERE id = key_id)",
-        GroupBy::Day | GroupBy::Model => "''",
+        GroupBy::Day | GroupBy::Model | GroupBy::DayModel => "''",
     };
     let sql = format!(
         "SELECT {group}, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), \
@@ -113,6 +125,7 @@ pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupB
             GroupBy::Day => Group::Day { day: day_text(row.get(0)?) },
             GroupBy::Model => Group::Model { model: row.get(0)? },
             GroupBy::Key => Group::Key { key_id: KeyId::from_i64(row.get(0)?), key_name: row.get(7)? },
+            GroupBy::DayModel => day_model(&row.get::<_, String>(0)?),
         };
         Ok(Total {
             group,
@@ -126,6 +139,12 @@ pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupB
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A day since 1970, a blank, and a model.
+fn day_model(text: &str) -> Group {
+    let (day, model) = text.split_once(' ').unwrap_or((text, ""));
+    Group::DayModel { day: day_text(day.parse().unwrap_or_default()), model: model.to_owned() }
 }
 
 /// What was given back of each group's rows. By the refunds, of which there are few, not by the rows.
