@@ -46,7 +46,7 @@ impl GroupBy {
             Self::Model => ("model", "7 DESC, 1"),
             Self::Key => ("key_id", "7 DESC, 1"),
             // No blank is in the first, nor in any model's name.
-            Self::DayModel => ("created_at / 86400000 || ' ' || model", "min(created_at) / 86400000, 7 DESC, 1"),
+            Self::DayModel => ("(created_at / 86400000) || ' ' || model", "min(created_at) / 86400000, 7 DESC, 1"),
         }
     }
 }
