@@ -30,7 +30,10 @@ pub(super) fn settle(conn: &Tx, s: &Charge, held_by_others: MicroUsd) -> Result<
     if s.flagged {
         providers::flag(conn, s.provider_id)?;
     }
-    Ok(Settled { charged: split.charged, balance: accounts::balance(conn, s.account_id)?.total })
+    let balance = accounts::balance(conn, s.account_id)?.total;
+    let threshold = alerts::threshold(conn, s.account_id)?;
+    alerts::settled(conn, s, split.shortfall, (payer.total, balance), threshold)?;
+    Ok(Settled { charged: split.charged, balance })
 }
 
 fn fee_carry(conn: &Read, id: AccountId) -> Result<i64, StoreError> {
