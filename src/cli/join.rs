@@ -7,11 +7,12 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::descriptors::raise_file_limit;
 use super::invite::coordinator_url;
 use super::layers::ConfigArg;
 use super::output::Output;
 use super::providers::{model, read_ca, secret};
-use super::serve::{raise_file_limit, seconds};
+use super::serve::seconds;
 use super::{Failed, logging};
 use crate::domain::secret::Secret;
 use crate::join::{self, Options};

@@ -10,6 +10,7 @@ mod backups;
 mod config;
 mod debit;
 mod demo;
+mod descriptors;
 mod doctor;
 mod invite;
 mod join;

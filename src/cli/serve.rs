@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::backups::{BackupArgs, keep_taking};
+use super::descriptors::raise_file_limit;
 use super::layers::ConfigArg;
 use super::output::Output;
 use super::{Failed, demo, logging, reach};
@@ -340,15 +341,5 @@ async fn run_until_stopped(server: http::Server, relay: &Arc<Relay>) -> Result<(
     tokio::select! {
         ended = server => ended.map_err(Failed::from),
         () = stopper => Ok(()),
-    }
-}
-
-/// Each stream takes two descriptors: the soft limit of 1,024 would end at 500 of them.
-pub fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        tracing::warn!(current = limit.current, "the limit of open files could not be raised");
     }
 }

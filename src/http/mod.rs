@@ -34,6 +34,7 @@ use crate::domain::endpoint::Endpoint;
 use crate::store;
 use crate::tunnel;
 use account::{alert, earnings, key_body, keys, payments, redeem, withdrawals};
+use admin::machines as joining;
 use admin::{accounts, admins, alerts, audit, credit, events, invites, overview, prices, providers, refunds, session};
 use inference::{count_tokens, models, quote, run};
 use openapi::wire;
@@ -258,14 +259,10 @@ const ROUTES: &[Route] = &[
         .json::<providers::NewProviderBody>()
         .made::<admin::provider_view::ProviderView>()
         .errors(&[409]),
-    post(
-        "/v1/admin/providers/invite",
-        at!(Admin, admin::machines::invite),
-        "Invite a machine: a key and a line, shown once",
-    )
-    .json::<admin::machines::MachineInviteBody>()
-    .made::<keys::Made>()
-    .errors(&[409, 422]),
+    post("/v1/admin/providers/invite", at!(Admin, joining::invite), "Invite a machine: a key and a line, shown once")
+        .json::<joining::MachineInviteBody>()
+        .made::<keys::Made>()
+        .errors(&[409, 422]),
     patch("/v1/admin/providers/{provider_id}", at!(Admin, providers::patch), "Change, enable or disable a provider")
         .json::<providers::ProviderPatch>()
         .one::<admin::provider_view::ProviderView>()
@@ -281,14 +278,10 @@ const ROUTES: &[Route] = &[
         "Try what a provider answers to, and what it reports",
     )
     .one::<admin::provider_view::ProbeView>(),
-    post(
-        "/v1/admin/providers/{provider_id}/disconnect",
-        at!(Admin, admin::machines::disconnect),
-        "Send a machine away",
-    )
-    .maybe_json::<admin::machines::DisconnectBody>()
-    .one::<admin::provider_view::ProviderView>()
-    .errors(&[409]),
+    post("/v1/admin/providers/{provider_id}/disconnect", at!(Admin, joining::disconnect), "Send a machine away")
+        .maybe_json::<joining::DisconnectBody>()
+        .one::<admin::provider_view::ProviderView>()
+        .errors(&[409]),
     get("/v1/admin/withdrawals", at!(Admin, admin::withdrawals::list), "Withdrawals, newest first")
         .query("limit before status")
         .many::<store::withdrawals::Withdrawal>(),

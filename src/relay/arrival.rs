@@ -113,8 +113,8 @@ const fn waiting_size(body: usize) -> usize {
     /// Its connection, its head, and what was made of it.
     const BESIDE_BODY: usize = 16 << 10;
     /// A longer body did not come at once, so its account's share has it. A shorter one may have been there before it
-    /// was asked for, and counts towards the whole budget alone.
-    const AT_ONCE: usize = 64 << 10;
+    /// was asked for, and counts towards the whole budget alone: actix reads 128 KiB ahead, and then 8 more at most.
+    const AT_ONCE: usize = 136 << 10;
     if body <= AT_ONCE { BESIDE_BODY + body } else { BESIDE_BODY }
 }
 
