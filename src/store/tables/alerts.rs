@@ -1,5 +1,5 @@
 //! Alerts: an outbox. What needs attention is written in the transaction that causes it, with a delivery for each
-//! channel that is on; `watch` delivers. At most [`MOST_KEPT`] are kept, and of one thing at most [`MOST_AN_HOUR`].
+//! channel that is on; `watch` delivers. At most `MOST_KEPT` are kept, and of one thing at most `MOST_AN_HOUR`.
 
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
