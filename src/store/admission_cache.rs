@@ -25,7 +25,7 @@ use crate::domain::keys::KeyId;
 use crate::domain::settle::Balance;
 
 /// The most of a kind that is remembered: it bounds the memory where much is read and nothing written.
-const MOST_REMEMBERED: usize = 1_024;
+const MOST_REMEMBERED: usize = 8_192;
 
 /// A reading connection that all workers share, with what it has read.
 #[derive(Debug)]

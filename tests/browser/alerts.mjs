@@ -82,7 +82,7 @@ test('mail is set, what is wrong stands at its field, and what is typed stays', 
   await dialog().getByLabel('Port').fill('1');
   await dialog().getByLabel('Security').selectOption('none');
   await dialog().getByLabel('From').fill('not an address');
-  await dialog().getByLabel('To', { exact: false }).last().fill('ops@example.org, more@example.org');
+  await dialog().locator('[name="email.to"]').fill('ops@example.org, more@example.org');
   await press('Save', dialog());
   await dialog().getByText(/is no e-mail address/).waitFor();
   await look('alerts-mail');
