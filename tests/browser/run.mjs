@@ -694,7 +694,10 @@ test('from “Invite a machine” to the first earning on its owner’s page', a
   const line = await page.evaluate(() => navigator.clipboard.readText());
   assert.match(line, new RegExp(`^coordinator join ${server.url} --key sk-db-\\w+-\\w+$`));
   await press('I have copied it', dialog());
-  assert.ok(!(await page.content()).includes(line.split(' ').at(-1)), 'shown once');
+  // Once the dialog is gone, which takes a moment.
+  const shown = async () => (await page.content()).includes(line.split(' ').at(-1));
+  for (let i = 0; i < 100 && await shown(); i += 1) await page.waitForTimeout(50);
+  assert.ok(!await shown(), 'shown once');
   machines.push(runLine(line, { name: 'kitchen', local }));
   const card = page.getByRole('article').filter({ hasText: 'kitchen' });
   await card.getByText('waiting for approval').waitFor();
