@@ -5,7 +5,7 @@ import { dayChart } from './chart.js';
 import { fill, h } from './dom.js';
 import { lastDays, milliseconds, number } from './format.js';
 import { failures, inviteMachine, stateBadge } from './machines.js';
-import { micro } from './money.js';
+import { micro, sumBy } from './money.js';
 import { table } from './table.js';
 import { button, field, figures, money, none, section, when } from './ui.js';
 
@@ -18,6 +18,10 @@ const invite = (done) => inviteMachine({
 /** The first ones; the title has them all. */
 const someModels = (models) => (models.length > 2 ? `${models[0]} and ${models.length - 1} more` : models.join(', '));
 
+/** Columns of both tables. */
+const tokens = { name: 'Tokens', kind: 'num', cell: (row) => [number(row.prompt_tokens + row.completion_tokens), h('small', {}, `${number(row.prompt_tokens)} in, ${number(row.completion_tokens)} out`)] };
+const earned = { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned_micro_usd, { aligned: true }) };
+
 /** The account's machines. `may` says whether this key may invite one; `onchange` hears that they served something. */
 export function ownMachines({ may, signal, onchange, invited }) {
   const grid = table({ label: 'Machines', key: (row) => row.id, empty: 'None has joined yet.', columns: [
@@ -26,9 +30,9 @@ export function ownMachines({ may, signal, onchange, invited }) {
     { name: 'Since', kind: 'bare', cell: (row) => (row.machine.since ? when(row.machine.since) : none()) },
     { name: 'Running', kind: 'num', cell: (row) => (row.max_concurrent ? `${row.running} of ${row.max_concurrent}` : String(row.running)) },
     { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
-    { name: 'Tokens', kind: 'num', cell: (row) => [number(row.prompt_tokens + row.completion_tokens), h('small', {}, `${number(row.prompt_tokens)} in, ${number(row.completion_tokens)} out`)] },
+    tokens,
     { name: 'First byte', kind: 'num', cell: (row) => (row.first_byte_ms === null ? none() : milliseconds(row.first_byte_ms)) },
-    { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned_micro_usd, { aligned: true }) },
+    earned,
   ] });
   const node = h('div');
   let served = null;
@@ -46,17 +50,12 @@ export function ownMachines({ may, signal, onchange, invited }) {
   return { node, refresh };
 }
 
-/** The rows of `days`, added up by model, the largest first. */
+/** The rows added up by model, the largest first. */
 function byModel(rows) {
-  const sums = new Map();
-  for (const row of rows) {
-    const sum = sums.get(row.model) ?? { model: row.model, requests: 0, prompt_tokens: 0, completion_tokens: 0, earned: 0n };
-    for (const name of ['requests', 'prompt_tokens', 'completion_tokens']) sum[name] += row[name];
-    sum.earned += micro(row.earned_micro_usd);
-    sums.set(row.model, sum);
-  }
+  const sums = sumBy(rows, 'model', ['requests', 'prompt_tokens', 'completion_tokens'], ['earned_micro_usd']);
+  const largest = sums.sort((a, b) => (a.earned_micro_usd < b.earned_micro_usd ? 1 : -1));
   // As text, so that a row can be told from what it was before.
-  return [...sums.values()].sort((a, b) => (a.earned < b.earned ? 1 : -1)).map((sum) => ({ ...sum, earned: String(sum.earned) }));
+  return largest.map((sum) => ({ ...sum, earned_micro_usd: String(sum.earned_micro_usd) }));
 }
 
 /** What its providers brought in; nothing at all for an account without one. `withdraw(found)` is a button or nothing. */
@@ -72,8 +71,8 @@ export function ownEarnings({ signal, withdraw }) {
   const grid = table({ label: 'Earnings by model', key: (row) => row.model, empty: 'Nothing in these days.', columns: [
     { name: 'Model', kind: 'main', cell: (row) => h('strong', {}, row.model) },
     { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
-    { name: 'Tokens', kind: 'num', cell: (row) => [number(row.prompt_tokens + row.completion_tokens), h('small', {}, `${number(row.prompt_tokens)} in, ${number(row.completion_tokens)} out`)] },
-    { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.earned, { aligned: true }) },
+    tokens,
+    earned,
   ] });
   const some = (value) => micro(value) > 0n;
 

@@ -53,3 +53,15 @@ export function cost(price, promptTokens, completionTokens) {
   const units = micro(price.input_price) * promptTokens + micro(price.output_price) * completionTokens;
   return (units + MICRO - 1n) / MICRO;
 }
+
+/** The rows added up by their field `key`, in the order in which they come: `counts` and `amounts` name the fields to add. */
+export function sumBy(rows, key, counts, amounts) {
+  const sums = new Map();
+  for (const row of rows) {
+    const sum = sums.get(row[key]) ?? { [key]: row[key] };
+    for (const name of counts) sum[name] = (sum[name] ?? 0) + row[name];
+    for (const name of amounts) sum[name] = micro(sum[name]) + micro(row[name]);
+    sums.set(row[key], sum);
+  }
+  return [...sums.values()];
+}

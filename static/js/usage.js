@@ -4,7 +4,7 @@ import { get, query } from './api.js';
 import { fill, h } from './dom.js';
 import { dayChart } from './chart.js';
 import { lastDays, number } from './format.js';
-import { micro, usd } from './money.js';
+import { micro, sumBy, usd } from './money.js';
 import { paged } from './table.js';
 import { badge, button, field, figures, money, problem, when, who } from './ui.js';
 
@@ -12,6 +12,11 @@ const charged = (row) => row.charged_micro_usd ?? row.cost_micro_usd;
 
 /** So many models have a colour of their own, --model-1 and so on; the others are one. */
 const COLORS = 5;
+
+const summed = (rows, key) => sumBy(rows, key, ['requests', 'prompt_tokens', 'completion_tokens'], ['charged_micro_usd', 'refunded_micro_usd']);
+
+/** The dearest first; of those that cost the same, by name. */
+const byCharge = (a, b) => Number(b.charged_micro_usd > a.charged_micro_usd) - Number(b.charged_micro_usd < a.charged_micro_usd) || (a.model < b.model ? -1 : 1);
 
 /** The bars' layers: the days of each of the first models. */
 function layersOf(byDayAndModel, names) {
@@ -60,12 +65,11 @@ export function usageChart({ path, signal }) {
   async function refresh() {
     const since = lastDays(days)[0];
     try {
-      const [byDay, byModel, byBoth] = await Promise.all([
-        get(query(path, { group_by: 'day', since, model }), { signal }),
-        get(query(path, { group_by: 'model', since }), { signal }),
-        get(query(path, { group_by: 'day,model', since }), { signal }),
-      ]);
+      // One reading of all rows for the three.
+      const byBoth = await get(query(path, { group_by: 'day,model', since }), { signal });
       if (signal?.aborted) return;
+      const byModel = summed(byBoth, 'model').sort(byCharge);
+      const byDay = summed(byBoth.filter((row) => model === null || row.model === model), 'day');
       fill(status);
       // Each keeps its colour when it is chosen.
       const names = byModel.map((row) => row.model);
