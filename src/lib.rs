@@ -14,7 +14,7 @@
 //! | 2 | [`watch`] | what needs attention while the server runs: alerts, and how they get to whom they concern |
 //! | 2 | [`auth`] | who presents a credential: keys and passwords, hashed and verified |
 //! | 1 | [`store`] | the only room with SQL: writer, readers, one file per table family, and the shapes in which rows are shown |
-//! | 1 | [`upstream`] | choose a provider, send, stream back. With `join`, the only room that names the HTTP client |
+//! | 1 | [`upstream`] | choose a provider, send, stream back; ask an authority or a webhook. With `join`, the only room that names the HTTP client |
 //! | 1 | [`meter`] | bytes in → usage out. Pure: no I/O, no clock, no async |
 //! | ½ | [`dialect`] | what clients and servers say, and one dialect in the words of another. Pure; all above may use it |
 //! | ½ | [`tunnel`] | the wire between a machine that joined and the coordinator: what both ends say, and its bounds |
@@ -29,8 +29,9 @@
 //!   admission reads the balance under the holds' lock: no request is admitted on money already spent.
 //! - **Nothing remembered is older than the last commit.** Commands write the same file while the server
 //!   runs, so what admissions remember of keys, balances, prices and providers ([`store::AdmissionCache`]) is used
-//!   only after looking whether anybody has committed since. Of its own commits the server knows what they changed;
-//!   after anybody else's it forgets all. Only for a price, never for money, does a look less than a millisecond ago do.
+//!   only after looking whether anybody has committed since; for money, right before the holds' lock is taken. Of its
+//!   own charges the server knows what they left; after any other commit it forgets all, before a hold is let go. Only for
+//!   a price, never for money, does a look less than a millisecond ago do.
 //! - **An estimate never lowers a report.** What bounds a charge is what cannot be exceeded (the bytes, a bound for
 //!   each medium, the output bound) or what was held. What no server could read in two ways is all that is sent:
 //!   [`dialect::request::fields`], [`dialect::request::lookalike`] and [`dialect::request::hosted`] refuse the rest.

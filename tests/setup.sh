@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what some stories run their servers against, where it is missing: Debian's certificate authority for tests,
-# Prometheus, and an SMTP server (aiosmtpd, from PyPI, below target). Where that cannot be done, those stories are skipped, with a line that says so.
+# Prometheus, and an SMTP server (aiosmtpd, from PyPI, below target). Where that cannot be done, those stories are
+# skipped, with a line that says so.
 set -eu
 cd "$(dirname "$0")/.."
 if ! target/smtpd/bin/python -c 'import aiosmtpd' 2>/dev/null; then
