@@ -1,6 +1,5 @@
 //! Alerts: what is told, to whom, once for each crossing, and at least once whatever happens to the receiver or the server.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use crate::world::answer::{Answer, End, Step, honest};
 use crate::world::http::{Reply, Request};
 use crate::world::upstream::{Seen, Upstream};
-use crate::world::{Account, World, chat_body, eventually, micro, text};
+use crate::world::{Account, World, chat_body, eventually, free_port, micro, text};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -383,8 +382,7 @@ impl Mailbox {
             eprintln!("skipped: aiosmtpd is not installed: tests/setup.sh");
             return None;
         }
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port = port.unwrap_or_else(free);
+        let port = port.unwrap_or_else(free_port);
         let listen = format!("127.0.0.1:{port}");
         let args = ["-m", "aiosmtpd", "-n", "-l", &listen, "-c", "aiosmtpd.handlers.Mailbox", dir.to_str().unwrap()];
         let child = Command::new(python).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -6,12 +6,10 @@ use crate::world::answer::{
     Answer, End, STREAM_HEAD, Step, Stream, chunk, completion, honest, http_chunk, usage, usage_chunk,
 };
 use crate::world::http::Request;
-use crate::world::{MODEL, World, chat_body, cost, eventually, micro, stream_body};
+use crate::world::{MODEL, World, chat_body, cost, eventually, memory_kib, micro, stream_body};
 
 fn peak_kib(world: &World) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.server.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
+    memory_kib(world.server.pid(), "VmHWM:")
 }
 
 /// A world whose tokenizer is there already: an answer was counted, one row.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::join::nobody_yet;
 use crate::world::agent::Agent;
 use crate::world::answer::honest;
 use crate::world::coordinator::Coordinator;
@@ -99,10 +100,7 @@ fn config_check_says_what_every_setting_is_or_what_is_wrong() {
 
 #[test]
 fn a_machine_joins_with_nothing_but_a_file() {
-    let mut world = World::unstarted("5.00", honest(10, 5));
-    world.server.ok(&["provider", "remove", "up"]);
-    world.server.start(&[]);
-    let key = world.server.provide_key(&world.owner, &[]);
+    let (world, key) = nobody_yet(&[], honest(10, 5));
     let settings = format!(
         "url = \"http://{}\"\nkey = \"{}\"\nto = \"{}\"\nname = \"kitchen\"\nmodel = [\"{MODEL}\"]\n",
         world.server.http().0,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
 use crate::world::coordinator::Coordinator;
-use crate::world::{eventually, text};
+use crate::world::{eventually, free_port, text};
 
 /// A certificate of its own for `name`, and its key, both PEM.
 fn pair(name: &str, until: i32) -> (String, String) {
@@ -68,10 +68,6 @@ fn get(path: &str, name: &str) -> String {
 
 fn address(server: &Coordinator) -> SocketAddr {
     text(&server.ready(), "listening").parse().unwrap()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]

@@ -8,32 +8,27 @@ use serde_json::{Value, json};
 use super::join::{joined, nobody_yet};
 use crate::world::agent::Agent;
 use crate::world::answer::{Cut, Stream, honest};
+use crate::world::http::Conn;
 use crate::world::line::Line;
 use crate::world::upstream::Upstream;
 use crate::world::wire::{
     CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, h2,
 };
-use crate::world::{World, chat_body, eventually, stream_body, text};
+use crate::world::{Account, World, chat_body, eventually, memory_kib, stream_body, text};
 
 /// A model of its own for a machine, so that the story chooses who is asked.
 fn price(world: &World, model: &str) {
     world.server.ok(&["price", "set", model, "--input", "0.10", "--output", "0.78"]);
 }
 
-fn of_model(mut body: Value, model: &str) -> Value {
-    body["model"] = json!(model);
-    body
-}
-
-/// Resident memory of a process, in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// What a machine does, and how.
 type Way<'a> = (&'a str, &'a dyn Fn(&mut Hand));
+
+/// A header block that never ends.
+fn endless_headers(hand: &mut Hand, start: &[u8]) {
+    hand.h2(HEADERS, 0, 1, start);
+    while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
+}
 
 /// Why machines were said to be gone, in order.
 fn reasons(world: &World) -> Vec<String> {
@@ -42,15 +37,20 @@ fn reasons(world: &World) -> Vec<String> {
     gone.map(|line| text(&serde_json::from_str(line).unwrap(), "why")).collect()
 }
 
+/// These are the reasons that were told here, in this order, and no other.
+fn are_told(world: &World, expected: &[&str]) {
+    eventually("all to be told here", || reasons(world).len() == expected.len());
+    let said = reasons(world);
+    assert!(said.iter().zip(expected).all(|(said, expected)| said.contains(expected)), "{said:?}");
+}
+
 #[test]
 fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
     let (world, key, _agent) = joined(honest(10, 5));
     price(&world, "bad");
     let endless = |hand: &mut Hand| {
         hand.h2(SETTINGS, 0, 0, &[]);
-        // A header block that never ends.
-        hand.h2(HEADERS, 0, 1, &[0x88]);
-        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
+        endless_headers(hand, &[0x88]);
     };
     let pushed = |hand: &mut Hand| {
         hand.h2(SETTINGS, 0, 0, &[]);
@@ -81,9 +81,7 @@ fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
     assert!(rows.iter().all(|row| row["outcome"] == "completed" && row["model"] != "bad"), "{rows:?}");
     let expected =
         ["invalid extension", "a text frame", "invalid size", "too_many_continuations", "protocol", "protocol"];
-    eventually("all to be told here", || reasons(&world).len() == expected.len());
-    let said = reasons(&world);
-    assert!(said.iter().zip(expected).filter(|(said, expected)| said.contains(expected)).count() == 6, "{said:?}");
+    are_told(&world, &expected);
 }
 
 /// `200` with `content-type: text/event-stream`, as HPACK (RFC 7541) has it.
@@ -96,6 +94,21 @@ fn event(said: &str) -> Vec<u8> {
     format!("data: {event}\n\n").into_bytes()
 }
 
+/// A machine `bad` in the midst of an answer of at most so many tokens: one event has come.
+fn in_an_answer(world: &World, key: &Account, most: u32) -> (Hand, Conn) {
+    let mut hand = Hand::machine(world, key, "bad", "bad");
+    eventually("it to be up", || world.state_of("bad") == "up");
+    hand.h2(SETTINGS, 0, 0, &[]);
+    let mut body = stream_body(false);
+    (body["model"], body["max_tokens"]) = (json!("bad"), json!(most));
+    let mut conn = world.open(&body);
+    assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
+    hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
+    hand.h2(DATA, 0, 1, &event("first"));
+    conn.read_until("first");
+    (hand, conn)
+}
+
 #[test]
 fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_paid_nothing() {
     let (world, key, _agent) = joined(honest(10, 5));
@@ -104,10 +117,7 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
     let overflowed = |hand: &mut Hand| assert!((0..2).all(|_| hand.h2(WINDOW_UPDATE, 0, 0, &most)));
     let set = |hand: &mut Hand| assert!(hand.h2(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]));
     let large = |hand: &mut Hand| assert!(hand.h2(DATA, 0, 1, &[0; 40_000]));
-    let trailers = |hand: &mut Hand| {
-        hand.h2(HEADERS, 0, 1, &[0x88]);
-        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
-    };
+    let trailers = |hand: &mut Hand| endless_headers(hand, &[0x88]);
     // Whoever goes on writing may find the connection reset before it reads why.
     let ways: [Way; 4] = [
         ("a window that overflows", &overflowed),
@@ -116,16 +126,7 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
         ("trailers without end", &trailers),
     ];
     for (at, (what, way)) in ways.into_iter().enumerate() {
-        let mut hand = Hand::machine(&world, &key, "bad", "bad");
-        eventually("it to be up", || world.state_of("bad") == "up");
-        hand.h2(SETTINGS, 0, 0, &[]);
-        let mut body = of_model(stream_body(false), "bad");
-        body["max_tokens"] = json!(1_000_000);
-        let mut conn = world.open(&body);
-        assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
-        hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
-        hand.h2(DATA, 0, 1, &event("first"));
-        conn.read_until("first");
+        let (mut hand, conn) = in_an_answer(&world, &key, 1_000_000);
         way(&mut hand);
         if at < 3 {
             let told = hand.until(GOAWAY).unwrap_or_else(|| panic!("{what}: it was not told why"));
@@ -141,32 +142,21 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
     }
     world.wait_released();
     let expected = ["flow-control", "protocol", "invalid size", "too_many_continuations"];
-    eventually("all to be told here", || reasons(&world).len() == expected.len());
-    let said = reasons(&world);
-    assert!(said.iter().zip(expected).all(|(said, expected)| said.contains(expected)), "{said:?}");
+    are_told(&world, &expected);
 }
 
 #[test]
 fn a_machine_that_sends_more_than_its_window_loses_the_stream_and_is_paid_nothing() {
     let (world, key, _agent) = joined(honest(10, 5));
     price(&world, "bad");
-    let mut hand = Hand::machine(&world, &key, "bad", "bad");
-    eventually("it to be up", || world.state_of("bad") == "up");
-    hand.h2(SETTINGS, 0, 0, &[]);
-    let mut body = of_model(stream_body(false), "bad");
-    body["max_tokens"] = json!(4_000_000);
-    let mut conn = world.open(&body);
-    assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
-    hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
-    hand.h2(DATA, 0, 1, &event("first"));
-    conn.read_until("first");
-    let before = resident(u32::try_from(world.server.pid()).unwrap());
+    let (mut hand, conn) = in_an_answer(&world, &key, 4_000_000);
+    let before = memory_kib(world.server.pid(), "VmRSS:");
     // Its client reads no more of it, and it goes on: 70 MB, more than lies between.
     let part = event(&"word ".repeat(200)).repeat(7);
     assert!((0..8_000).all(|_| hand.h2(DATA, 0, 1, &part)));
     let told = hand.until(RST_STREAM).expect("it is told");
     assert_eq!((told.stream, told.payload), (1, vec![0, 0, 0, 3]), "FLOW_CONTROL_ERROR");
-    let grown = resident(u32::try_from(world.server.pid()).unwrap()).saturating_sub(before);
+    let grown = memory_kib(world.server.pid(), "VmRSS:").saturating_sub(before);
     assert!(grown < 32 << 10, "{grown} KiB more");
     world.chat(&chat_body()).expect(200);
     assert!(conn.finish().text().contains("\"error\""));
@@ -188,7 +178,7 @@ fn whoever_falls_silent_is_gone_for_both_sides_within_the_time_that_a_ping_has()
     conn.read_until("word2");
     let _other = Agent::join(&world.server, &key, "other", &world.upstream.url(), &[]);
     // Beside it those that read nothing: the one is sent a long prompt, the others want answers without end.
-    let before = resident(u32::try_from(world.server.pid()).unwrap());
+    let before = memory_kib(world.server.pid(), "VmRSS:");
     let mut hands = Vec::new();
     for name in ["deaf", "pings", "settings"] {
         price(&world, name);
@@ -215,7 +205,7 @@ fn whoever_falls_silent_is_gone_for_both_sides_within_the_time_that_a_ping_has()
     }
     assert!(conn.finish().text().contains("\"error\""), "its stream has ended");
     assert!(long.finish().status >= 500);
-    let grown = resident(u32::try_from(world.server.pid()).unwrap()).saturating_sub(before);
+    let grown = memory_kib(world.server.pid(), "VmRSS:").saturating_sub(before);
     assert!(grown < 120 << 10, "{grown} KiB more");
     let left = GONE_WITHIN.saturating_sub(began.elapsed());
     eventually("the agent to notice", || left.is_zero() || agent.log().contains("not connected"));
@@ -249,10 +239,7 @@ fn a_coordinator_that_asks_without_bounds_is_left_with_a_reason() {
             |stream| [h2(HEADERS, END_HEADERS | 1, stream, &asked), h2(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
         (0..10_000).all(|number| hand.send(&both(2 * number + 1)));
     };
-    let endless = |hand: &mut Hand| {
-        hand.h2(HEADERS, 0, 1, &asked);
-        while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
-    };
+    let endless = |hand: &mut Hand| endless_headers(hand, &asked);
     let ways: [Way; 3] =
         [("10,000 streams", &opened), ("streams that are reset at once", &reset), ("endless headers", &endless)];
     for (at, (what, way)) in ways.into_iter().enumerate() {
@@ -264,6 +251,7 @@ fn a_coordinator_that_asks_without_bounds_is_left_with_a_reason() {
         way(&mut hand);
         eventually(&format!("it to be left after {what}"), || agent.log().matches("not connected").count() > at);
         assert!(upstream.requests().len() - before <= 20, "{what}: as many as it said, and a few of the coordinator's");
-        assert!(resident(agent.pid()) < 64 << 10, "{what}: {} KiB", resident(agent.pid()));
+        let resident = memory_kib(agent.pid(), "VmRSS:");
+        assert!(resident < 64 << 10, "{what}: {resident} KiB");
     }
 }

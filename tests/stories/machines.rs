@@ -191,14 +191,14 @@ fn an_account_cannot_widen_what_an_admin_invited() {
         http.send(&Request::new("PATCH", &path).key(&manager).json(&body)).expect(409);
     }
     // The same invitation under the same idempotency key is the same key, and its secret is told once.
-    let again = Request::post("/v1/admin/providers/invite").key(&admin).header("idempotency-key", "once");
-    let first = http.send(&again.json(&json!({"account": "owner"}))).expect(201).json();
-    let again = Request::post("/v1/admin/providers/invite").key(&admin).header("idempotency-key", "once");
-    let second = http.send(&again.json(&json!({"account": "owner"}))).expect(201).json();
+    let once = |account: &str| {
+        let invite = Request::post("/v1/admin/providers/invite").key(&admin).header("idempotency-key", "once");
+        http.send(&invite.json(&json!({"account": account})))
+    };
+    let (first, second) = (once("owner").expect(201).json(), once("owner").expect(201).json());
     assert_eq!((&first["id"], &second["key"], second.get("command")), (&second["id"], &Value::Null, None));
     assert!(first["key"].is_string() && first["command"].is_string());
-    let other = Request::post("/v1/admin/providers/invite").key(&admin).header("idempotency-key", "once");
-    http.send(&other.json(&json!({"account": "payer"}))).expect(422);
+    once("payer").expect(422);
     for (body, field) in [
         (json!({"account": "nobody"}), "account"),
         (json!({"account": "owner", "machines": 0}), "machines"),

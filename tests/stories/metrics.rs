@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -13,13 +13,9 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::world::coordinator::Coordinator;
 use crate::world::http::{Http, Request};
-use crate::world::{eventually, text};
+use crate::world::{eventually, free_port, text};
 
 const DASHBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/grafana.json");
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// The body of `GET path` at a port of this machine.
 fn get(port: u16, path: &str) -> String {

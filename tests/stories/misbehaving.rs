@@ -6,7 +6,7 @@ use crate::world::answer::{
     Answer, End, STREAM_HEAD, Stream, chunk, completion, honest, http_chunk, usage, usage_chunk,
 };
 use crate::world::http::Reply;
-use crate::world::{World, chat_body, cost, micro, stream_body};
+use crate::world::{World, chat_body, cost, memory_kib, micro, stream_body};
 
 /// Every header a reply may carry; all else is a leak.
 const ALLOWED: &[&str] = &[
@@ -157,9 +157,8 @@ fn an_endless_line_is_cut() {
     assert!(!reply.text().contains("[DONE]"));
     world.wait_released();
     assert_eq!(world.balance(), 5_000_000);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.server.pid())).unwrap_or_default();
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0 kB").trim().trim_end_matches(" kB");
-    assert!(peak.parse::<u64>().unwrap() < 300_000, "{peak} kB resident at the peak");
+    let peak = memory_kib(world.server.pid(), "VmHWM:");
+    assert!(peak < 300_000, "{peak} kB resident at the peak");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::join::nobody_yet;
 use crate::world::agent::Agent;
 use crate::world::answer::{Answer, Cut, Gate, Stream, honest, usage};
 use crate::world::http::{Reply, Request};
@@ -10,11 +11,8 @@ use crate::world::{Account, MODEL, World, chat_body, cost, eventually, micro, st
 
 /// The owner's machine `kitchen` is the only provider; the owner has a dollar of credit.
 fn with_machine(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Agent) {
-    let mut world = World::unstarted("5.00", script);
-    world.server.ok(&["provider", "remove", "up"]);
+    let (world, key) = nobody_yet(serve, script);
     world.server.ok(&["credit", &world.owner.id, "1.00"]);
-    world.server.start(serve);
-    let key = world.server.provide_key(&world.owner, &[]);
     let agent = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
     (world, agent)
 }

@@ -11,9 +11,13 @@ const CHAT: &str = "/v1/chat/completions";
 const BOTH: [&str; 2] = ["/v1/responses", "/v1/messages"];
 
 /// A server of one path.
-fn only(path: &'static str, answer: impl Fn(&Seen) -> Answer + Send + Sync) -> impl Fn(&Seen) -> Answer + Send + Sync {
+pub fn only(
+    path: &'static str,
+    answer: impl Fn(&Seen) -> Answer + Send + Sync,
+) -> impl Fn(&Seen) -> Answer + Send + Sync {
     move |seen| {
-        if seen.target == path { answer(seen) } else { Answer::json(404, &json!({"detail": "Not Found"})) }
+        let is_there = seen.target.split('?').next() == Some(path);
+        if is_there { answer(seen) } else { Answer::json(404, &json!({"detail": "Not Found"})) }
     }
 }
 

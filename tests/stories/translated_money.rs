@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::translated::only;
 use crate::world::answer::{
     Answer, End, Gate, STREAM_HEAD, Step, chunk, completion, honest, http_chunk, usage, usage_chunk,
 };
@@ -14,13 +15,6 @@ use crate::world::{MODEL, World, eventually, micro};
 const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
 const MIB: usize = 1 << 20;
-
-fn only(path: &'static str, answer: impl Fn(&Seen) -> Answer + Send + Sync) -> impl Fn(&Seen) -> Answer + Send + Sync {
-    move |seen| {
-        let is_there = seen.target.split('?').next() == Some(path);
-        if is_there { answer(seen) } else { Answer::json(404, &json!({"detail": "Not Found"})) }
-    }
-}
 
 fn asking(world: &World, path: &str, body: &Value) -> Request {
     let mut body = body.clone();

@@ -2,18 +2,14 @@
 
 use serde_json::{Value, json};
 
+use super::translated::only;
 use crate::world::answer::{Answer, chunk, completion, usage, usage_chunk};
 use crate::world::http::{Reply, Request};
-use crate::world::upstream::Seen;
-use crate::world::{MODEL, World, cost, micro};
+use crate::world::{MODEL, World, cost, memory_kib, micro};
 
 const CHAT: &str = "/v1/chat/completions";
 const BOTH: [&str; 2] = ["/v1/responses", "/v1/messages"];
 const MIB: usize = 1 << 20;
-
-fn only_chat(answer: impl Fn() -> Answer + Send + Sync) -> impl Fn(&Seen) -> Answer + Send + Sync {
-    move |seen| if seen.target == CHAT { answer() } else { Answer::json(404, &json!({"detail": "Not Found"})) }
-}
 
 fn ask(world: &World, path: &str, stream: bool) -> Reply {
     let said = json!([{"role": "user", "content": "Say hello."}]);
@@ -22,12 +18,6 @@ fn ask(world: &World, path: &str, stream: bool) -> Reply {
         _ => json!({"model": MODEL, "messages": said, "max_tokens": 256, "stream": stream}),
     };
     world.server.http().send(&Request::post(path).key(&world.payer.key).json(&body))
-}
-
-fn memory_kib(world: &World, which: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// An answer of so many bytes that is little written many times.
@@ -51,15 +41,15 @@ fn little_that_a_server_writes_many_times_takes_little() {
         ),
     ];
     let world = World::new(|_| Answer::json(404, &json!({"detail": "Not Found"})));
-    let before = memory_kib(&world, "VmRSS:");
+    let before = memory_kib(world.server.pid(), "VmRSS:");
     for habit in habits {
         let start = habit.get(..90).unwrap().to_owned();
-        world.upstream.script(only_chat(move || Answer::text(200, "application/json", &habit, "")));
+        world.upstream.script(only(CHAT, move |_| Answer::text(200, "application/json", &habit, "")));
         for path in BOTH {
             let reply = ask(&world, path, false);
             assert!(matches!(reply.status, 200 | 502), "{start}: {}", reply.status);
         }
-        let peak = memory_kib(&world, "VmHWM:").saturating_sub(before);
+        let peak = memory_kib(world.server.pid(), "VmHWM:").saturating_sub(before);
         assert!(peak < 192 << 10, "{} MiB for {start}", peak >> 10);
     }
     world.wait_released();
@@ -69,7 +59,7 @@ fn little_that_a_server_writes_many_times_takes_little() {
 #[test]
 fn an_answer_of_thirty_mebibytes_is_told() {
     let long = "word ".repeat(30 * MIB / 5);
-    let world = World::new(only_chat(move || {
+    let world = World::new(only(CHAT, move |_| {
         let mut answer = completion(usage(40, 70));
         answer["choices"][0]["message"]["content"] = json!(long);
         Answer::json(200, &answer)
@@ -88,7 +78,7 @@ fn an_answer_of_thirty_mebibytes_is_told() {
 
 #[test]
 fn an_answer_of_ten_thousand_calls_is_told_and_paid_for() {
-    let world = World::new(only_chat(|| {
+    let world = World::new(only(CHAT, |_| {
         let mut answer = completion(usage(40, 70));
         let calls = (0..10_000)
             .map(|n| json!({"id": n.to_string(), "type": "function", "function": {"name": "f", "arguments": "{}"}}));
@@ -109,7 +99,7 @@ fn a_stream_whose_end_cannot_be_told_costs_nothing() {
     let mut strange = usage_chunk(&usage(40, 7));
     strange["choices"] = json!([{"index": 0, "delta": {"tool_calls": "none"}, "finish_reason": "stop"}]);
     let text = format!("data: {said}\n\ndata: {strange}\n\ndata: [DONE]\n\n");
-    let world = World::new(only_chat(move || Answer::text(200, "text/event-stream", &text, "")));
+    let world = World::new(only(CHAT, move |_| Answer::text(200, "text/event-stream", &text, "")));
     for path in BOTH {
         let reply = ask(&world, path, true);
         if reply.status == 200 {

@@ -196,3 +196,15 @@ pub fn stream_body(include_usage: bool) -> Value {
 pub fn cost(prompt: i64, completion: i64) -> i64 {
     (prompt * 100_000 + completion * 780_000 + 999_999) / 1_000_000
 }
+
+/// What a process takes of the memory, in KiB: `VmRSS:` now, `VmHWM:` at the most.
+pub fn memory_kib(pid: impl std::fmt::Display, which: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
