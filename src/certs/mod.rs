@@ -9,4 +9,4 @@ mod validity;
 pub use acceptor::{Acceptor, TlsSocket};
 pub use acme::{Domain, LETS_ENCRYPT, Order, keep_fresh};
 pub use files::{Files, watch};
-pub use shown::Certificates;
+pub use shown::{Certificate, Certificates};

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::output::{Output, or_dash};
 use super::{ACTOR, Failed};
+use crate::domain::ids::AccountId;
 use crate::domain::money::{MicroUsd, Usd};
 use crate::domain::time::Timestamp;
-use crate::store::Store;
 use crate::store::accounts::{self, Account};
+use crate::store::{Store, StoreError, Tx};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -89,26 +90,29 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             let account = store.read_inline(|conn| accounts::find(conn, &account))?;
             show(account, out)
         }
-        Command::Suspend { account } => set_suspended(store, &account, true, now, out),
-        Command::Resume { account } => set_suspended(store, &account, false, now, out),
-        Command::AllowMachines { account } => set_may_provide(store, &account, true, now, out),
-        Command::ForbidMachines { account } => set_may_provide(store, &account, false, now, out),
+        Command::Suspend { account } => {
+            change(store, &account, out, |conn, id| accounts::set_suspended(conn, id, true, ACTOR, now))
+        }
+        Command::Resume { account } => {
+            change(store, &account, out, |conn, id| accounts::set_suspended(conn, id, false, ACTOR, now))
+        }
+        Command::AllowMachines { account } => {
+            change(store, &account, out, |conn, id| accounts::set_may_provide(conn, id, true, ACTOR, now))
+        }
+        Command::ForbidMachines { account } => {
+            change(store, &account, out, |conn, id| accounts::set_may_provide(conn, id, false, ACTOR, now))
+        }
     }
 }
 
-fn set_suspended(store: &Store, account: &str, suspended: bool, now: Timestamp, out: Output) -> Result<(), Failed> {
-    let account = store.write_exclusive(|conn| {
-        let id = accounts::find(conn, account)?.id;
-        accounts::set_suspended(conn, id, suspended, ACTOR, now)
-    })?;
-    show(account, out)
-}
-
-fn set_may_provide(store: &Store, account: &str, may_provide: bool, now: Timestamp, out: Output) -> Result<(), Failed> {
-    let account = store.write_exclusive(|conn| {
-        let id = accounts::find(conn, account)?.id;
-        accounts::set_may_provide(conn, id, may_provide, ACTOR, now)
-    })?;
+/// Changes an account, and shows it.
+fn change(
+    store: &Store,
+    account: &str,
+    out: Output,
+    to: impl FnOnce(&Tx, AccountId) -> Result<Account, StoreError>,
+) -> Result<(), Failed> {
+    let account = store.write_exclusive(|conn| to(conn, accounts::find(conn, account)?.id))?;
     show(account, out)
 }
 

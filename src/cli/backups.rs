@@ -54,7 +54,7 @@ pub async fn keep_taking(backups: Arc<Backups>, store: Store) {
     loop {
         let folder = Arc::clone(&backups);
         let due = tokio::task::spawn_blocking(move || folder.due_in(Timestamp::now()));
-        let Ok(due) = due.await else { return };
+        let Ok(due) = due.await else { break };
         tokio::time::sleep(due).await;
         let (at, of) = (Arc::clone(&backups), store.clone());
         let taken = tokio::task::spawn_blocking(move || at.take(&of, Timestamp::now())).await;
@@ -64,9 +64,10 @@ pub async fn keep_taking(backups: Arc<Backups>, store: Store) {
                 tracing::error!(%error, "a backup failed");
                 tokio::time::sleep(backups.retry_in()).await;
             }
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    tracing::error!("backups on a schedule have ended");
 }
 
 #[cfg(test)]

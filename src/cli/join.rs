@@ -46,7 +46,7 @@ pub struct Args {
     /// Take the place of another process that serves under this name
     #[arg(long)]
     replace: bool,
-    /// A proxy that understands CONNECT [default: what HTTPS_PROXY or ALL_PROXY names, if NO_PROXY does not except it]
+    /// A proxy that understands CONNECT [default: what HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names for it, but for NO_PROXY]
     #[arg(long, env = "COORDINATOR_PROXY", value_name = "http://[USER:PASSWORD@]HOST:PORT", hide_env_values = true)]
     proxy: Option<String>,
     /// Trust the certificates of a private authority for the coordinator: a PEM file

@@ -3,6 +3,9 @@
 //! Nearly every command but `serve` opens the database file itself, does one thing in one transaction and
 //! ends; it works the same whether a server runs on that file or not. What only a running server knows or can reach,
 //! commands ask of it (`local`).
+//!
+//! A file a command; the flags of `serve` stand in `serve`, `reach` and `backups`. `layers` and `settings_file` make each flag of
+//! `serve` and `join` a key of `--config`; `output`, `logging` and `json_line` print.
 
 mod accounts;
 mod admins;

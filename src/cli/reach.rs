@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use tokio::task::JoinHandle;
 
 use super::Failed;
-use crate::certs::{self, Acceptor, Certificates, Domain, Files, LETS_ENCRYPT, Order};
+use crate::certs::{self, Acceptor, Certificate, Certificates, Domain, Files, LETS_ENCRYPT, Order};
 use crate::domain::metrics;
 use crate::http::local::LocalState;
 use crate::http::{self, AppState, Network, Outside, PublicUrl};
@@ -103,14 +103,18 @@ impl Args {
     /// # Errors
     /// As of [`Self::https`].
     pub fn check(&self) -> Result<(), Failed> {
-        if let Some(files) = self.files() {
-            files.read().map_err(Failed::Other)?;
-        }
+        self.given().map(drop)
+    }
+
+    /// The files of the certificate, and what they hold, where they are given.
+    fn given(&self) -> Result<Option<(Files, Certificate)>, Failed> {
+        let read = |files: Files| files.read().map(|certificate| (files, certificate)).map_err(Failed::Other);
+        let given = self.files().map(read).transpose()?;
         if self.redirect_listen.is_some() && !self.is_https() && self.public_url.is_none() {
             let text = "--redirect-listen sends browsers on to https: it needs --domain, --tls-cert or --public-url";
             return Err(Failed::Other(text.to_owned()));
         }
-        Ok(())
+        Ok(given)
     }
 
     fn files(&self) -> Option<Files> {
@@ -122,11 +126,11 @@ impl Args {
     /// # Errors
     /// The files cannot be used, or there is nothing to redirect to.
     pub fn https(&self, data_dir: &Path, listening: SocketAddr) -> Result<Option<Https>, Failed> {
-        self.check()?;
+        let given = self.given()?;
         let certificates = Arc::new(Certificates::default());
         let mut tasks = Vec::new();
-        if let Some(files) = self.files() {
-            certificates.show(files.read().map_err(Failed::Other)?);
+        if let Some((files, certificate)) = given {
+            certificates.show(certificate);
             tasks.push(tokio::spawn(certs::watch(files, Arc::clone(&certificates))));
         } else if self.is_https() {
             let order = Order {

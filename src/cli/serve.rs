@@ -132,13 +132,13 @@ fn seconds_or_none(text: &str) -> Result<Duration, String> {
     if text == "0" { Ok(Duration::ZERO) } else { seconds(text).map_err(|e| format!("{e}, or 0")) }
 }
 
-/// A provider's key as the operator gave it: itself, or the name of a variable that holds it. None if there is no
-/// such variable: then the provider is asked without a key, and says what it thinks of that.
+/// A secret as the operator gave it: itself, or the name of a variable that holds it. None if there is no such
+/// variable: whoever needs it goes without, and says so.
 pub fn resolve_key(key: &Secret) -> Option<Secret> {
     let Some(variable) = key.expose().strip_prefix("env:") else { return Some(key.clone()) };
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
-        tracing::warn!(variable, "a provider's key is to be read from a variable that is not set");
+        tracing::warn!(variable, "a secret is to be read from a variable that is not set");
     }
     value.map(Secret::new)
 }
@@ -189,14 +189,14 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let local = LocalServer::start(store.dir(), local);
     announce(address, &base, demo.as_ref(), setup.as_deref(), out)?;
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
-    let watch = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
+    let asking_again = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
     let alerts = tokio::spawn(watch::run(watching));
     let backing_up = backups.map(|all| tokio::spawn(keep_taking(all, store.clone())));
     let stopped = run_until_stopped(server, &relay).await;
     drop(https);
     debits.abort();
-    watch.abort();
+    asking_again.abort();
     offers.abort();
     alerts.abort();
     if let Some(backing_up) = backing_up {

@@ -35,10 +35,13 @@ pub struct SpendWindow {
 }
 
 impl SpendWindow {
-    /// The window with a charge added, in the one that began at `began`: an older one is over, and begins anew.
-    /// `None` on overflow.
+    /// Charged in the window that began at `began`: an older one is over.
+    pub fn since(self, began: Timestamp) -> MicroUsd {
+        if self.started_at >= began { self.spent } else { MicroUsd::ZERO }
+    }
+
+    /// The window with a charge added, in the one that began at `began`: an older one begins anew. `None` on overflow.
     pub fn charge(self, amount: MicroUsd, began: Timestamp) -> Option<Self> {
-        let before = if self.started_at >= began { self.spent } else { MicroUsd::ZERO };
-        Some(Self { started_at: self.started_at.max(began), spent: before.checked_add(amount)? })
+        Some(Self { started_at: self.started_at.max(began), spent: self.since(began).checked_add(amount)? })
     }
 }

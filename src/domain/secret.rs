@@ -9,6 +9,9 @@ use serde::Deserialize;
 #[serde(transparent)]
 pub struct Secret(String);
 
+/// Turns what an operator wrote as a secret (`env:VARIABLE`) into the secret, if there is one.
+pub type ResolveSecret = fn(&Secret) -> Option<Secret>;
+
 impl Secret {
     /// Hides `text`.
     pub const fn new(text: String) -> Self {

@@ -1,7 +1,9 @@
 //! HTTP ⇄ domain: routes, extractors, one error table, pages. Rows are shown in the shapes that `store` gives them.
 //!
 //! This file is the table of routes: a row binds method, path, who may ask, handler and documentation. What the
-//! server serves, what `Allow` names and what `/openapi.json` says all come from it.
+//! server serves, what `Allow` names and what `/openapi.json` says all come from it. Handlers stand in rooms by who may
+//! ask (`account`, `admin`, `inference`, `machines`, `public`), what they share in `shared`; `local`, `metrics` and
+//! `redirect` are sockets of their own: the command line's, Prometheus's, port 80.
 
 mod account;
 mod admin;
@@ -96,7 +98,7 @@ const ROUTES: &[Route] = &[
     get("/v1/payments/usage", at!(Key, payments::usage), "Requests and what they cost, newest first")
         .query(USAGE)
         .rows::<store::usage::UsageRow>(),
-    get("/v1/payments/usage/summary", at!(Key, payments::summary), "Totals by day, model or key")
+    get("/v1/payments/usage/summary", at!(Key, payments::summary), "Totals by day, model, key, or day and model")
         .query(SUMMARY)
         .many::<store::summary::Total>(),
     get("/v1/payments/ledger", at!(Key, payments::ledger), "Every other movement of money, newest first")
@@ -168,7 +170,7 @@ const ROUTES: &[Route] = &[
     // Admins.
     get("/v1/admin/overview", at!(Admin, overview::get), "What stands where").query("days").one::<overview::Overview>(),
     get("/v1/admin/audit", at!(Admin, audit::audit), "Derive every balance again from the rows")
-        .one::<crate::store::audit::Report>(),
+        .one::<store::audit::Report>(),
     get("/v1/admin/events", at!(Admin, events::list), "Who did what, when: newest first")
         .query("limit before q")
         .many::<events::EventView>(),

@@ -96,17 +96,7 @@ impl Bench {
         super::spawn(server);
         let lab = bench.account("lab", 0);
         bench.write(|conn, now| {
-            let new = NewProvider {
-                name: "demo".into(),
-                account_id: lab,
-                url: format!("http://{address}/v1"),
-                api_key: None,
-                max_concurrent: None,
-                ca_pem: None,
-                allow: crate::dialect::request::hosted::Allow::default(),
-                manners: Default::default(),
-                models: vec![(MODEL.into(), MODEL.into())],
-            };
+            let new = NewProvider { url: format!("http://{address}/v1"), ..NewProvider::of(lab, "demo", MODEL) };
             providers::create(conn, &new, "test", now)
         });
         bench

@@ -211,8 +211,10 @@ impl Relay {
         counted: Option<Counted>,
     ) -> Result<HoldAttempt, Refusal> {
         let mut worth_counting = None;
-        // Before the holds' lock, under which all workers would wait for this look at a file.
-        self.store.look()?;
+        if !price.is_free() {
+            // Before the holds' lock, under which all workers would wait for this look at a file.
+            self.store.look()?;
+        }
         let opened = self.holds.open(caller.account, Some(caller.key.id), |held| {
             if price.is_free() {
                 return Ok((MicroUsd::ZERO, Affordable { bounds: worst.bounds, hold: MicroUsd::ZERO }));

@@ -102,9 +102,7 @@ impl Asked {
     /// Where an offer is sent, in the words that were found out.
     pub fn in_form(&self, target: Target, offer: &Offer) -> Target {
         match &offer.chat {
-            Some(takes) if self.in_chat.contains(&target.provider) => {
-                Target { takes: takes.clone(), translated: true, ..target }
-            }
+            Some(takes) if self.in_chat.contains(&target.provider) => target.in_chat(takes.clone()),
             _ => target,
         }
     }

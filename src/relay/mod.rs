@@ -64,7 +64,7 @@ use std::time::Instant;
 use crate::dialect::request::InferenceRequest;
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::keys::KeyId;
-use crate::domain::secret::Secret;
+use crate::domain::secret::ResolveSecret;
 use crate::domain::settle::Terms;
 use crate::domain::time::Timestamp;
 use crate::store::{Read, Store, StoreError, Writer, request_keys};
@@ -102,9 +102,6 @@ pub use replay::{Idempotency, SavedResponse};
 pub use reply::{InferenceReply, ReplyBody};
 pub use stream::{ReplyStream, StreamPart};
 
-/// Turns what an operator wrote as a provider's key (`env:VARIABLE`) into the key, if there is one.
-pub type ResolveKey = fn(&Secret) -> Option<Secret>;
-
 /// What all requests share.
 #[derive(Debug)]
 pub struct Relay {
@@ -137,7 +134,7 @@ pub struct Relay {
     unpaid: Unpaid,
     replays: Arc<Replays>,
     terms: Terms,
-    resolve_key: ResolveKey,
+    resolve_key: ResolveSecret,
     draining: AtomicBool,
 }
 
@@ -160,7 +157,7 @@ pub struct Rooms {
 
 impl Relay {
     /// A relay with nothing in flight. What is in flight may take what `rooms` allow.
-    pub fn new(store: Store, writer: Writer, terms: Terms, rooms: Rooms, resolve_key: ResolveKey) -> Self {
+    pub fn new(store: Store, writer: Writer, terms: Terms, rooms: Rooms, resolve_key: ResolveSecret) -> Self {
         let providers = Arc::<Providers>::default();
         Self {
             store,

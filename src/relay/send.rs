@@ -9,9 +9,10 @@ use super::attempts::{self, AttemptFailure, Attempts};
 use super::forms::Forms;
 use super::queue::Placed;
 use super::wait::{Seat, Turn};
-use super::{Caller, InferenceCall, Refusal, Relay, ResolveKey};
+use super::{Caller, InferenceCall, Refusal, Relay};
 use crate::dialect::request::output_fields::OutputFields;
-use crate::dialect::request::{BadRequest, Endpoint, InferenceRequest};
+use crate::dialect::request::{BadRequest, InferenceRequest};
+use crate::domain::secret::ResolveSecret;
 use crate::store::Offered;
 use crate::store::providers::{Offer, ProviderRow};
 use crate::upstream::{AnswerShare, Client, On, Target};
@@ -65,7 +66,11 @@ impl Relay {
                 }
                 Err(NoReply::Unsayable(e)) => unsayable = Some(e),
                 Err(NoReply::LacksEndpoint) => lacks_endpoint = true,
-                Err(NoReply::HasChat(target)) => others.push(self.noted(*target, request.endpoint)),
+                Err(NoReply::HasChat(target)) => {
+                    // Whoever comes next need not find that out.
+                    self.providers.note_no_path(target.provider, request.endpoint, Instant::now());
+                    others.push(*target);
+                }
                 Err(NoReply::Failed(failed, other_field)) => {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
@@ -104,18 +109,12 @@ impl Relay {
     pub(super) fn target(&self, offer: &Offer) -> Target {
         let target = target_of(&offer.provider, &offer.upstream_model, self.resolve_key);
         match &offer.chat {
-            Some(takes) if offer.refuses => Target { takes: takes.clone(), translated: true, ..target },
+            Some(takes) if offer.refuses => target.in_chat(takes.clone()),
             _ => Target { takes: offer.takes.clone(), ..target },
         }
     }
 
-    /// A server that turned out to have nothing but chat: whoever comes next need not find that out.
-    fn noted(&self, target: Target, endpoint: Endpoint) -> Target {
-        self.providers.note_no_path(target.provider, endpoint, Instant::now());
-        target
-    }
-
-    /// The same, in chat where the server turned out to have nothing else, and this can be asked so.
+    /// [`Self::target`], in chat where the server turned out to have nothing else, and this can be asked so.
     pub(super) fn target_in_form(&self, offer: &Offer, forms: &Forms<'_>, now: Instant) -> Target {
         let target = self.target(offer);
         match &offer.chat {
@@ -124,7 +123,7 @@ impl Relay {
                     && self.providers.has_no_path(target.provider, forms.own.endpoint, now)
                     && forms.not_for_chat(&target.allow).is_none() =>
             {
-                Target { takes: takes.clone(), translated: true, ..target }
+                target.in_chat(takes.clone())
             }
             _ => target,
         }
@@ -165,7 +164,7 @@ async fn ask_in_form(
             && !target.translated
             && let Some(takes) = offer_of(offered, target).and_then(|offer| offer.chat.clone())
         {
-            let has_chat = || NoReply::HasChat(Box::new(Target { takes, translated: true, ..target.clone() }));
+            let has_chat = || NoReply::HasChat(Box::new(target.clone().in_chat(takes)));
             return forms.not_for_chat(&target.allow).map_or_else(has_chat, NoReply::Unsayable);
         }
         let other = other_field(form.request, target, &failed);
@@ -181,7 +180,7 @@ fn offer_of<'a>(offered: &'a Offered, target: &Target) -> Option<&'a Arc<Offer>>
 const MACHINE_URL: &str = "http://machine/v1";
 
 /// Where a model of a provider is sent, with its key.
-pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_key: ResolveKey) -> Target {
+pub(super) fn target_of(provider: &ProviderRow, upstream_model: &str, resolve_key: ResolveSecret) -> Target {
     let joined = provider.joined_with.is_some();
     Target {
         provider: provider.id,

@@ -3,8 +3,8 @@
 //! An admission looks at a key, a price with its providers, and a balance. Under load many requests come
 //! between two commits and find the same. Before each use it is asked whether anybody, this process or
 //! another, has committed anything since. As long as nobody has, what was read is what would be read:
-//! nothing here can be out of date. Of its own commits the server knows what they changed ([`Changes`]), and what they left
-//! there ([`Left`]): all stays remembered. Of anybody else's it knows nothing, and forgets all.
+//! nothing here can be out of date. Of its own charges the server knows what they changed ([`Changes`]), and what they left
+//! there ([`Left`]): all stays remembered. Of any other commit, its own or not, it knows nothing, and forgets all.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};

@@ -2,7 +2,9 @@
 //!
 //! - `doors`: who reads where, who writes alone; `admission_cache`: what admissions read, remembered.
 //! - `sqlite`: all that is the engine's. No other room names its types.
-//! - `tables`: rows, read and written. `reports`: what adds up usage rows. `audit`: what must be true of all of them.
+//! - `tables`: rows, read and written; `settlement` is what charges move, `alerts`, `alert_deliveries` and
+//!   `alert_channels` the outbox, the way out of it, and where it goes. A new table: `schema.sql`, and a step in
+//!   `sqlite/steps`. `reports`: what adds up usage rows. `audit`: what must be true of all of them.
 //!
 //! Functions that read take a [`Read`], those that write a [`Tx`]. Reads run on a
 //! pooled connection that is `query_only`; what every request looks at is remembered by one that all workers

@@ -1,4 +1,4 @@
-//! One request to an address that the operator named, and its whole answer: a certificate authority.
+//! One request to an address that the operator named, and its whole answer: a certificate authority, a webhook.
 
 use std::time::Duration;
 

@@ -1,5 +1,14 @@
 //! The act of talking to a provider: choose one, send, stream back. With `join`, the only room that names
 //! the HTTP client.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `providers`, `places` | which there are, how well and how busy; what servers say of their places |
+//! | `target`, `url`, `address` | where may be sent |
+//! | `client`, `outgoing`, `body`, `undo`, `room`, `wait`, `failure` | one request, its answer, and what went wrong |
+//! | `connect`, `pool`, `guard`, `tls` | connections |
+//! | `joined` | machines that joined |
+//! | `fetch`, `local` | what is asked that is no provider: an authority, a webhook, our own socket |
 
 mod address;
 mod body;

@@ -44,6 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_machine_that_joined_can_be_asked_in_each_way() {
+        assert!(PLACES_WAYS.iter().all(|way| crate::tunnel::may_be_asked("GET", way.path)));
+    }
+
+    #[test]
     fn what_servers_say_of_their_places_is_read() {
         let rows: [(usize, &str, Option<u32>); 10] = [
             (0, r#"{"default_generation_settings":{"n_ctx":4096},"total_slots":4,"model_path":"/m.gguf"}"#, Some(4)),

@@ -51,6 +51,12 @@ impl Target {
     pub const fn server(&self) -> Server {
         Server { provider: self.provider, max_concurrent: self.max_concurrent }
     }
+
+    /// The same server's chat, which takes the output bound so, for a request that is translated.
+    #[must_use]
+    pub fn in_chat(self, takes: OutputFields) -> Self {
+        Self { takes, translated: true, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which base URLs a provider may have.
+//! Which base URLs a provider may have, and which addresses are posted to.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::undelivered::Undelivered;
 use super::words::letter;
-use super::{ResolveSecret, UnderWatch, mail, webhook};
+use super::{UnderWatch, mail, webhook};
 use crate::domain::alert::{self, AlertKind};
 use crate::domain::ids::{AccountId, AlertId};
+use crate::domain::secret::ResolveSecret;
 use crate::domain::time::{Timestamp, millis};
 use crate::store::alert_channels::{self, AlertSettings, MailSettings, WebhookSettings};
 use crate::store::alerts::{self, AlertRow, Channel, Due, TryOutcome};

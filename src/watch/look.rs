@@ -35,7 +35,7 @@ const CERTIFICATE_ENDS: i64 = 14 * 86_400_000;
 #[derive(Default)]
 struct Looker {
     /// Kinds and subjects that are wrong, as the database has them.
-    told: HashSet<(&'static str, String)>,
+    told: HashSet<(AlertKind, String)>,
     /// Providers that are down, and since when.
     down: HashMap<ProviderId, Instant>,
 }
@@ -67,7 +67,7 @@ impl Looker {
             if let Some(row) = row.filter(|row| row.joined_with.is_none()) {
                 watched.providers.doubt(row.id, "it was down before this server started", Instant::now());
             }
-            self.told.insert((kind.as_str(), subject));
+            self.told.insert((kind, subject));
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Looker {
             self.note(watched, AlertKind::BackupOld, is_old, detail, now).await?;
         }
         if let Some(free) = examine::free_bytes(watched.store.dir()) {
-            let is_known = self.told.contains(&(AlertKind::DiskLow.as_str(), String::new()));
+            let is_known = self.told.contains(&(AlertKind::DiskLow, String::new()));
             let detail = json!({"free_bytes": free, "free_mib": free >> 20});
             self.note(watched, AlertKind::DiskLow, is_low(free, is_known), detail, now).await?;
         }
@@ -120,7 +120,7 @@ impl Looker {
         tells: Option<(AlertKind, Value)>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let state = (kind.as_str(), subject);
+        let state = (kind, subject);
         if self.told.contains(&state) == is_wrong {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Looker {
 
     async fn providers(&mut self, watched: &UnderWatch, now: Timestamp) -> Result<(), StoreError> {
         let troubled = watched.providers.troubled();
-        let is_told = |(kind, _): &&(&str, String)| *kind == AlertKind::ProviderDown.as_str();
+        let is_told = |(kind, _): &&(AlertKind, String)| *kind == AlertKind::ProviderDown;
         let told: Vec<ProviderId> =
             self.told.iter().filter(is_told).filter_map(|(_, subject)| ProviderId::parse(subject)).collect();
         self.down.retain(|id, _| troubled.iter().any(|one| one.provider == *id && one.is_down));

@@ -7,9 +7,9 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-use super::ResolveSecret;
 use super::undelivered::Undelivered;
 use super::words::Letter;
+use crate::domain::secret::ResolveSecret;
 use crate::store::alert_channels::{MailSecurity, MailSettings};
 use crate::store::alerts::AlertRow;
 use crate::upstream::look_up;

@@ -4,6 +4,12 @@
 //!
 //! Nothing here holds a lock or a place that a request waits for: a receiver that hangs delays other alerts of its
 //! channel, and nothing else.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `look` | what nobody writes down, looked for |
+//! | `deliver`, `undelivered` | from the outbox to a receiver, and what follows a failure |
+//! | `webhook`, `mail`, `words` | one alert as a signed request, as a mail, in words |
 
 mod deliver;
 mod look;
@@ -16,7 +22,6 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::backups::Backups;
 use crate::store::{Store, Writer};
@@ -27,9 +32,6 @@ pub use webhook::{check_secret, new_secret};
 
 /// From when until when the certificate that is shown is valid, if one is.
 pub type CertificateTimes = Arc<dyn Fn() -> Option<(Timestamp, Timestamp)> + Send + Sync>;
-
-/// Turns what an operator wrote as a secret (`env:VARIABLE`) into the secret, if there is one.
-pub type ResolveSecret = fn(&Secret) -> Option<Secret>;
 
 /// What is watched, and with what.
 pub struct UnderWatch {

@@ -127,10 +127,12 @@ fn scopes(raw: &serde_json::value::RawValue) -> Option<Scopes> {
 }
 
 fn models(raw: &serde_json::value::RawValue) -> Option<Vec<String>> {
-    let fits = |models: &Vec<String>| {
-        (1..=MOST_MODELS).contains(&models.len()) && models.iter().all(|model| is_model_name(model))
-    };
-    json::<Vec<String>>(raw).filter(fits)
+    json::<Vec<String>>(raw).filter(|models| is_model_list(models))
+}
+
+/// What a key's models may be: some, and not too many.
+pub fn is_model_list(models: &[String]) -> bool {
+    (1..=MOST_MODELS).contains(&models.len()) && models.iter().all(|model| is_model_name(model))
 }
 
 #[cfg(test)]
@@ -185,6 +187,7 @@ mod tests {
             assert_eq!((name.as_str(), scopes, limits.spend), ("", Scopes::INFERENCE, Some(MicroUsd::new(micro))));
         }
     }
+
     #[test]
     fn a_key_for_machines_is_for_one_unless_it_says_more() {
         let rows = [

@@ -65,18 +65,19 @@ pub async fn create(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let account = sent.by.caller.account;
-    let new = key_body::read_new(&sent.bytes, true, Timestamp::now())?;
-    if new.1.provide {
+    let (name, scopes, limits) = key_body::read_new(&sent.bytes, true, Timestamp::now())?;
+    if scopes.provide {
         if !state.store.read_inline(|conn| accounts::get(conn, account))?.may_provide {
             let message =
                 "this account may not let machines join: whoever runs this server can allow it, or invite a machine";
             return Err(ApiError::forbidden(message));
         }
-        if !new.2.holds_machines {
+        if !limits.holds_machines {
             let message = "an admin looks at each machine that comes with a key of the account's own";
             return Err(ApiError::invalid(Some("holds_machines"), message));
         }
     }
+    let new = (name, scopes, limits);
     create_for(&request, &state, (account, auth::actor(account)), new, &sent.bytes).await
 }
 

@@ -15,9 +15,9 @@ use crate::http::shared::extract::AdminBody;
 use crate::http::shared::paging;
 use crate::http::shared::query::Query;
 use crate::http::state::AppState;
+use crate::store::Tx;
 use crate::store::alert_channels::{self, AlertSettings, MailSecurity, MailSettings, WebhookSettings};
 use crate::store::alerts::{self, Delivery};
-use crate::store::{StoreError, Tx};
 use crate::upstream::check_hook_url;
 use crate::watch::{Tried, check_mailbox, check_secret, new_secret};
 
@@ -263,8 +263,7 @@ pub async fn list(_: Admin, request: HttpRequest, state: Data<AppState>) -> Resu
     let query = Query::of(&request)?;
     let limit = query.limit(50)?;
     let before = query.parsed("before", "an alert's id", AlertId::parse)?;
-    let rows = state.store.read_blocking(move |conn| alerts::list(conn, before, limit + 1)).await;
-    let rows = rows.map_err(|e: StoreError| ApiError::from(e))?;
+    let rows = state.store.read_blocking(move |conn| alerts::list(conn, before, limit + 1)).await?;
     let view = |(row, deliveries): (alerts::AlertRow, Vec<Delivery>)| AlertView {
         id: row.id,
         r#type: row.kind,

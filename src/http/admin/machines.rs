@@ -1,5 +1,6 @@
 //! Machines that join: inviting them, and sending them away.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, Json};
@@ -13,13 +14,12 @@ use super::providers::{self as shown, account_error};
 use crate::domain::ids::ProviderId;
 use crate::domain::key_limits::KeyLimits;
 use crate::domain::keys::Scopes;
-use crate::domain::model_name::is_model_name;
 use crate::domain::time::Timestamp;
-use crate::http::account::keys;
+use crate::http::account::{key_body, keys};
 use crate::http::shared::error::ApiError;
 use crate::http::shared::extract::{AdminBody, Maybe};
 use crate::http::state::AppState;
-use crate::store::{StoreError, Tx, accounts, events, providers};
+use crate::store::{StoreError, Tx, accounts, events, keys as stored, providers};
 
 /// The body of `POST /v1/admin/providers/invite`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,8 +46,6 @@ pub struct DisconnectBody {
     revoke_key: Option<bool>,
 }
 
-/// More models than that are no list.
-const MOST_MODELS: usize = 1_000;
 /// How long a connection may take to end, before it is said that it has not.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
@@ -64,10 +62,7 @@ pub async fn invite(
 ) -> Result<HttpResponse, ApiError> {
     let MachineInviteBody { account, name, models, machines, hold } = sent.body;
     let invalid = |field: &str, must: &str| Err(ApiError::invalid(Some(field), format!("{field} must be {must}")));
-    let is_list = |models: &Vec<String>| {
-        (1..=MOST_MODELS).contains(&models.len()) && models.iter().all(|model| is_model_name(model))
-    };
-    if models.as_ref().is_some_and(|models| !is_list(models)) {
+    if models.as_deref().is_some_and(|models| !key_body::is_model_list(models)) {
         return invalid("models", "a list of model names, or null for all");
     }
     if machines == Some(0) {
@@ -101,7 +96,7 @@ pub async fn disconnect(
         };
         let now = Timestamp::now();
         if is_revoked {
-            crate::store::keys::revoke(conn, key, &admin.actor, now)?;
+            stored::revoke(conn, key, &admin.actor, now)?;
         }
         let detail = json!({"key_revoked": is_revoked});
         events::record(conn, &admin.actor, "provider.disconnect", &id.to_string(), &detail, now)
@@ -112,7 +107,7 @@ pub async fn disconnect(
         let why = if is_revoked { "its key was revoked" } else { "an admin disconnected it" };
         machines.dismiss(&machine, why).await;
         let began = Instant::now();
-        let is_there = || machines.get(id).is_some_and(|other| std::sync::Arc::ptr_eq(&other, &machine));
+        let is_there = || machines.get(id).is_some_and(|other| Arc::ptr_eq(&other, &machine));
         while is_there() && began.elapsed() < ENDS_WITHIN {
             tokio::time::sleep(LOOK_AGAIN).await;
         }

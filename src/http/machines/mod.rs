@@ -1,4 +1,4 @@
-//! Machines that join: they register, and connect (`tunnel` says how).
+//! Machines that join: they register, and connect (`tunnel` says how); how they do, for their owner and for admins.
 
 mod raw;
 mod register;

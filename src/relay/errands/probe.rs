@@ -11,13 +11,14 @@ use crate::dialect::request::output_fields::OutputFields;
 use crate::dialect::request::{Endpoint, InferenceRequest};
 use crate::domain::byte_budget::ByteBudget;
 use crate::domain::ids::ProviderId;
+use crate::domain::secret::ResolveSecret;
 use crate::domain::time::{Timestamp, millis};
 use crate::domain::usage::Reported;
 use crate::meter::StreamState;
+use crate::relay::Relay;
 use crate::relay::ask::{self, Form, StreamStart, UpstreamReply};
 use crate::relay::attempts::{AttemptFailure, FaultKind};
 use crate::relay::send::target_of;
-use crate::relay::{Relay, ResolveKey};
 use crate::store::endpoints::{EndpointRow, ProbeRow};
 use crate::store::providers::ProviderRow;
 use crate::store::{StoreError, endpoints, providers};
@@ -53,7 +54,7 @@ pub async fn probe(
     client: &Client,
     provider: &ProviderRow,
     models: &[(String, String)],
-    resolve_key: ResolveKey,
+    resolve_key: ResolveSecret,
 ) -> ProbeRow {
     let mut probe = ProbeRow {
         reached: false,

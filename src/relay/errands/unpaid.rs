@@ -34,7 +34,7 @@ impl Relay {
         let Ok(balance) = self.store.cached(|memory| memory.balance(account)) else { return };
         if self.unpaid.is_new(account, balance.total) {
             let told = move |conn: &Tx| alerts::unpaid(conn, account, Timestamp::now());
-            self.writer.submit(told, |told| {
+            self.writer.submit_aside(told, |told| {
                 if let Err(error) = told {
                     tracing::warn!(%error, "that an account cannot pay could not be written down");
                 }

@@ -64,17 +64,7 @@ impl World {
     }
 
     fn provider(&self, name: &str) {
-        let new = NewProvider {
-            name: name.into(),
-            account_id: self.account,
-            url: "http://127.0.0.1:9/v1".into(),
-            api_key: None,
-            max_concurrent: None,
-            ca_pem: None,
-            allow: crate::dialect::request::hosted::Allow::default(),
-            manners: Default::default(),
-            models: vec![(MODEL.into(), MODEL.into())],
-        };
+        let new = NewProvider::of(self.account, name, MODEL);
         self.store.write_exclusive(|conn| providers::create(conn, &new, "test", NOW)).unwrap();
     }
 

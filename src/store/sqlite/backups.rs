@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::backup::backup;
@@ -82,7 +82,7 @@ impl Backups {
     }
 
     /// How backups stand. The folder may lie on a slow or dead disk: it is not read on the caller's thread.
-    pub async fn standing(self: &Arc<Self>, now: Timestamp) -> BackupHealth {
+    pub async fn standing(&self, now: Timestamp) -> BackupHealth {
         let dir = self.dir.clone();
         let newest = tokio::task::spawn_blocking(move || good(&dir).pop()).await;
         let last_good = newest.ok().flatten().map(|(made, _)| made);

@@ -99,7 +99,7 @@ impl Writer {
     }
 
     /// The same, of a write that changes nothing that admissions look at: no key, balance, price or provider, nor what a
-    /// provider serves. Nothing is forgotten for it.
+    /// provider serves. Beside charges nothing is forgotten for it; a commit of such writes alone is taken for anybody's.
     pub fn submit_aside<T: Send + 'static>(
         &self,
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
@@ -266,9 +266,8 @@ impl WriterThread {
                 Changes::Charge { accounts, key } => (accounts, key),
             };
             for account in touched {
-                let balance = || all.balance(account).or_else(|| accounts::balance(&self.conn, account).ok());
                 if let Entry::Vacant(place) = left.balances.entry(account)
-                    && let Some(balance) = balance()
+                    && let Some(balance) = all.balance(account).or_else(|| accounts::balance(&self.conn, account).ok())
                 {
                     place.insert(balance);
                 }

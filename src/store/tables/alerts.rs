@@ -112,10 +112,7 @@ fn fell(
     if !crossed.any() {
         return Ok(());
     }
-    let mut detail = json!({
-        "account_id": account, "account_name": account_row::get(conn, account)?.name,
-        "balance_micro_usd": after, "balance_usd": after.to_usd(2),
-    });
+    let mut detail = standing_of(account, &account_row::get(conn, account)?.name, after);
     if crossed.empty && !is_told_empty(conn, account)? {
         record(conn, AlertKind::BalanceEmpty, &account.to_string(), &detail, now)?;
     }
@@ -125,6 +122,14 @@ fn fell(
         record(conn, AlertKind::BalanceBelow, &account.to_string(), &detail, now)?;
     }
     Ok(())
+}
+
+/// Whose balance it is, and what is left of it.
+fn standing_of(account: AccountId, name: &str, balance: MicroUsd) -> Value {
+    json!({
+        "account_id": account, "account_name": name,
+        "balance_micro_usd": balance, "balance_usd": balance.to_usd(2),
+    })
 }
 
 /// An account has been told of as empty, and nothing came in since.
@@ -148,10 +153,7 @@ pub fn unpaid(conn: &Tx, account: AccountId, now: Timestamp) -> Result<(), Store
         return Ok(());
     }
     let Account { name, balance, .. } = account_row::get(conn, account)?;
-    let detail = json!({
-        "account_id": account, "account_name": name,
-        "balance_micro_usd": balance.total, "balance_usd": balance.total.to_usd(2),
-    });
+    let detail = standing_of(account, &name, balance.total);
     record(conn, AlertKind::BalanceEmpty, &account.to_string(), &detail, now).map(drop)
 }
 

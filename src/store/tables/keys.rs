@@ -64,8 +64,7 @@ impl KeyRow {
 
     /// What it was charged in the window that `now` lies in. Only kept while it has a spend limit.
     pub fn spent(&self, now: Timestamp) -> MicroUsd {
-        let began = self.limits.reset.window_start(now);
-        if self.window.started_at >= began { self.window.spent } else { MicroUsd::ZERO }
+        self.window.since(self.limits.reset.window_start(now))
     }
 }
 

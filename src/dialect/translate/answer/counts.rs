@@ -18,13 +18,13 @@ pub(super) struct Counts {
 impl Counts {
     /// Reads a usage object, under the names that chat servers give.
     pub fn read(usage: &str) -> Self {
-        let [prompt, completion, details, output] = pick_from(
-            Some(usage),
-            ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"],
-        );
-        let [hit, cached, num_cached, read, created, reasoning, cost] = pick_from(
+        let [prompt, completion, details, output, hit, cached, num_cached, read, created, reasoning, cost] = pick_from(
             Some(usage),
             [
+                "prompt_tokens",
+                "completion_tokens",
+                "prompt_tokens_details",
+                "completion_tokens_details",
                 "prompt_cache_hit_tokens",
                 "cached_tokens",
                 "num_cached_tokens",

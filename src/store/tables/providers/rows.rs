@@ -216,6 +216,24 @@ pub struct NewProvider {
     pub models: Vec<(String, String)>,
 }
 
+#[cfg(test)]
+impl NewProvider {
+    /// One that has a model by its own name, and nothing else to say, for tests.
+    pub fn of(account_id: AccountId, name: &str, model: &str) -> Self {
+        Self {
+            name: name.into(),
+            account_id,
+            url: "http://127.0.0.1:9/v1".into(),
+            api_key: None,
+            max_concurrent: None,
+            ca_pem: None,
+            allow: Allow::default(),
+            manners: Manners::default(),
+            models: vec![(model.into(), model.into())],
+        }
+    }
+}
+
 /// Adds a provider.
 ///
 /// # Errors

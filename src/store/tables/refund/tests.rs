@@ -40,17 +40,7 @@ impl Books {
         let payer = accounts::create(&conn, "payer", None, "test", NOW)?.id;
         let provider = accounts::create(&conn, "provider", None, "test", NOW)?.id;
         ledger::credit(&conn, payer, micro(10_000), "", "test", NOW)?;
-        let new = NewProvider {
-            name: "p".into(),
-            account_id: provider,
-            url: "http://127.0.0.1/v1".into(),
-            api_key: None,
-            max_concurrent: None,
-            ca_pem: None,
-            allow: crate::dialect::request::hosted::Allow::default(),
-            manners: Default::default(),
-            models: vec![("m".into(), "m".into())],
-        };
+        let new = NewProvider::of(provider, "p", "m");
         let provider_id = providers::create(&conn, &new, "test", NOW)?.id;
         let new = prices::NewPrice {
             model: "m".into(),

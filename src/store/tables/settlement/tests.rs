@@ -296,17 +296,7 @@ fn set_up(conn: &Tx) -> Result<(Vec<AccountId>, ProviderId), StoreError> {
         keys::create(conn, &new, "test", NOW)?;
     }
     all.push(accounts::HOUSE);
-    let new = NewProvider {
-        name: "p".into(),
-        account_id: all[2],
-        url: "http://127.0.0.1/v1".into(),
-        api_key: None,
-        max_concurrent: None,
-        ca_pem: None,
-        allow: crate::dialect::request::hosted::Allow::default(),
-        manners: Default::default(),
-        models: vec![("m".into(), "m".into())],
-    };
+    let new = NewProvider::of(all[2], "p", "m");
     let provider = providers::create(conn, &new, "test", NOW)?.id;
     Ok((all, provider))
 }

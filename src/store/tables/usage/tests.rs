@@ -51,17 +51,7 @@ impl Books {
         for account in [ada, bob, earner, accounts::HOUSE] {
             ledger::credit(&conn, account, MicroUsd::new(10_000), "", "test", NOW).unwrap();
         }
-        let new = NewProvider {
-            name: "p".into(),
-            account_id: earner,
-            url: "http://127.0.0.1/v1".into(),
-            api_key: None,
-            max_concurrent: None,
-            ca_pem: None,
-            allow: crate::dialect::request::hosted::Allow::default(),
-            manners: Default::default(),
-            models: vec![("m".into(), "m".into())],
-        };
+        let new = NewProvider::of(earner, "p", "m");
         let provider = providers::create(&conn, &new, "test", NOW).unwrap().id;
         Self { conn, ada, bob, earner, provider }
     }
