@@ -32,6 +32,21 @@ const MOST_REMEMBERED: usize = 8_192;
 pub struct AdmissionReader {
     clock: CommitClock,
     memory: Mutex<AdmissionCache>,
+    /// Held by the writer from before it commits until it has noted what that left.
+    noting: Mutex<()>,
+}
+
+/// A commit of this process, until it is noted.
+#[derive(Debug)]
+pub struct Committing<'a> {
+    memory: &'a Mutex<AdmissionCache>,
+    _noting: MutexGuard<'a, ()>,
+}
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        locked(self.memory).committing = None;
+    }
 }
 
 /// What was read in one state of the database, and the connection to read more.
@@ -40,6 +55,8 @@ pub struct AdmissionCache {
     conn: Read,
     /// In which what follows was read.
     state: Option<DatabaseState>,
+    /// The state in which this process has the write lock, while it commits.
+    committing: Option<DatabaseState>,
     keys: IdMap<KeyId, Arc<KeyRow>>,
     balances: IdMap<AccountId, Balance>,
     /// By model.
@@ -100,12 +117,22 @@ impl AdmissionReader {
     pub(super) fn new(conn: Read) -> Result<Self, StoreError> {
         let clock = CommitClock::of(conn.engine())?;
         let (keys, balances, offered) = (IdMap::default(), IdMap::default(), HashMap::new());
-        Ok(Self { clock, memory: Mutex::new(AdmissionCache { conn, state: None, keys, balances, offered }) })
+        let memory = AdmissionCache { conn, state: None, committing: None, keys, balances, offered };
+        Ok(Self { clock, memory: Mutex::new(memory), noting: Mutex::new(()) })
     }
 
     /// The state now, if it is known. Whoever holds the write lock knows that nobody changes it meanwhile.
     pub(super) fn state(&self) -> Option<DatabaseState> {
         self.clock.peek()
+    }
+
+    /// A transaction of this process, which got the write lock in `before`, commits now. Until what is returned is dropped,
+    /// whoever sees that commit waits for what it left instead of forgetting all. That is soon: a commit is seen when
+    /// it is durable. (One look in three met one unnoted, and each had every account and key read again.)
+    pub(super) fn commit_begins(&self, before: Option<DatabaseState>) -> Committing<'_> {
+        let noting = locked(&self.noting);
+        locked(&self.memory).committing = before;
+        Committing { memory: &self.memory, _noting: noting }
     }
 
     /// A commit of this process came right after `before`, and was of these changes: all else stays remembered.
@@ -120,7 +147,7 @@ impl AdmissionReader {
         left: &Left,
     ) {
         let after = self.clock.peek();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = locked(&self.memory);
         // Whoever saw the commit before it was noted has forgotten all already.
         if after.is_some() && memory.state == after {
             return;
@@ -145,8 +172,14 @@ impl AdmissionReader {
     pub(super) fn look(&self) -> Result<MutexGuard<'_, AdmissionCache>, StoreError> {
         // Before the lock, which is held as short as can be.
         let now = self.clock.peek();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = locked(&self.memory);
         if now.is_none() || now != memory.state {
+            let is_own = |before, now: DatabaseState| now.is_one_commit_after(before) || now.is_being_written();
+            if memory.committing.as_ref().zip(now).is_some_and(|(before, now)| is_own(before, now)) {
+                drop(memory);
+                drop(locked(&self.noting));
+                memory = locked(&self.memory);
+            }
             // Perhaps another has found the change already, or a later one.
             let now = Some(self.clock.now(memory.conn.engine())?);
             if now != memory.state {
@@ -158,8 +191,12 @@ impl AdmissionReader {
 
     /// The memory as it was when somebody looked last.
     pub(super) fn look_again(&self) -> MutexGuard<'_, AdmissionCache> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.memory)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AdmissionCache {

@@ -320,3 +320,31 @@ fn what_is_remembered_is_bounded() {
         assert_eq!((map.len(), map.get(&n)), (n % MOST_REMEMBERED + 1, Some(&n)));
     }
 }
+
+#[test]
+fn who_sees_a_commit_of_this_server_before_it_is_noted_waits_for_that() {
+    let world = world();
+    world.provider("p");
+    let charge = Changes::Charge { accounts: [world.account; 2], key: None };
+    let (key, reader) = (world.key(), world.store.reader());
+    let before = reader.state();
+    let committing = reader.commit_begins(before);
+    assert!(Arc::ptr_eq(&key, &world.key()), "nothing is waited for that is not committed");
+    world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| world.key());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!looking.is_finished());
+        reader.committed(before, std::iter::once(charge), &Left::default());
+        drop(committing);
+        assert!(Arc::ptr_eq(&key, &looking.join().unwrap()), "and nothing is forgotten");
+    });
+    // Whoever sees that somebody else has committed waits for nobody.
+    let committing = reader.commit_begins(reader.state());
+    world.price(5);
+    world.price(6);
+    let looked = world.key();
+    assert!(!Arc::ptr_eq(&key, &looked));
+    drop(committing);
+    world.check("afterwards");
+}

@@ -34,6 +34,12 @@ impl DatabaseState {
         matches!((before.commits(), self.commits()), (Some(before), Some(now)) if now == before.wrapping_add(1))
     }
 
+    /// The header is being written just now: only whoever has the write lock does that.
+    pub fn is_being_written(&self) -> bool {
+        let Self::Header(header) = self else { return false };
+        header.split_at_checked(COPY).is_some_and(|(one, other)| one != other)
+    }
+
     /// The count of commits; `None` while the header is being written, or where there is none.
     fn commits(&self) -> Option<u32> {
         let Self::Header(header) = self else { return None };

@@ -241,6 +241,7 @@ impl WriterThread {
             Ok(())
         });
         let left = if all_well && ran.is_ok() { self.left(batch, &all) } else { Left::default() };
+        let committing = (all_well && ran.is_ok()).then(|| self.reader.commit_begins(before));
         let committed = match ran {
             Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
             other => other,
@@ -252,6 +253,7 @@ impl WriterThread {
         if committed.is_ok() && all_well {
             self.reader.committed(before, batch.iter().map(Job::changes), &left);
         }
+        drop(committing);
         committed.map(|()| all_well)
     }
 
