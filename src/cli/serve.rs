@@ -191,6 +191,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     let debits = tokio::spawn(Arc::clone(&relay).answer_debit_requests());
     let asking_again = tokio::spawn(relay::watch(Arc::clone(&relay), asking(&relay)));
     let offers = tokio::spawn(relay::follow_offers(Arc::clone(&relay)));
+    let indexing = tokio::spawn(Arc::clone(&relay).keep_indexing());
     let alerts = tokio::spawn(watch::run(watching));
     let backing_up = backups.map(|all| tokio::spawn(keep_taking(all, store.clone())));
     let stopped = run_until_stopped(server, &relay).await;
@@ -198,6 +199,7 @@ async fn serve(args: Args, store: Store, out: Output) -> Result<(), Failed> {
     debits.abort();
     asking_again.abort();
     offers.abort();
+    indexing.abort();
     alerts.abort();
     if let Some(backing_up) = backing_up {
         backing_up.abort();

@@ -30,5 +30,5 @@ pub use sqlite::{backup, backups, examine, restore};
 pub use tables::{
     account_search, accounts, admins, alert_channels, alerts, debit_requests, endpoints, events, idempotency, invites,
     key_changes, key_view, keys, ledger, prices, providers, recounts, refund, request_keys, served, sessions,
-    settlement, usage, withdrawals,
+    settlement, usage, usage_index, withdrawals,
 };

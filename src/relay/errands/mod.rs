@@ -13,6 +13,7 @@
 //! | `unpaid` | an account that cannot pay is told of |
 //! | [`count`] | `count_tokens`, by a provider or by the tokenizer here |
 //! | [`quote`] | what a request would cost now |
+//! | `index` | the index of usage rows by account |
 //! | [`recount`] | the tokenizer's count beside what a provider reported, for one answer in some |
 
 pub mod capacity;
@@ -22,6 +23,7 @@ mod places;
 mod machines;
 mod trial;
 pub mod watch;
+mod index;
 pub mod count;
 pub mod quote;
 pub mod recount;

@@ -53,6 +53,14 @@ pub const RULES: &[Rule] = &[
         says: "free as the payer's own use, and it has a cost or is another's",
     },
     Rule {
+        kind: RuleKind::Usage,
+        sql: "SELECT indexed_to, rows || ' rows up to it, ' || entries || ' in the index' FROM (
+                SELECT indexed_to, (SELECT count(*) FROM usage WHERE id <= indexed_to) AS rows,
+                  (SELECT count(*) FROM usage_by_account WHERE usage_id <= indexed_to) AS entries FROM usage_indexed)
+              WHERE rows <> entries LIMIT ?1",
+        says: "the index of usage by account is not what it should be",
+    },
+    Rule {
         kind: RuleKind::Ledger,
         sql: "SELECT l.id, l.balance_after_micro_usd FROM ledger l WHERE l.balance_after_micro_usd < 0 LIMIT ?1",
         says: "balance after is negative",

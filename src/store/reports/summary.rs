@@ -116,7 +116,7 @@ pub fn summary(conn: &Read, account: AccountId, filter: &UsageFilter, by: GroupB
     };
     let sql = format!(
         "SELECT {group}, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), \
-         sum(cost_micro_usd), sum(charged_micro_usd), {name} FROM usage WHERE {condition} GROUP BY 1 ORDER BY {order}"
+         sum(cost_micro_usd), sum(charged_micro_usd), {name} FROM account_usage WHERE {condition} GROUP BY 1 ORDER BY {order}"
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {

@@ -88,6 +88,19 @@ impl Writer {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// The same, of a write as [`Self::submit_aside`] takes it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_aside<T: Send + 'static>(
+        &self,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit_aside(write, move |result| drop(answer.send(result)));
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Queues `write`; `then` is called on the writer thread once its outcome is durable. For callers
     /// that cannot wait, like a `drop`.
     pub fn submit<T: Send + 'static>(

@@ -116,7 +116,7 @@ pub fn earned(conn: &Read, id: AccountId) -> Result<MicroUsd, StoreError> {
 
 /// When an account's last request was settled.
 pub fn last_used(conn: &Read, id: AccountId) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT created_at FROM usage WHERE account_id = ?1 ORDER BY id DESC LIMIT 1";
+    let sql = "SELECT created_at, id FROM account_usage WHERE account_id = ?1 ORDER BY id DESC LIMIT 1";
     let at = conn.prepare_cached(sql)?.query_row([id.to_i64()], |row| row.get(0)).optional()?;
     Ok(at.map(Timestamp::from_millis))
 }

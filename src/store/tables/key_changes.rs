@@ -114,7 +114,7 @@ pub fn update(
 fn recount(conn: &Tx, account: AccountId, id: KeyId, began: Timestamp) -> Result<(), StoreError> {
     conn.prepare_cached(
         "UPDATE keys SET window_started_at = ?3, window_spent_micro_usd = (SELECT coalesce(sum(charged_micro_usd), 0) \
-         FROM usage WHERE account_id = ?2 AND key_id = ?1 AND created_at >= ?3) WHERE id = ?1",
+         FROM account_usage WHERE account_id = ?2 AND key_id = ?1 AND created_at >= ?3) WHERE id = ?1",
     )?
     .execute([id.to_i64(), account.to_i64(), began.millis()])?;
     Ok(())

@@ -125,7 +125,7 @@ pub fn view(conn: &Read, account: AccountId, key: KeyRow, now: Timestamp) -> Res
 
 fn used(conn: &Read, account: AccountId, key: Option<KeyId>) -> Result<HashMap<KeyId, KeyUsage>, StoreError> {
     let mut statement = conn.prepare_cached(
-        "SELECT key_id, sum(charged_micro_usd), max(created_at) FROM usage \
+        "SELECT key_id, sum(charged_micro_usd), max(created_at) FROM account_usage \
          WHERE account_id = ?1 AND (?2 IS NULL OR key_id = ?2) GROUP BY key_id",
     )?;
     let rows = statement.query_map(params![account.to_i64(), key.map(KeyId::to_i64)], |row| {

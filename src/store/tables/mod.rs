@@ -14,6 +14,7 @@ pub mod providers;
 pub mod endpoints;
 pub mod recounts;
 pub mod usage;
+pub mod usage_index;
 pub mod settlement;
 pub mod served;
 pub mod ledger;

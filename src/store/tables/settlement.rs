@@ -6,9 +6,9 @@
 //! usage are written as they come: the failure of one is its own.
 
 use super::accounts::{self, Money};
-use super::{alerts, debts, keys, providers, request_keys, usage};
+use super::{alerts, debts, keys, providers, request_keys, usage, usage_index};
 use crate::domain::charge::Charge;
-use crate::domain::ids::{AccountId, IdMap};
+use crate::domain::ids::{AccountId, IdMap, RequestId};
 use crate::domain::key_limits::SpendWindow;
 use crate::domain::keys::{KeyId, LimitReset};
 use crate::domain::money::MicroUsd;
@@ -44,6 +44,8 @@ pub struct Settlements {
     accounts: IdMap<AccountId, Known<Money>>,
     /// Of keys that have a spend limit.
     keys: IdMap<KeyId, Known<(LimitReset, SpendWindow)>>,
+    /// Up to here a row enters the index of accounts by itself.
+    indexing_to: Option<RequestId>,
 }
 
 /// What is in a row, or will be.
@@ -88,6 +90,9 @@ impl Settlements {
             }
         }
         usage::insert(conn, s, &split, spent.from_earned)?;
+        if s.request_id <= self.indexing_to(conn)? {
+            usage_index::add(conn, &[(s.account_id, s.request_id)])?;
+        }
         if s.key_is_limited {
             self.count(conn, s, split.charged)?;
         }
@@ -129,6 +134,7 @@ impl Settlements {
         self.write(conn)?;
         self.accounts.clear();
         self.keys.clear();
+        self.indexing_to = None;
         Ok(())
     }
 
@@ -147,6 +153,13 @@ impl Settlements {
         match self.accounts.entry(id) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => Ok(place.insert(Known::read(accounts::money(conn, id)?))),
+        }
+    }
+
+    fn indexing_to(&mut self, conn: &Read) -> Result<RequestId, StoreError> {
+        match self.indexing_to {
+            Some(known) => Ok(known),
+            None => Ok(*self.indexing_to.insert(usage_index::indexing_to(conn)?)),
         }
     }
 

@@ -16,12 +16,6 @@ use crate::domain::usage::Outcome;
 use crate::store::{Read, StoreError, Tx};
 
 /// Writes the row of a charge that was split so; `from_earned` is the part that came out of the payer's earnings.
-///
-/// Where 1,000 accounts take turns, half of the engine's work is the index by account: a leaf each, so that a commit of
-/// 64 rows writes 94 pages, and 14 of one account (9.9 µs a row beside 3.9, of CPU). Pages of 1, 2 or 8 KiB were no
-/// better (9.3 to 11.2 µs); an index by time and then account took 6.8, but finding an account's rows then means a
-/// look into each span of time. What would be as fast for all (4.8) is a row that names the one before it of its
-/// account, with the last one in the account's row, which is written anyway: lists then walk rows, not an index.
 pub(super) fn insert(conn: &Tx, s: &Charge, split: &Split, from_earned: MicroUsd) -> Result<(), StoreError> {
     let tokens = |n: u64| i64::try_from(n).map_err(|_| StoreError::Invalid("a token count is out of range".into()));
     conn.prepare_cached(
@@ -128,7 +122,7 @@ pub fn list(conn: &Read, account: AccountId, filter: &UsageFilter, limit: u32) -
          key_id, outcome, metered_by, shortfall_micro_usd, charged_micro_usd, \
          (SELECT l.created_at FROM ledger l WHERE l.request_id = usage.id AND l.kind = 'refund'), \
          cache_write_tokens, cache_write_1h_tokens, translated, (SELECT name FROM keys WHERE keys.id = key_id), own_use \
-         FROM usage WHERE {condition} \
+         FROM account_usage AS usage WHERE {condition} \
          ORDER BY id DESC LIMIT ?"
     );
     values.push(Value::Integer(i64::from(limit)));
@@ -216,7 +210,7 @@ pub(super) const COLUMNS: [&str; 19] = [
 pub fn last_outputs(conn: &Read, account: AccountId, model: &str, most: u32) -> Result<Vec<u64>, StoreError> {
     // A model that the account has not used for long is looked for no further than this.
     let mut statement = conn.prepare_cached(
-        "SELECT completion_tokens FROM (SELECT id, model, completion_tokens, outcome FROM usage WHERE account_id = ?1 \
+        "SELECT completion_tokens FROM (SELECT id, model, completion_tokens, outcome FROM account_usage WHERE account_id = ?1 \
          ORDER BY id DESC LIMIT 10000) WHERE model = ?2 AND outcome = 'completed' ORDER BY id DESC LIMIT ?3",
     )?;
     let rows = statement.query_map(params![account.to_i64(), model, most], |row| row.get(0))?;

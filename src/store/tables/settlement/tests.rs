@@ -134,7 +134,7 @@ impl Twins {
         let mut copy = String::from("PRAGMA defer_foreign_keys = ON; BEGIN; PRAGMA defer_foreign_keys = ON;");
         for table in tables(&one_by_one) {
             copy += &format!(
-                "DELETE FROM {table} WHERE '{table}' = 'prices'; INSERT INTO {table} SELECT * FROM other.{table};"
+                "DELETE FROM {table} WHERE '{table}' IN ('prices', 'usage_indexed'); INSERT INTO {table} SELECT * FROM other.{table};"
             );
         }
         one_by_one.execute_batch(&(copy + "COMMIT; DETACH other")).unwrap();

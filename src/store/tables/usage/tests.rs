@@ -1,5 +1,7 @@
 //! Settled rows read back: which of them, in what order, what they say, and as CSV.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::ids::{PriceId, ProviderId};
@@ -10,7 +12,8 @@ use crate::domain::usage::{CacheWrites, Metered, MeteredBy, Usage};
 use crate::store::keys::{NewKey, Owner};
 use crate::store::providers::NewProvider;
 use crate::store::settlement::{Settled, settle};
-use crate::store::tables::{accounts, keys, providers, request_keys};
+use crate::store::summary::{self, GroupBy};
+use crate::store::tables::{accounts, keys, providers, request_keys, usage_index};
 use crate::store::{audit, ledger, refund};
 
 const NOW: Timestamp = Timestamp::from_millis(1_777_558_921_000);
@@ -333,4 +336,123 @@ fn own_use_takes_nothing_says_why_and_cannot_be_anothers() {
     books.conn.execute_batch(sql).unwrap();
     let problems = audit::audit(&books.conn).unwrap().problems;
     assert!(problems.iter().any(|text| text.contains("own use")), "{problems:?}");
+}
+
+/// What may happen to the index: a request with this number is settled for Ada or Bob, and a step goes on or breaks off.
+#[derive(Debug, Clone)]
+enum Indexing {
+    Settled(i64, bool),
+    /// One begins, up to here, unless one is under way.
+    Begun(i64),
+    /// That many entries are added.
+    Added(usize),
+    /// The process ends and another starts.
+    BrokenOff,
+}
+
+fn indexing() -> impl Strategy<Value = Indexing> {
+    prop_oneof![
+        6 => (1..80_i64, any::<bool>()).prop_map(|(n, ada)| Indexing::Settled(n, ada)),
+        2 => (1..80_i64).prop_map(Indexing::Begun),
+        4 => (1..9_usize).prop_map(Indexing::Added),
+        1 => Just(Indexing::BrokenOff),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Settled before a step, within it or late, each row is found once by its account, in its place.
+    #[test]
+    fn an_accounts_rows_are_the_same_however_far_the_index_is(all in prop::collection::vec(indexing(), 1..60)) {
+        let books = Books::new();
+        let conn = &books.conn;
+        let mut rows = [Vec::new(), Vec::new()];
+        let mut under_way: Option<Vec<usage_index::Entry>> = None;
+        for one in all {
+            match one {
+                Indexing::Settled(n, _) if rows.concat().contains(&n) => {}
+                Indexing::Settled(n, is_ada) => {
+                    let (account_id, by) = if is_ada { (books.ada, 1) } else { (books.bob, 3) };
+                    let (usage, cost) = (Usage::default(), MicroUsd::ZERO);
+                    books.settle(&Charge { account_id, key_id: key(by), usage, cost, ..books.request(n) });
+                    rows[usize::from(!is_ada)].push(n);
+                }
+                Indexing::Begun(to) => {
+                    if under_way.is_none() {
+                        usage_index::begin(conn, row(to)).unwrap();
+                        under_way = Some(usage_index::due(conn).unwrap());
+                    }
+                }
+                Indexing::Added(count) => {
+                    if let Some(mut due) = under_way.take() {
+                        let later = due.split_off(count.min(due.len()));
+                        usage_index::add(conn, &due).unwrap();
+                        if later.is_empty() {
+                            usage_index::finish(conn).unwrap();
+                        } else {
+                            under_way = Some(later);
+                        }
+                    }
+                }
+                Indexing::BrokenOff => {
+                    under_way = None;
+                    if usage_index::next(conn, NOW).unwrap().is_some() {
+                        under_way = Some(usage_index::due(conn).unwrap());
+                    }
+                }
+            }
+            for (account, rows) in [books.ada, books.bob].into_iter().zip(&mut rows) {
+                rows.sort_unstable_by(|a, b| b.cmp(a));
+                let found = list(conn, account, &UsageFilter::default(), 1_000).unwrap();
+                prop_assert_eq!(&found.iter().map(|found| found.request_id.to_i64()).collect::<Vec<_>>(), &*rows);
+                let totals = summary::summary(conn, account, &UsageFilter::default(), GroupBy::Model).unwrap();
+                prop_assert_eq!(totals.iter().map(|total| total.requests).sum::<u64>(), rows.len() as u64);
+                let middle = UsageFilter { before: Some(row(40)), ..UsageFilter::default() };
+                let found = list(conn, account, &middle, 3).unwrap();
+                let below: Vec<_> = rows.iter().copied().filter(|n| *n < 40).take(3).collect();
+                prop_assert_eq!(found.iter().map(|found| found.request_id.to_i64()).collect::<Vec<_>>(), below);
+            }
+        }
+        prop_assert_eq!(audit::audit(conn).unwrap().problems, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_step_is_due_when_there_are_many_rows_or_old_ones() {
+    let books = Books::new();
+    let (conn, at) = (&books.conn, |seconds: i64| RequestId::first_at(second(seconds)));
+    let next = |seconds| usage_index::next(conn, second(seconds)).unwrap();
+    assert_eq!(next(0), None);
+    books.settle(&Charge { request_id: at(0), ..books.request(1) });
+    books.settle(&Charge { request_id: at(50), ..books.request(1) });
+    assert_eq!(next(60), None, "few, and none of them old");
+    assert_eq!(next(61), Some(at(50)));
+    usage_index::begin(conn, at(50)).unwrap();
+    assert_eq!(next(0), Some(at(50)), "it broke off");
+    usage_index::add(conn, &usage_index::due(conn).unwrap()).unwrap();
+    usage_index::finish(conn).unwrap();
+    assert_eq!(next(1_000), None);
+    for n in 1..=4_096 {
+        books.settle(&Charge { request_id: row(at(100).to_i64() + n), cost: MicroUsd::ZERO, ..books.request(1) });
+    }
+    assert_eq!(next(101), None, "some of them may not be settled yet");
+    assert_eq!(next(103), Some(row(at(100).to_i64() + 4_096)));
+}
+
+#[test]
+fn an_account_is_asked_for_through_its_index() {
+    let conn = Tx::in_memory();
+    for sql in [
+        "SELECT id FROM account_usage WHERE account_id = 1 AND id < 5 ORDER BY id DESC LIMIT 9",
+        "SELECT sum(charged_micro_usd) FROM account_usage WHERE account_id = 1 AND created_at > 5",
+    ] {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let plan: Vec<String> =
+            statement.query_map([], |row| row.get("detail")).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        let plan = plan.join("; ");
+        assert!(plan.contains("SEARCH i USING PRIMARY KEY (account_id=?"), "{plan}");
+        assert!(plan.contains("SEARCH usage USING INTEGER PRIMARY KEY (rowid>?"), "{plan}");
+        assert!(!plan.contains("ORDER BY"), "nothing is sorted: {plan}");
+    }
 }
