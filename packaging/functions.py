@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Writes the order in which a release's functions stand in memory: those that run, beside each other.
+
+    packaging/functions.py target/release/coordinator > packaging/functions.ld
+
+Of 13 MiB of machine code, a server that nobody asks runs 2 and one under load 3, strewn over all of it; and as the system
+maps sixteen pages for each that is touched, nearly all of it stands in memory (7 MiB more than with this order), and the
+caches of the processor hold many lines of which a part is used. This runs the binary in valgrind, idle and with requests
+of its demo, and writes a linker script (for lld and GNU ld) that puts what ran first. A function that is not found
+any more is passed over, one that is not named stands behind: nothing depends on it but memory and speed. To be written
+anew when much has changed; about two minutes. Needs valgrind (Debian: valgrind).
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+# Called at least so often by so many requests, a function is one of those that every request runs.
+REQUESTS = 60
+MODEL = "qwen3.5-27b-claude-opus-8bit"
+
+
+def ran(binary: str, room: pathlib.Path, *more: str, load: bool) -> dict[str, int]:
+    """How often each function was called by a server that starts, idles, and answers if there is a load."""
+    out, said = room / "callgrind.out", room / "said"
+    command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", binary]
+    command += ["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(room / "data"), *more]
+    with said.open("wb") as stdout, (room / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=stdout, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while not (lines := said.read_text(encoding="utf-8").splitlines()):
+            if time.monotonic() > deadline or server.poll() is not None:
+                sys.exit((room / "log").read_text(encoding="utf-8"))
+            time.sleep(0.1)
+        if load:
+            ask(json.loads(lines[0]))
+        time.sleep(5)
+    finally:
+        server.terminate()
+        server.wait()
+    return calls(out.read_text(encoding="utf-8"))
+
+
+def ask(at: dict[str, str]) -> None:
+    """Whole answers and streams, in each dialect."""
+    for number in range(REQUESTS):
+        stream = number % 2 == 0
+        prompt = [{"role": "user", "content": "Explain gradient descent in one paragraph."}]
+        path, body = [
+            ("chat/completions", {"messages": prompt, "max_tokens": 64}),
+            ("messages", {"messages": prompt, "max_tokens": 64}),
+            ("responses", {"input": prompt[0]["content"], "max_output_tokens": 64}),
+        ][0 if number % 6 < 4 else 1 + number % 2]
+        text = json.dumps({"model": MODEL, "stream": stream, **body}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {at['key']}"}
+        request = urllib.request.Request(f"{at['base_url']}/{path}", text, headers)
+        with contextlib.closing(urllib.request.urlopen(request, timeout=60)) as answer:
+            answer.read()
+
+
+def calls(text: str) -> dict[str, int]:
+    """Calls by function, of a profile of callgrind (https://valgrind.org/docs/manual/cl-format.html)."""
+    names: dict[str, str] = {}
+    found: collections.Counter[str] = collections.Counter()
+    callee = ""
+    for line in text.splitlines():
+        if match := re.match(r"c?fn=\((\d+)\)(?: (.*))?$", line):
+            number, name = match.groups()
+            if name:
+                # A recursion's depth stands behind an apostrophe.
+                names[number] = name.split("'")[0]
+            callee = names[number]
+            found[callee] += 0
+        elif match := re.match(r"calls=(\d+)", line):
+            found[callee] += int(match[1])
+    return found
+
+
+def symbols(binary: str) -> dict[str, int]:
+    """The size of each function in the binary."""
+    listed = subprocess.run(["nm", "-S", binary], capture_output=True, text=True, check=True).stdout
+    fields = (line.split() for line in listed.splitlines())
+    return {field[3]: int(field[1], 16) for field in fields if len(field) == 4 and field[2] in "tTwW"}
+
+
+def pattern(name: str, exact: bool) -> str:
+    """A name as the linker is to look for it: without what compilers and versions of this project change in it."""
+    name = re.sub(r"\.llvm\.\d+$", "*", name)
+    if not exact:
+        # The hash of a function's types, and those of crates.
+        name = re.sub(r"17h[0-9a-f]{16}E.*$", "17h*", name)
+        name = re.sub(r"Cs[0-9A-Za-z]+_", "Cs*_", name)
+    # Linker scripts have a use of their own for it.
+    return name.replace("$", "?")
+
+
+def main() -> None:
+    """Runs it twice, and prints the order."""
+    (binary,) = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as idle, tempfile.TemporaryDirectory() as loaded:
+        at_rest = ran(binary, pathlib.Path(idle), load=False)
+        at_work = ran(binary, pathlib.Path(loaded), "--demo", load=True)
+    sizes = symbols(binary)
+    hot = sorted((name for name in at_work if at_work[name] >= REQUESTS), key=lambda name: -at_work[name])
+    order = [name for name in dict.fromkeys([*hot, *at_rest, *at_work]) if name in sizes]
+    # Where most functions that look alike but for their types ran, all of them are taken; else those that did.
+    alike: collections.Counter[str] = collections.Counter()
+    for name, size in sizes.items():
+        alike[pattern(name, exact=False)] += size
+    runs = collections.Counter[str]()
+    for name in order:
+        runs[pattern(name, exact=False)] += sizes[name]
+    print("/* Written by packaging/functions.py, which says what for. */\nSECTIONS {\n  .text.first : {")
+    for wanted in dict.fromkeys(
+        pattern(name, exact=runs[pattern(name, exact=False)] < 0.6 * alike[pattern(name, exact=False)])
+        for name in order
+        if len(name) < 400
+    ):
+        print(f"    *(.text.{wanted})")
+    # Few, and some of those that run at start are among them.
+    print("    *(.text.unlikely.*)\n  }\n}\nINSERT BEFORE .text;")
+
+
+if __name__ == "__main__":
+    main()
