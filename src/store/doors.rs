@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::StoreError;
 use super::admission_cache::{AdmissionCache, AdmissionReader};
@@ -115,7 +116,8 @@ impl Store {
             StoreError::Sql(_) => obstacle(path).unwrap_or(e),
             other => other,
         })?;
-        let (readers, reports) = (read_pool(path, READERS)?, read_pool(path, REPORTS)?);
+        let opener = Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("opener").build());
+        let (readers, reports) = (read_pool(path, READERS, &opener)?, read_pool(path, REPORTS, &opener)?);
         Ok(Self { dir: dir.to_owned(), readers, reports, reader, usage_sums: Arc::default(), made: Arc::default() })
     }
 

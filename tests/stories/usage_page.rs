@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::world::answer::{Answer, honest, usage};
 use crate::world::http::{Reply, Request};
-use crate::world::{MODEL, World, chat_body, cost, micro, text};
+use crate::world::{MODEL, World, chat_body, cost, eventually, micro, text};
 
 /// A world with `count` rows of [`MODEL`], the n-th of n completion tokens.
 fn with_rows(count: usize) -> World {
@@ -231,4 +231,33 @@ fn a_key_is_made_once_for_its_idempotency_key_and_its_secret_is_told_once() {
     assert!(!format!("{stored:?}").contains("sk-db-"), "the secret is stored nowhere");
     let resets = first["limit_resets_at"].as_str().unwrap();
     assert!(resets.ends_with("-01T00:00:00Z"), "{resets}");
+}
+
+#[test]
+fn an_account_finds_its_rows_before_and_after_they_are_in_its_index() {
+    let world = with_rows(1);
+    // Of requests before that one, which cost nothing: more than wait for each other.
+    let costs_nothing = "prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
+        charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd";
+    let same = "account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, outcome, metered_by";
+    world.server.alter(&format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO usage (id, created_at, {costs_nothing}, {same})
+         SELECT id - (i << 20), created_at - i, 0, 0, 0, 0, 0, 0, 0, 0, 0, {same} FROM usage, n LIMIT 5000"
+    ));
+    let look = || {
+        let page = get(&world, "/v1/payments/usage?limit=500");
+        let next = get(&world, &next_page(&page).expect("more"));
+        let summary = get(&world, "/v1/payments/usage/summary?group_by=key").json();
+        (rows(&page), rows(&next), summary)
+    };
+    let before = look();
+    assert_eq!(micro(&before.2[0], "requests"), 5_001);
+    let indexed =
+        || world.server.number("SELECT count(*) FROM usage_by_account, usage_indexed WHERE usage_id <= indexed_to");
+    eventually("the rows are in the index", || indexed() == 5_001);
+    assert_eq!(look(), before);
+    world.chat(&chat_body()).expect(200);
+    assert_eq!(rows(&get(&world, "/v1/payments/usage?limit=3"))[1..], before.0[..2], "the new one stands before them");
+    world.server.audit();
 }

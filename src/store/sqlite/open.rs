@@ -3,10 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::access::Read;
 use super::ownership::{beside, cannot, hand_over, obstacle};
@@ -20,11 +22,12 @@ pub type ReadPool = r2d2::Pool<Readers>;
 
 const READER_FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// A pool of at most `size` reading connections, which are opened as they are needed.
-pub fn read_pool(path: &Path, size: u32) -> Result<ReadPool, StoreError> {
+/// A pool of at most `size` reading connections, which `opener` opens as they are needed.
+pub fn read_pool(path: &Path, size: u32, opener: &Arc<ScheduledThreadPool>) -> Result<ReadPool, StoreError> {
     let manager = Readers(SqliteConnectionManager::file(path).with_flags(READER_FLAGS).with_init(prepare_reader));
     Ok(r2d2::Pool::builder()
         .max_size(size)
+        .thread_pool(Arc::clone(opener))
         .min_idle(Some(0))
         // A connection to a local file does not go stale: the check would be a statement per read.
         .test_on_check_out(false)

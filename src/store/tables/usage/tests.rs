@@ -441,6 +441,20 @@ fn a_step_is_due_when_there_are_many_rows_or_old_ones() {
 }
 
 #[test]
+fn a_row_that_the_index_lacks_is_found() {
+    let books = Books::new();
+    let conn = &books.conn;
+    books.settle(&Charge { usage: Usage::default(), cost: MicroUsd::ZERO, ..books.request(1) });
+    usage_index::begin(conn, row(1)).unwrap();
+    usage_index::add(conn, &usage_index::due(conn).unwrap()).unwrap();
+    usage_index::finish(conn).unwrap();
+    assert_eq!(audit::audit(conn).unwrap().problems, Vec::<String>::new());
+    conn.execute("DELETE FROM usage_by_account", []).unwrap();
+    let problems = audit::audit(conn).unwrap().problems.join("; ");
+    assert!(problems.ends_with("is not what it should be: 1 rows up to it, 0 in the index"), "{problems}");
+}
+
+#[test]
 fn an_account_is_asked_for_through_its_index() {
     let conn = Tx::in_memory();
     for sql in [
