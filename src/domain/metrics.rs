@@ -3,7 +3,7 @@
 //!
 //! Times are whole microseconds; what is rendered from them is rendered elsewhere.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,9 +11,23 @@ use crate::domain::time::Timestamp;
 use crate::domain::usage::{Outcome, Usage};
 
 static ON: OnceLock<Metrics> = OnceLock::new();
-/// When the last audit of this process ended, in milliseconds; 0 for never. Kept whether or not anybody scrapes.
-static AUDITED: AtomicI64 = AtomicI64::new(0);
-static AUDIT_OK: AtomicBool = AtomicBool::new(false);
+/// The last audit of this process. Kept whether or not anybody scrapes.
+static AUDITED: AuditMark = AuditMark(AtomicI64::new(0));
+
+/// When an audit ended, in milliseconds, and as the lowest bit whether all was well: nobody sees the time of one with the
+/// result of another. 0 for never.
+struct AuditMark(AtomicI64);
+
+impl AuditMark {
+    fn set(&self, ok: bool, at: Timestamp) {
+        self.0.store(at.millis() << 1 | i64::from(ok), Relaxed);
+    }
+
+    fn get(&self) -> Option<(Timestamp, bool)> {
+        let mark = self.0.load(Relaxed);
+        (mark != 0).then(|| (Timestamp::from_millis(mark >> 1), mark & 1 == 1))
+    }
+}
 
 /// More series than this are one, `other`.
 const MOST_SERIES: usize = 500;
@@ -262,14 +276,12 @@ pub fn on() -> Option<&'static Metrics> {
 
 /// An audit ended.
 pub fn audited(ok: bool, at: Timestamp) {
-    AUDIT_OK.store(ok, Relaxed);
-    AUDITED.store(at.millis(), Relaxed);
+    AUDITED.set(ok, at);
 }
 
 /// When the last audit of this process ended, and whether all was well.
 pub fn last_audit() -> Option<(Timestamp, bool)> {
-    let at = AUDITED.load(Relaxed);
-    (at != 0).then(|| (Timestamp::from_millis(at), AUDIT_OK.load(Relaxed)))
+    AUDITED.get()
 }
 
 #[cfg(test)]
@@ -289,6 +301,21 @@ mod tests {
             took: Duration::from_millis(1_100),
             first_token: Some(Duration::from_millis(100)),
         }
+    }
+
+    #[test]
+    fn an_audit_s_time_is_never_seen_with_another_one_s_result() {
+        let mark = AuditMark(AtomicI64::new(0));
+        assert_eq!(mark.get(), None);
+        let at = Timestamp::from_millis;
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| (1..200_000).for_each(|n| mark.set(n % 2 == 0, at(n))));
+            while !writing.is_finished() {
+                let seen = mark.get();
+                assert!(seen.is_none_or(|(at, ok)| ok == (at.millis() % 2 == 0)), "{seen:?}");
+            }
+        });
+        assert_eq!(mark.get(), Some((at(199_999), false)));
     }
 
     #[test]
