@@ -1,4 +1,4 @@
-//! TLS to providers: whom to trust, and what went wrong in plain words.
+//! TLS to providers, receivers of alerts and the like: whom to trust, and what went wrong in plain words.
 
 use std::error::Error;
 use std::io;
@@ -57,7 +57,9 @@ pub fn words(e: &(dyn Error + 'static), host: &str) -> Option<String> {
     let e = find(e)?;
     Some(match e {
         rustls::Error::InvalidCertificate(e) => format!("its certificate {}", certificate_words(e, host)),
-        rustls::Error::InvalidMessage(_) => "it does not speak TLS: is its URL an http:// one?".to_owned(),
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS there: is it http://, or for mail STARTTLS, that is meant?".to_owned()
+        }
         rustls::Error::AlertReceived(alert) => format!("it refused the TLS handshake: {alert:?}"),
         other => format!("TLS failed: {other}"),
     })
@@ -66,7 +68,7 @@ pub fn words(e: &(dyn Error + 'static), host: &str) -> Option<String> {
 fn certificate_words(e: &CertificateError, host: &str) -> String {
     match e {
         CertificateError::UnknownIssuer => "is not trusted: the authority that signed it is not known here. Trust a \
-            private authority for this provider with --ca-file, for all with SSL_CERT_FILE"
+            private authority with SSL_CERT_FILE, for one provider alone with --ca-file"
             .to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {

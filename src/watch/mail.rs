@@ -1,5 +1,6 @@
 //! One alert by e-mail.
 
+use std::error::Error;
 use std::time::Duration;
 
 use lettre::message::{Mailbox, header};
@@ -12,13 +13,15 @@ use super::words::Letter;
 use crate::domain::secret::ResolveSecret;
 use crate::store::alert_channels::{MailSecurity, MailSettings};
 use crate::store::alerts::AlertRow;
-use crate::upstream::look_up;
+use crate::upstream::{look_up, tls_words};
 
 /// How long each step of the conversation may take, and all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ALL_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer of a server that is kept, in characters.
 const LONGEST: usize = 300;
+/// What a server answers to a user or a password that it does not take (RFC 4954, 6).
+const WRONG_PASSWORD: u16 = 535;
 
 /// Checks an address as one writes it, with a name or without.
 ///
@@ -53,7 +56,7 @@ pub async fn send(
     })?;
     let sending = async {
         let transport = transport(settings, resolve).await.map_err(Undelivered::later)?;
-        transport.send(message).await.map(drop).map_err(|e| failure(&e, for_one))
+        transport.send(message).await.map(drop).map_err(|e| failure(&e, &settings.host, for_one))
     };
     let sent = tokio::time::timeout(ALL_PATIENCE, sending).await;
     sent.unwrap_or_else(|_| Err(Undelivered::later(format!("not sent within {} s", ALL_PATIENCE.as_secs()))))
@@ -120,12 +123,28 @@ async fn transport(
 
 /// What a failure to send means. A server that refuses a recipient or a message (55x) refuses it the next time, too;
 /// one that has no time for it (4xx) may only have none for this one; all else is the server's state.
-fn failure(e: &lettre::transport::smtp::Error, for_one: bool) -> Undelivered {
+fn failure(e: &lettre::transport::smtp::Error, host: &str, for_one: bool) -> Undelivered {
     let code = e.status().map(u16::from);
     let is_refused = code.is_some_and(|code| (550..=554).contains(&code));
     let is_put_off = code.is_some_and(|code| (450..=452).contains(&code));
-    let text: String = e.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    let text = match code {
+        Some(WRONG_PASSWORD) => format!("it does not take the user or the password: {e}"),
+        _ => of_tls(e, host).unwrap_or_else(|| e.to_string()),
+    };
+    let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     Undelivered { error: text, lets_pass: is_refused || is_put_off, is_final: is_refused && for_one }
+}
+
+/// What is wrong with the server's TLS, if that is what is wrong.
+fn of_tls(e: &(dyn Error + 'static), host: &str) -> Option<String> {
+    let mut next = Some(e);
+    while let Some(e) = next {
+        if let Some(text) = tls_words(e, host) {
+            return Some(text);
+        }
+        next = e.source();
+    }
+    None
 }
 
 #[cfg(test)]

@@ -1,33 +1,31 @@
 //! Alerts: what is told, to whom, once for each crossing, and at least once whatever happens to the receiver or the server.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::world::answer::{Answer, End, Step, honest};
 use crate::world::http::{Reply, Request};
+use crate::world::mailbox::Mailbox;
 use crate::world::upstream::{Seen, Upstream};
-use crate::world::{Account, World, chat_body, eventually, free_port, micro, text};
+use crate::world::{Account, World, chat_body, eventually, micro, text};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn receiver() -> Upstream {
+pub fn receiver() -> Upstream {
     Upstream::start(|_| Answer::json(200, &json!({})))
 }
 
-fn hook(receiver: &Upstream) -> Value {
+pub fn hook(receiver: &Upstream) -> Value {
     json!({"webhook": {"url": format!("http://{}/hook?a=b", receiver.addr), "secret": SECRET}})
 }
 
-fn put(world: &World, admin: &str, body: &Value) -> Reply {
+pub fn put(world: &World, admin: &str, body: &Value) -> Reply {
     world.server.http().send(&Request::new("PUT", "/v1/admin/alerts").key(admin).json(body))
 }
 
 /// A world whose alerts go to a webhook, its admin's key, and one of the payer's that may set the threshold.
-fn alerted(receiver: &Upstream, serve: &[&str]) -> (World, String, String) {
+pub fn alerted(receiver: &Upstream, serve: &[&str]) -> (World, String, String) {
     let mut world = World::unstarted("0.05", honest(100, 20));
     let (admin, manage) = (world.server.admin_key(), manage(&world, "payer"));
     world.server.start(serve);
@@ -35,17 +33,17 @@ fn alerted(receiver: &Upstream, serve: &[&str]) -> (World, String, String) {
     (world, admin, manage)
 }
 
-fn manage(world: &World, account: &str) -> String {
+pub fn manage(world: &World, account: &str) -> String {
     text(&world.server.ok(&["key", "create", account, "--scope", "manage"]), "key")
 }
 
-fn threshold(world: &World, key: &str, below: &Value) -> Reply {
+pub fn threshold(world: &World, key: &str, below: &Value) -> Reply {
     let body = json!({"below_usd": below});
     world.server.http().send(&Request::new("PUT", "/v1/payments/alert").key(key).json(&body))
 }
 
 /// What the receiver was sent, oldest first: only what is signed as the specification says.
-fn told(receiver: &Upstream) -> Vec<(String, Value)> {
+pub fn told(receiver: &Upstream) -> Vec<(String, Value)> {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &STANDARD.decode(&SECRET[6..]).unwrap());
     let one = |seen: &Seen| {
         let header = |name: &str| seen.header(name).unwrap_or_else(|| panic!("no {name}: {seen:?}")).to_owned();
@@ -61,11 +59,11 @@ fn told(receiver: &Upstream) -> Vec<(String, Value)> {
     receiver.requests().iter().map(one).collect()
 }
 
-fn kinds(receiver: &Upstream) -> Vec<String> {
+pub fn kinds(receiver: &Upstream) -> Vec<String> {
     told(receiver).iter().map(|(_, body)| text(body, "type")).collect()
 }
 
-fn events(world: &World, admin: &str) -> Vec<Value> {
+pub fn events(world: &World, admin: &str) -> Vec<Value> {
     let all = world.server.http().get("/v1/admin/alerts/events", admin).expect(200).json();
     all.as_array().unwrap().clone()
 }
@@ -367,53 +365,11 @@ fn a_dead_webhook_holds_nothing_up_and_the_outbox_has_an_end() {
     assert!(began.elapsed().as_secs() < 10, "nobody waits for a receiver");
 }
 
-/// The SMTP server that tests/setup.sh installs, and the maildir that it fills.
-struct Mailbox {
-    child: Child,
-    port: u16,
-    dir: PathBuf,
-}
-
-impl Mailbox {
-    /// `None` if it is not installed.
-    fn start(dir: &Path, port: Option<u16>) -> Option<Self> {
-        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/smtpd/bin/python");
-        if !python.exists() {
-            eprintln!("skipped: aiosmtpd is not installed: tests/setup.sh");
-            return None;
-        }
-        let port = port.unwrap_or_else(free_port);
-        let listen = format!("127.0.0.1:{port}");
-        let args = ["-m", "aiosmtpd", "-n", "-l", &listen, "-c", "aiosmtpd.handlers.Mailbox", dir.to_str().unwrap()];
-        let child = Command::new(python).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let all = Self { child, port, dir: dir.to_owned() };
-        eventually("the mail server", || std::net::TcpStream::connect(&listen).is_ok());
-        Some(all)
-    }
-
-    fn letters(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.dir.join("new")) else { return Vec::new() };
-        entries.flatten().map(|one| std::fs::read_to_string(one.path()).unwrap()).collect()
-    }
-
-    fn to(&self, address: &str) -> Vec<String> {
-        let header = format!("To: {address}\n");
-        self.letters().into_iter().filter(|letter| letter.replace('\r', "").contains(&header)).collect()
-    }
-}
-
-impl Drop for Mailbox {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn mail_reaches_the_operator_and_the_holder_of_the_account() {
     let receiver = receiver();
     let (mut world, admin, manage) = alerted(&receiver, &[]);
-    let Some(mailbox) = Mailbox::start(&world.server.beside("maildir"), None) else { return };
+    let Some(mailbox) = Mailbox::start(&world.server.beside("maildir"), None, &[]) else { return };
     let patch = format!("/v1/admin/accounts/{}", world.payer.id);
     let body = json!({"email": "ada@example.org"});
     world.server.http().send(&Request::new("PATCH", &patch).key(&admin).json(&body)).expect(200);
@@ -441,7 +397,7 @@ fn mail_reaches_the_operator_and_the_holder_of_the_account() {
     credit(&world, &admin, "/v1/admin/debit", &world.payer, &rest);
     eventually("a try in vain", || events(&world, &admin)[0]["deliveries"][0]["tries"] != 0);
     world.server.kill();
-    let Some(mailbox) = Mailbox::start(&dir, Some(port)) else { return };
+    let Some(mailbox) = Mailbox::start(&dir, Some(port), &[]) else { return };
     world.server.start(&[]);
     eventually("the rest", || mailbox.letters().iter().filter(|letter| letter.contains("is used up")).count() == 2);
 }

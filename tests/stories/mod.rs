@@ -57,5 +57,6 @@ mod old_data;
 mod directories;
 mod backups;
 mod alerts;
+mod alerts_mail;
 mod running_server;
 mod logs;

@@ -21,24 +21,31 @@ struct Shared {
     over: AtomicBool,
     /// What the proxy was asked.
     heads: Mutex<Vec<String>>,
+    /// What whoever connects says, byte for byte, where that is kept.
+    said: Option<Mutex<Vec<u8>>>,
 }
 
 impl Line {
     /// To that address.
     pub fn to(to: SocketAddr) -> Self {
-        Self::start(to, false)
+        Self::start(to, false, None)
+    }
+
+    /// To that address, and what passes towards it is kept.
+    pub fn overheard(to: SocketAddr) -> Self {
+        Self::start(to, false, Some(Mutex::default()))
     }
 
     /// To that address whatever is asked for, through CONNECT.
     pub fn proxy_to(to: SocketAddr) -> Self {
-        Self::start(to, true)
+        Self::start(to, true, None)
     }
 
-    fn start(to: SocketAddr, is_proxy: bool) -> Self {
+    fn start(to: SocketAddr, is_proxy: bool, said: Option<Mutex<Vec<u8>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (silent, over) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Arc::new(Shared { to, is_proxy, silent, over, heads: Mutex::default() });
+        let shared = Arc::new(Shared { to, is_proxy, silent, over, heads: Mutex::default(), said });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -60,6 +67,12 @@ impl Line {
     /// The heads of the requests to the proxy.
     pub fn heads(&self) -> Vec<String> {
         self.shared.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What all who connected said, as the line carried it.
+    pub fn said(&self) -> Vec<u8> {
+        let said = self.shared.said.as_ref().expect("a line that is overheard");
+        said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -91,12 +104,12 @@ impl Shared {
             end.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         }
         let (near_too, far_too, shared) = (near.try_clone().unwrap(), far.try_clone().unwrap(), Arc::clone(&self));
-        std::thread::spawn(move || shared.pass_on(far_too, near_too));
-        self.pass_on(near, far);
+        std::thread::spawn(move || shared.pass_on(far_too, near_too, None));
+        self.pass_on(near, far, self.said.as_ref());
     }
 
     /// Bytes of one direction, until either end is gone.
-    fn pass_on(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn pass_on(&self, mut from: TcpStream, mut to: TcpStream, said: Option<&Mutex<Vec<u8>>>) {
         let mut part = [0; 16 << 10];
         loop {
             if self.silent.load(Ordering::SeqCst) {
@@ -104,8 +117,14 @@ impl Shared {
             } else {
                 match from.read(&mut part) {
                     Ok(0) => break,
-                    Ok(size) if to.write_all(&part[..size]).is_err() => break,
-                    Ok(_) => {}
+                    Ok(size) => {
+                        if let Some(said) = said {
+                            said.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..size]);
+                        }
+                        if to.write_all(&part[..size]).is_err() {
+                            break;
+                        }
+                    }
                     Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
                     Err(_) => break,
                 }

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod coordinator;
 pub mod http;
 pub mod line;
+pub mod mailbox;
 pub mod upstream;
 pub mod wire;
 
