@@ -58,5 +58,6 @@ mod directories;
 mod backups;
 mod alerts;
 mod alerts_mail;
+mod alerts_watch;
 mod running_server;
 mod logs;
