@@ -15,10 +15,10 @@ use crate::store::backups::Backups;
 pub struct BackupArgs {
     /// Copy the database into this folder on a schedule; each copy is opened and audited before it counts
     #[arg(long, env = "COORDINATOR_BACKUP_DIR", value_name = "DIR")]
-    backup_dir: Option<PathBuf>,
+    pub backup_dir: Option<PathBuf>,
     /// How often: a number and s, m, h or d
     #[arg(long, env = "COORDINATOR_BACKUP_EVERY", default_value = "6h", value_name = "TIME", value_parser = period, requires = "backup_dir")]
-    backup_every: Duration,
+    pub backup_every: Duration,
     /// How many copies stay; the oldest goes
     #[arg(long, env = "COORDINATOR_BACKUP_KEEP", default_value = "28", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "backup_dir")]
     backup_keep: u32,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 use serde::Serialize;
 
-use super::layers::{Effective, WrongArguments};
+use super::layers::{Effective, Layers, WrongArguments};
 use super::output::{Output, columns, or_dash};
 use super::settings_file::SettingError;
 use super::{Cli, Command as Any, Failed, layers};
@@ -64,18 +64,31 @@ fn text(checked: &Checked) -> String {
 }
 
 fn check(file: &Path, name: &str) -> Result<Vec<Effective>, Vec<SettingError>> {
-    let whole = |problem: String| vec![SettingError { file: file.to_owned(), line: None, key: None, problem }];
     let mut config = OsString::from("--config=");
     config.push(file);
-    let command = Cli::command();
-    let read = layers::read(&command, &["coordinator".into(), name.into(), config]);
+    let (layers, cli) = read(file, &["coordinator".into(), name.into(), config])?;
+    if let Any::Serve(args) = cli.command {
+        args.check().map_err(|e| vec![of_the_whole(file, e.to_string())])?;
+    }
+    Ok(layers.effective(&Cli::command(), name))
+}
+
+/// What the program would read of these arguments, with the file that they name.
+///
+/// # Errors
+/// All that is wrong with the file, or with what is said beside it.
+pub fn read(file: &Path, arguments: &[OsString]) -> Result<(Layers, Cli), Vec<SettingError>> {
+    let whole = |error: &clap::Error| vec![of_the_whole(file, layers::first_paragraph(error))];
+    let read = layers::read(&Cli::command(), arguments);
     let layers = read.map_err(|refused| match refused {
         WrongArguments::File(problems) => problems,
-        WrongArguments::Usage(error) => whole(layers::first_paragraph(&error)),
+        WrongArguments::Usage(error) => whole(&error),
     })?;
-    let cli = Cli::from_arg_matches(&layers.matches).map_err(|e| whole(layers::first_paragraph(&e)))?;
-    if let Any::Serve(args) = cli.command {
-        args.check().map_err(|e| whole(e.to_string()))?;
-    }
-    Ok(layers.effective(&command, name))
+    let cli = Cli::from_arg_matches(&layers.matches).map_err(|e| whole(&e))?;
+    Ok((layers, cli))
+}
+
+/// A problem that no line of the file has by itself.
+pub fn of_the_whole(file: &Path, problem: String) -> SettingError {
+    SettingError { file: file.to_owned(), line: None, key: None, problem }
 }

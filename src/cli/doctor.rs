@@ -1,37 +1,28 @@
 //! `coordinator doctor`: what is wrong with an installation, and how to mend it. It
 //! changes nothing in the database; whether a server runs it learns by taking its lock for a moment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Serialize;
+use clap::Args as ClapArgs;
 
 use super::Failed;
+use super::doctor_settings::{self, Surroundings, Told};
+use super::finding::{Finding, well, wrong};
 use super::output::Output;
 use super::serve::resolve_key;
 use crate::domain::time::Timestamp;
 use crate::store::examine::{self, Inside};
 use crate::store::{Lock, Read, StoreError, accounts, backups, endpoints, providers};
 
-/// What was looked at.
-#[derive(Debug, Serialize)]
-pub struct Finding {
-    /// `directory`, `disk` …
-    what: &'static str,
-    ok: bool,
-    /// What was found.
-    found: String,
-    /// What to do about it; none if it is well.
-    mend: Option<String>,
-}
-
-/// It is well.
-fn well(what: &'static str, found: impl Into<String>) -> Finding {
-    Finding { what, ok: true, found: found.into(), mend: None }
-}
-
-/// It is not, and this mends it.
-fn wrong(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { what, ok: false, found: found.into(), mend: Some(mend.into()) }
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Look at what `serve --config` would run with: this file says where data, certificate and backups are; -FILE: if there is one
+    #[arg(long = "config", env = "COORDINATOR_CONFIG", value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Where the server's backups go, to look at them too
+    #[arg(long, env = "COORDINATOR_BACKUP_DIR", value_name = "DIR")]
+    backup_dir: Option<PathBuf>,
 }
 
 /// Looks at one thing that is outside of the database, in the data directory or around it.
@@ -40,11 +31,25 @@ type Look = fn(&Path) -> Vec<Finding>;
 /// In the order in which one thing rests on another.
 const OUTSIDE: &[Look] = &[directory, disk, clock];
 
-/// Prints what was found.
+/// Prints what was found. `data_dir` is what the flag or the environment say; else the file does.
 ///
 /// # Errors
 /// Something is wrong: exit 1.
-pub fn run(dir: &Path, backup_dir: Option<&Path>, out: Output) -> Result<(), Failed> {
+pub fn run(data_dir: Option<PathBuf>, args: Args, out: Output) -> Result<(), Failed> {
+    let told = Told { data_dir, backup_dir: args.backup_dir, file: args.settings };
+    let Surroundings { data_dir, backups, mut found } = doctor_settings::look(told);
+    if let Some(dir) = data_dir {
+        found.extend(data(&dir));
+    }
+    if let Some((folder, every)) = backups {
+        found.push(backup(&folder, every));
+    }
+    let all_well = found.iter().all(|one| one.ok);
+    out.print(&found, |found| found.iter().map(text).collect::<Vec<_>>().join("\n"))?;
+    if all_well { Ok(()) } else { Err(Failed::Said) }
+}
+
+fn data(dir: &Path) -> Vec<Finding> {
     let mut found: Vec<Finding> = OUTSIDE.iter().flat_map(|look| look(dir)).collect();
     found.push(server(dir));
     match examine::inside(dir) {
@@ -58,12 +63,7 @@ pub fn run(dir: &Path, backup_dir: Option<&Path>, out: Output) -> Result<(), Fai
         Err(_) if !examine::has_database(dir) => {}
         Err(e) => found.push(wrong("database", unreadable(dir, &e), RESTORE)),
     }
-    if let Some(folder) = backup_dir {
-        found.push(backup(folder));
-    }
-    let all_well = found.iter().all(|one| one.ok);
-    out.print(&found, |found| found.iter().map(text).collect::<Vec<_>>().join("\n"))?;
-    if all_well { Ok(()) } else { Err(Failed::Said) }
+    found
 }
 
 fn text(one: &Finding) -> String {
@@ -84,7 +84,7 @@ fn directory(dir: &Path) -> Vec<Finding> {
     let at = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     if !examine::has_database(dir) {
         let text = format!("there is no database in {}", at.display());
-        return vec![wrong("directory", text, "say --data-dir; coordinator serve makes a new one")];
+        return vec![wrong("directory", text, "say --data-dir, or --config; coordinator serve makes a new one")];
     }
     let mut found = Vec::new();
     for file in &files {
@@ -229,13 +229,14 @@ fn twins(conn: &Read) -> Result<Vec<Finding>, StoreError> {
 }
 
 /// A day and a half: whoever takes one a day is not late.
-const OLD_SECONDS: i64 = 36 * 3_600;
+const OLD: Duration = Duration::from_secs(36 * 3_600);
 
-fn backup(folder: &Path) -> Finding {
+fn backup(folder: &Path, every: Duration) -> Finding {
+    let old = i64::try_from(OLD.max(every * 2).as_secs()).unwrap_or(i64::MAX);
     let take = "see the server's log for why; by hand: coordinator backup FILE";
     match backups::good(folder).pop() {
         None => wrong("backups", format!("there is none in {}", folder.display()), take),
-        Some((made, _)) if made < Timestamp::now().plus_seconds(-OLD_SECONDS) => {
+        Some((made, _)) if made < Timestamp::now().plus_seconds(-old) => {
             wrong("backups", format!("the newest is of {made}"), take)
         }
         Some((made, file)) => well("backups", format!("{} of {made}", file.display())),

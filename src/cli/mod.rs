@@ -5,7 +5,7 @@
 //! commands ask of it (`local`).
 //!
 //! A file a command; the flags of `serve` stand in `serve`, `reach` and `backups`. `layers` and `settings_file` make each flag of
-//! `serve` and `join` a key of `--config`; `output`, `logging` and `json_line` print.
+//! `serve` and `join` a key of `--config`; `doctor_settings` and `finding` are of `doctor`; `output`, `logging` and `json_line` print.
 
 mod accounts;
 mod admins;
@@ -15,6 +15,8 @@ mod debit;
 mod demo;
 mod descriptors;
 mod doctor;
+mod doctor_settings;
+mod finding;
 mod invite;
 mod join;
 mod keys;
@@ -113,11 +115,15 @@ enum Command {
     /// Which release this is, and of which commit
     Version,
     /// What is wrong with this installation, and how to mend it; exits 1 if anything is
-    Doctor {
-        /// Where the server's backups go, to look at them too
-        #[arg(long, env = "COORDINATOR_BACKUP_DIR", value_name = "DIR")]
-        backup_dir: Option<PathBuf>,
-    },
+    Doctor(doctor::Args),
+}
+
+impl Cli {
+    /// Where the database is.
+    fn data_dir(&self) -> PathBuf {
+        let is_demo = matches!(&self.command, Command::Serve(args) if args.demo);
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from(if is_demo { "demo-data" } else { "data" }))
+    }
 }
 
 impl Command {
@@ -186,19 +192,18 @@ fn of_a_file(wrong: &[SettingError]) -> String {
 fn run(cli: Cli) -> Result<(), Failed> {
     let out = Output { json: cli.json };
     let cli = match cli.command {
-        // Without a database.
+        // Without a database, or whatever state it is in.
         Command::Join(args) => return join::run(*args, out),
         Command::Config(command) => return config::run(command, out),
+        Command::Doctor(args) => return doctor::run(cli.data_dir, args, out),
         command => Cli { command, ..cli },
     };
-    let demo = matches!(&cli.command, Command::Serve(args) if args.demo);
-    let dir = cli.data_dir.unwrap_or_else(|| PathBuf::from(if demo { "demo-data" } else { "data" }));
+    let dir = cli.data_dir();
     // These say something of a directory in whatever state it is.
     match &cli.command {
         Command::Status => return status::run(&dir, out),
         Command::Version => return version::run(out),
         Command::Restore { file } => return restore::run(&dir, file, out),
-        Command::Doctor { backup_dir } => return doctor::run(&dir, backup_dir.as_deref(), out),
         _ => {}
     }
     if !cli.command.makes_a_database() {
@@ -220,7 +225,7 @@ fn dispatch(command: Command, store: Store, out: Output) -> Result<(), Failed> {
         Command::Status => status::run(store.dir(), out),
         Command::Version => version::run(out),
         Command::Restore { file } => restore::run(store.dir(), &file, out),
-        Command::Doctor { backup_dir } => doctor::run(store.dir(), backup_dir.as_deref(), out),
+        Command::Doctor(args) => doctor::run(Some(store.dir().to_owned()), args, out),
         Command::Admin(command) => admins::run(command, &store, out),
         Command::Account(command) => accounts::run(command, &store, out),
         Command::Key(command) => keys::run(command, &store, out),

@@ -121,6 +121,36 @@ impl Args {
         Some(Files { chain: self.tls_cert.clone()?, key: self.tls_key.clone()? })
     }
 
+    /// What is asked of an authority, if one is to be asked.
+    fn order(&self, data_dir: &Path) -> Option<Order> {
+        let order = || Order {
+            domains: self.domains.clone(),
+            email: self.acme_email.clone(),
+            directory: self.acme_directory.clone(),
+            kept_in: data_dir.join(KEPT_IN),
+        };
+        (!self.domains.is_empty()).then(order)
+    }
+
+    /// The certificate that a server would show at its start: none if it speaks no https, or from files that
+    /// [`Self::check`] finds fault with.
+    ///
+    /// # Errors
+    /// None was got from the authority yet, or none that is still good.
+    pub fn certificate(&self, data_dir: &Path) -> Option<Result<Certificate, String>> {
+        if let Some(files) = self.files() {
+            return files.read().ok().map(Ok);
+        }
+        let order = self.order(data_dir)?;
+        let names = order.domains.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Some(order.kept().ok_or_else(|| format!("there is none that is good for {names} yet")))
+    }
+
+    /// Where the private key of `--tls-cert` lies.
+    pub fn key_file(&self) -> Option<&Path> {
+        self.tls_key.as_deref()
+    }
+
     /// Reads the certificate, or has one got, and looks after it.
     ///
     /// # Errors
@@ -132,13 +162,7 @@ impl Args {
         if let Some((files, certificate)) = given {
             certificates.show(certificate);
             tasks.push(tokio::spawn(certs::watch(files, Arc::clone(&certificates))));
-        } else if self.is_https() {
-            let order = Order {
-                domains: self.domains.clone(),
-                email: self.acme_email.clone(),
-                directory: self.acme_directory.clone(),
-                kept_in: data_dir.join(KEPT_IN),
-            };
+        } else if let Some(order) = self.order(data_dir) {
             if let Some(kept) = order.kept() {
                 certificates.show(kept);
             }

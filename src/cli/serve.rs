@@ -38,11 +38,11 @@ pub struct Args {
         default_value_if("domains", ArgPredicate::IsPresent, "[::]:443"),
         value_name = "ADDRESS"
     )]
-    listen: SocketAddr,
+    pub listen: SocketAddr,
     #[command(flatten)]
     config: ConfigArg,
     #[command(flatten)]
-    reach: reach::Args,
+    pub reach: reach::Args,
     /// Bring an account, a key and a built-in provider: everything needed to try it
     #[arg(long, env = "COORDINATOR_DEMO")]
     pub demo: bool,
@@ -110,7 +110,7 @@ pub struct Args {
     #[arg(long = "cors-origin", env = "COORDINATOR_CORS_ORIGIN", value_delimiter = ',', value_name = "ORIGIN", value_parser = http::read_origin)]
     cors_origins: Vec<String>,
     #[command(flatten)]
-    backups: BackupArgs,
+    pub backups: BackupArgs,
     /// How log lines look
     #[arg(long, env = "COORDINATOR_LOG_FORMAT", value_enum, default_value = "auto", value_name = "FORMAT")]
     log_format: logging::Format,

@@ -93,7 +93,7 @@ impl Looker {
             self.note(watched, AlertKind::DiskLow, is_low(free, is_known), detail, now).await?;
         }
         if let Some((from, until)) = (watched.certificate)() {
-            let is_ending = ends_soon(from, until, now);
+            let is_ending = ends_soon((from, until), now);
             self.note(watched, AlertKind::CertificateExpiring, is_ending, json!({"until": until}), now).await?;
         }
         Ok(())
@@ -192,7 +192,8 @@ const fn is_low(free: u64, is_known: bool) -> bool {
     free < if is_known { DISK_WELL } else { DISK_LOW }
 }
 
-fn ends_soon(from: Timestamp, until: Timestamp, now: Timestamp) -> bool {
+/// Whether a certificate that is valid from then until then is to be told of.
+pub fn ends_soon((from, until): (Timestamp, Timestamp), now: Timestamp) -> bool {
     let (left, life) = (until.millis().saturating_sub(now.millis()), until.millis().saturating_sub(from.millis()));
     left < CERTIFICATE_ENDS.min(life / 5)
 }
@@ -217,8 +218,8 @@ mod tests {
         for (life, age, soon) in
             [(90, 60, false), (90, 75, false), (90, 77, true), (6, 4, false), (6, 5, true), (365, 352, true)]
         {
-            assert_eq!(ends_soon(day(0), day(life), day(age)), soon, "{age} of {life}");
+            assert_eq!(ends_soon((day(0), day(life)), day(age)), soon, "{age} of {life}");
         }
-        assert!(ends_soon(day(0), day(90), day(100)));
+        assert!(ends_soon((day(0), day(90)), day(100)));
     }
 }

@@ -27,6 +27,7 @@ use crate::store::backups::Backups;
 use crate::store::{Store, Writer};
 use crate::upstream::Providers;
 pub use deliver::{Courier, Tried};
+pub use look::ends_soon;
 pub use mail::check_mailbox;
 pub use webhook::{check_secret, new_secret};
 

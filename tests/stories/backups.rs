@@ -11,7 +11,7 @@ use crate::world::coordinator::{Cli, Coordinator, query};
 use crate::world::http::{Reply, Request};
 use crate::world::{World, chat_body, cost, eventually, micro, text};
 
-fn copies(dir: &std::path::Path) -> Vec<String> {
+pub fn copies(dir: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(dir).map(|all| all.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let mut names: Vec<String> = entries.iter().map(|one| one.file_name().into_string().unwrap()).collect();
     names.sort();
@@ -197,7 +197,7 @@ fn what_cannot_be_read_any_more_is_replaced_and_kept() {
 }
 
 /// What `doctor` finds wrong, by what it looked at.
-fn wrongs(said: &Cli) -> Vec<(String, String)> {
+pub fn wrongs(said: &Cli) -> Vec<(String, String)> {
     let found: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
     let wrong: Vec<_> = found.iter().filter(|one| one["ok"] == false).collect();
     assert!(wrong.iter().all(|one| one["mend"].as_str().is_some_and(|mend| !mend.is_empty())), "{said:?}");

@@ -13,7 +13,7 @@ use crate::world::coordinator::Coordinator;
 use crate::world::{MODEL, World, chat_body, cost, eventually};
 
 /// A file of settings beside the data directory.
-fn file(server: &Coordinator, text: &str) -> PathBuf {
+pub fn file(server: &Coordinator, text: &str) -> PathBuf {
     let path = server.beside("coordinator.toml");
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();

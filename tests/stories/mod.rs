@@ -56,6 +56,7 @@ mod lifecycle;
 mod old_data;
 mod directories;
 mod backups;
+mod doctor;
 mod alerts;
 mod alerts_mail;
 mod alerts_watch;

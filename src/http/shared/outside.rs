@@ -72,6 +72,11 @@ impl Network {
         if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
     }
 
+    /// All addresses of a kind are in it.
+    pub const fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
     fn has(self, address: IpAddr) -> bool {
         let differ = match (self.address, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) << 96,
