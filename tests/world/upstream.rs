@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ pub struct Seen {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// When it was read whole.
+    pub at: SystemTime,
 }
 
 impl Seen {
@@ -270,12 +272,13 @@ impl Serving {
         while self.unread.len() < end + 4 + length {
             self.read_more()?;
         }
+        let at = SystemTime::now();
         let body = self.unread[end + 4..end + 4 + length].to_vec();
         self.unread.drain(..end + 4 + length);
         let mut seen = lock(&self.shared.seen);
         let place = seen.iter().filter(|s| s.method == "POST").count();
         let request =
-            Seen { connection: self.number, place, method: method.into(), target: target.into(), headers, body };
+            Seen { connection: self.number, place, method: method.into(), target: target.into(), headers, body, at };
         seen.push(request.clone());
         Some(request)
     }
