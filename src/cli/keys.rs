@@ -12,7 +12,7 @@ use crate::domain::money::MicroUsd;
 use crate::domain::time::Timestamp;
 use crate::store::key_view::KeyView;
 use crate::store::keys::{self, NewKey, Owner};
-use crate::store::{Store, accounts};
+use crate::store::{Store, StoreError, accounts, key_changes};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -22,6 +22,11 @@ pub enum Command {
     List { account: String },
     /// Refuse a key from now on
     Revoke {
+        #[arg(value_parser = key_id)]
+        key_id: KeyId,
+    },
+    /// Give a key of an account a new secret, shown once; the old one is refused from now on, and id and limits stay
+    Rotate {
         #[arg(value_parser = key_id)]
         key_id: KeyId,
     },
@@ -106,9 +111,7 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
     match command {
         Command::Create(args) => {
             let (key, view) = create(store, args)?;
-            out.print(&Made { key: key.expose(), view }, |made| {
-                format!("{}\nThis is the only time the key is shown. Its id is {}.", made.key, made.view.id)
-            })
+            show(&key, view, out)
         }
         Command::List { account } => {
             let rows = store.read_inline(|conn| keys::list(conn, accounts::find(conn, &account)?.id))?;
@@ -132,7 +135,17 @@ pub fn run(command: Command, store: &Store, out: Output) -> Result<(), Failed> {
             let key = store.write_exclusive(|conn| keys::revoke(conn, key_id, ACTOR, Timestamp::now()))?;
             out.print(&KeyView::from(key), |key| format!("revoked {}", key.id))
         }
+        Command::Rotate { key_id } => {
+            let (key, view) = rotate(store, key_id)?;
+            show(&key, view, out)
+        }
     }
+}
+
+fn show(key: &PlainKey, view: KeyView, out: Output) -> Result<(), Failed> {
+    out.print(&Made { key: key.expose(), view }, |made| {
+        format!("{}\nThis is the only time the key is shown. Its id is {}.", made.key, made.view.id)
+    })
 }
 
 fn create(store: &Store, args: CreateArgs) -> Result<(PlainKey, KeyView), Failed> {
@@ -174,6 +187,19 @@ pub fn mint(
         let owner = Owner::Account(accounts::find(conn, account)?.id);
         let new = NewKey { id: key.id(), hash, owner, name, scopes, limits };
         keys::create(conn, &new, ACTOR, Timestamp::now())
+    })?;
+    Ok((key, row.into()))
+}
+
+fn rotate(store: &Store, id: KeyId) -> Result<(PlainKey, KeyView), Failed> {
+    let key = PlainKey::with_id(id).map_err(|e| Failed::Other(e.to_string()))?;
+    let hash = auth::hash_key(&key).map_err(|e| Failed::Other(e.to_string()))?;
+    let row = store.write_exclusive(|conn| match keys::get(conn, id)?.map(|key| key.owner) {
+        Some(Owner::Account(account)) => key_changes::rotate(conn, account, id, &hash, ACTOR, Timestamp::now()),
+        Some(Owner::Admin(_)) => {
+            Err(StoreError::Conflict(format!("{id} is an admin's: revoke it, and make another with admin key NAME")))
+        }
+        None => Err(StoreError::NotFound(format!("no key {id}"))),
     })?;
     Ok((key, row.into()))
 }

@@ -56,7 +56,14 @@ fn keys(server: &Coordinator) {
     let list = server.ok(&["key", "list", "ada"]);
     assert_eq!(entry(&list, "id", &id).expect("the key")["name"], "laptop");
     assert!(!list.to_string().contains(&key), "the plaintext is shown once: {list}");
+    let rotated = server.ok(&["key", "rotate", &id]);
+    assert_eq!((&rotated["id"], &rotated["name"]), (&json!(id), &json!("laptop")));
+    assert!(text(&rotated, "key").starts_with("sk-db-") && text(&rotated, "key") != key, "{rotated}");
     server.ok(&["key", "revoke", &id]);
+    for (no, why) in [(id.as_str(), "is revoked"), ("key_000000000000", "no key")] {
+        let said = server.cli(&["key", "rotate", no]);
+        assert!(said.code == 1 && said.stderr.contains(why), "{said:?}");
+    }
     let scoped = server.ok(&["key", "create", "ada", "--scope", "inference", "--scope", "manage"]);
     let list = server.ok(&["key", "list", "ada"]);
     assert_eq!(entry(&list, "id", &text(&scoped, "id")).expect("the key")["scopes"], json!(["inference", "manage"]));
@@ -97,6 +104,9 @@ fn admins(server: &Coordinator) {
     let made = server.cli_with_input(&["admin", "create", "root", "--password-stdin"], "another long password");
     assert_eq!(made.code, 1, "a name is taken once: {made:?}");
     assert_eq!(server.cli(&["admin", "key", "nobody"]).code, 1);
+    let id = format!("key_{}", key.split('-').nth(2).unwrap());
+    let said = server.cli(&["key", "rotate", &id]);
+    assert!(said.code == 1 && said.stderr.contains("is an admin's"), "{said:?}");
 }
 
 fn audit_and_backup(server: &Coordinator) {
@@ -146,6 +156,7 @@ fn every_command_prints_text_without_json() {
         &["account", "resume", "ada"],
         &["key", "create", "ada"],
         &["key", "list", &id],
+        &["key", "rotate", &world.owner.key_id],
         &["key", "revoke", &world.owner.key_id],
         &["credit", "ada", "1"],
         &["price", "list"],

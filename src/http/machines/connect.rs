@@ -87,6 +87,9 @@ fn not_welcome(state: &AppState, machine: &Machine) -> Option<&'static str> {
         Err(NotInForce::Revoked) => return Some("its key was revoked"),
         Err(NotInForce::Expired) => return Some("its key has expired"),
     }
+    if key.phc() != machine.phc {
+        return Some("its key was rotated: start it with the new one");
+    }
     if key.suspended {
         return Some("its account is suspended");
     }

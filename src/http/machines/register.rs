@@ -47,6 +47,7 @@ pub async fn register(sent: CallerBody<Provide, Hello>, state: Data<AppState>) -
     let expected = Expected {
         provider: row.id,
         key: caller.key.id,
+        phc: caller.key.phc().to_owned(),
         instance: hello.instance,
         replace: hello.replace,
         max_concurrent: hello.max_concurrent.min(MOST_AT_ONCE),

@@ -62,6 +62,11 @@ impl KeyRow {
         if self.limits.expires_at.is_some_and(|expires| expires <= now) { Err(NotInForce::Expired) } else { Ok(()) }
     }
 
+    /// What its text is verified with. A tag may come beside it, and only rotating changes it.
+    pub fn phc(&self) -> &str {
+        self.hash.split_once(' ').map_or(&self.hash, |(phc, _)| phc)
+    }
+
     /// What it was charged in the window that `now` lies in. Only kept while it has a spend limit.
     pub fn spent(&self, now: Timestamp) -> MicroUsd {
         self.window.since(self.limits.reset.window_start(now))

@@ -11,6 +11,23 @@ use crate::domain::time::Timestamp;
 use crate::tunnel::{Cut, LANES};
 use crate::upstream::outgoing::Outgoing;
 
+/// A machine that registered, and is about to connect.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// Its row.
+    pub provider: ProviderId,
+    /// The key that it came with.
+    pub key: KeyId,
+    /// What is stored of that key's secret: another one, and the key was rotated.
+    pub phc: String,
+    /// Of its process: this one takes its own place over.
+    pub instance: String,
+    /// It takes over anybody's.
+    pub replace: bool,
+    /// The most requests at once.
+    pub max_concurrent: u32,
+}
+
 /// A connection that requests can be sent on.
 #[derive(Debug)]
 struct Lane {
@@ -25,6 +42,8 @@ pub struct Machine {
     pub provider: ProviderId,
     /// The key that it came with.
     pub key: KeyId,
+    /// What was stored of that key's secret then.
+    pub phc: String,
     /// Of its process.
     pub(super) instance: String,
     /// The most requests at once.
@@ -51,9 +70,11 @@ struct Lanes {
 }
 
 impl Machine {
-    pub(super) fn new(provider: ProviderId, key: KeyId, instance: String, max_concurrent: u32) -> Self {
+    pub(super) fn new(expected: Expected) -> Self {
+        let Expected { provider, key, phc, instance, max_concurrent, .. } = expected;
         let lanes = Mutex::new(Lanes { to_come: LANES, ..Lanes::default() });
-        Self { provider, key, instance, max_concurrent, since: Instant::now(), since_at: Timestamp::now(), lanes }
+        let (since, since_at) = (Instant::now(), Timestamp::now());
+        Self { provider, key, phc, instance, max_concurrent, since, since_at, lanes }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {

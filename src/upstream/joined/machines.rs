@@ -10,7 +10,7 @@ use http::{Method, Request, Response, Uri};
 use hyper::body::{Body, Incoming};
 use tokio::task::JoinSet;
 
-use super::machine::Machine;
+use super::machine::{Expected, Machine};
 use crate::domain::ids::{IdMap, ProviderId};
 use crate::domain::keys::KeyId;
 use crate::tunnel::{BYE, Bye, LOCAL_FAILURE, LONG_PROMPT};
@@ -27,21 +27,6 @@ const BYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The hash of a session's token.
 type Session = [u8; 32];
-
-/// A machine that registered, and is about to connect.
-#[derive(Debug, Clone)]
-pub struct Expected {
-    /// Its row.
-    pub provider: ProviderId,
-    /// The key that it came with.
-    pub key: KeyId,
-    /// Of its process: this one takes its own place over.
-    pub instance: String,
-    /// It takes over anybody's.
-    pub replace: bool,
-    /// The most requests at once.
-    pub max_concurrent: u32,
-}
 
 /// Another process serves under this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,9 +73,9 @@ impl Machines {
     /// # Errors
     /// Another process has its place.
     pub fn expect(&self, session: Session, expected: Expected) -> Result<(), Occupied> {
-        let Expected { provider, key, instance, replace, max_concurrent } = expected;
+        let provider = expected.provider;
         let mut known = self.lock();
-        known.has_place(provider, &instance, replace)?;
+        known.has_place(provider, &expected.instance, expected.replace)?;
         // One that registers again waits once: however often it does, the sessions of others stay.
         known.sessions.retain(|_, (since, other)| since.elapsed() < SESSION_LASTS && other.provider != provider);
         if known.sessions.len() >= MOST_SESSIONS
@@ -98,8 +83,7 @@ impl Machines {
         {
             known.sessions.remove(&oldest);
         }
-        let machine = Machine::new(provider, key, instance, max_concurrent);
-        known.sessions.insert(session, (Instant::now(), Arc::new(machine)));
+        known.sessions.insert(session, (Instant::now(), Arc::new(Machine::new(expected))));
         Ok(())
     }
 
@@ -248,6 +232,7 @@ mod tests {
             let expected = Expected {
                 provider: ProviderId::from_i64(provider),
                 key: KeyId::from_i64(provider),
+                phc: String::new(),
                 instance: number.to_string(),
                 replace: false,
                 max_concurrent: 1,

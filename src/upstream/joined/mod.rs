@@ -8,5 +8,5 @@ mod machine;
 mod machines;
 
 pub use lane::{Attached, Ended};
-pub use machine::Machine;
-pub use machines::{Expected, Machines, Occupied};
+pub use machine::{Expected, Machine};
+pub use machines::{Machines, Occupied};
