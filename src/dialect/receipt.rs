@@ -85,6 +85,19 @@ pub fn usage_in(endpoint: Endpoint, json: &str) -> Option<&str> {
     object(usage)
 }
 
+/// Where in an event the usage stands that the client is not to see: it asked for none, or this says nothing. Servers
+/// are asked for usage whoever asks us, and some then say it in every chunk, zeros among them.
+pub fn hidden_usage(endpoint: Endpoint, block: &[u8], client_wants_usage: bool) -> Option<Range<usize>> {
+    if !endpoint.usage_is_asked_for() {
+        return None;
+    }
+    let Cow::Borrowed(data) = Event::read(block).data else { return None };
+    let usage = usage_in(endpoint, std::str::from_utf8(data).ok()?)?;
+    let said = (endpoint.dialect().answer.read_usage)(usage);
+    let is_said = [said.prompt_tokens, said.completion_tokens].into_iter().flatten().any(|tokens| tokens > 0);
+    (!client_wants_usage || !is_said).then(|| place_of(block, usage.as_bytes()))
+}
+
 /// A usage object with the cost in it. What it says is left as it is where that was billed, and set right where
 /// something else was.
 pub fn as_billed(endpoint: Endpoint, usage: &str, receipt: &Receipt) -> String {

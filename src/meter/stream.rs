@@ -150,7 +150,7 @@ impl StreamMeter {
         if self.state == StreamState::More && inspect::is_complete(&tail) {
             let block = Bytes::from([&tail, &b"\n\n"[..]].concat());
             match self.inspect(&block, &mut 0) {
-                Ok((inspect::Disposition::Forward, name)) => {
+                Ok((inspect::Disposition::Forward { .. }, name)) => {
                     self.held.push(self.renamed(&block, name), BlockKind::Plain)
                 }
                 Ok((inspect::Disposition::Withhold(kind), name)) => self.held.push(self.renamed(&block, name), kind),

@@ -1,5 +1,6 @@
 //! The end of a stream, held back until there is a receipt to put in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -105,11 +106,12 @@ impl Withheld {
         }
     }
 
-    /// Gives up what is held back, as it is.
-    pub fn release(&mut self, shows_usage: bool) -> Bytes {
+    /// Gives up what is held back, as it is, but for usage that the client is not to see.
+    pub fn release(&mut self, endpoint: Endpoint, client_wants_usage: bool) -> Bytes {
         let held = std::mem::take(self);
+        let shows_usage = client_wants_usage || !endpoint.usage_is_asked_for();
         let shown = held.blocks.iter().filter(|held| shows_usage || held.kind != BlockKind::Usage { alone: true });
-        shown.flat_map(|held| held.bytes.iter().copied()).collect::<Vec<_>>().into()
+        shown.flat_map(|held| held.shown(endpoint, client_wants_usage).into_owned()).collect::<Vec<_>>().into()
     }
 
     /// All of it, with the receipt in it, up to the last byte of the stream.
@@ -149,7 +151,7 @@ impl Withheld {
                 }
                 BlockKind::Plain | BlockKind::Blank | BlockKind::Usage { .. } | BlockKind::End { .. } => {}
             }
-            out.extend_from_slice(&held.bytes);
+            out.extend_from_slice(&held.shown(ending.endpoint, ending.client_wants_usage));
             blank_follows = true;
         }
         if let Some((usage_chunk, last)) = closing {
@@ -157,6 +159,20 @@ impl Withheld {
             out.extend_from_slice(last.as_bytes());
         }
         out.into()
+    }
+}
+
+impl Block {
+    /// It without the usage that the client is not to see.
+    fn shown(&self, endpoint: Endpoint, client_wants_usage: bool) -> Cow<'_, [u8]> {
+        let hidden = match self.kind {
+            BlockKind::Usage { .. } => receipt::hidden_usage(endpoint, &self.bytes, client_wants_usage),
+            _ => None,
+        };
+        match hidden {
+            Some(place) => replaced_at(&self.bytes, &[place], b"null").into(),
+            None => Cow::Borrowed(&*self.bytes),
+        }
     }
 }
 

@@ -151,6 +151,30 @@ fn streams_are_read_however_they_are_framed() {
 }
 
 #[test]
+fn zeros_in_every_chunk_are_nobodys_usage() {
+    // Ollama's way of being asked for usage.
+    let world = World::new(|_| {
+        let zeros = |delta: Value, finish: Value| {
+            let mut chunk = chunk(&delta, &finish);
+            chunk["usage"] = usage(0, 0);
+            format!("data: {chunk}\n\n")
+        };
+        let words = ["one", " two", " three"].map(|word| zeros(json!({"content": word}), Value::Null)).concat();
+        let (last, said) = (zeros(json!({}), json!("stop")), usage_chunk(&usage(30, 3)));
+        let body = format!("{words}{last}data: {said}\n\ndata: [DONE]\n\n");
+        Answer::text(200, "text/event-stream", &body, "")
+    });
+    for (place, (wants, with_usage)) in [(true, 1), (false, 0)].into_iter().enumerate() {
+        let events = payloads(&world.chat(&stream_body(wants)).expect(200));
+        assert_eq!(events.len(), 4 + with_usage, "{events:?}");
+        assert_eq!(events.iter().filter(|event| has_usage(event)).count(), with_usage, "{events:?}");
+        let words: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(words, "one two three");
+        assert_eq!(world.row(place + 1)["cost_micro_usd"], cost(30, 3));
+    }
+}
+
+#[test]
 fn usage_on_a_chunk_with_choices_is_not_withheld_with_its_words() {
     // llama.cpp's way where nobody asked, and that of servers which repeat a null usage on every event.
     let world = World::new(|_| {
@@ -163,7 +187,8 @@ fn usage_on_a_chunk_with_choices_is_not_withheld_with_its_words() {
     });
     let reply = world.chat(&stream_body(false)).expect(200);
     assert!(reply.text().contains(" there"), "{}", reply.text());
-    assert_eq!(payloads(&reply).len(), 2);
+    let events = payloads(&reply);
+    assert!(events.len() == 2 && !events.iter().any(has_usage), "{events:?}");
     assert_eq!(world.row(1)["cost_micro_usd"], cost(30, 4));
 }
 

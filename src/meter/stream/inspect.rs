@@ -12,12 +12,16 @@ use super::StreamMeter;
 use crate::dialect::event::{self, EventMeaning, Withhold};
 use crate::dialect::failure::StreamFailure;
 use crate::dialect::marks::MARKS;
+use crate::dialect::receipt::hidden_usage;
 use crate::domain::json::fields::{self, place_of};
 use crate::domain::sse::Event;
 
 /// Where a block goes.
 pub(super) enum Disposition {
-    Forward,
+    Forward {
+        /// Where usage stands in it that the client is not to see.
+        hidden: Option<Range<usize>>,
+    },
     Withhold(BlockKind),
     Drop,
 }
@@ -44,7 +48,7 @@ impl StreamMeter {
                 return Err(event::error_event(error));
             }
             let way = match (self.held.is_empty(), is_blank) {
-                (true, _) => Disposition::Forward,
+                (true, _) => Disposition::Forward { hidden: None },
                 (false, true) => Disposition::Withhold(BlockKind::Blank),
                 (false, false) => Disposition::Withhold(BlockKind::Plain),
             };
@@ -74,7 +78,8 @@ impl StreamMeter {
                     self.shape.learn(block, text, name.clone());
                     self.shape_text = self.output.last();
                 }
-                Disposition::Forward
+                let hidden = meaning.usage.and_then(|_| hidden_usage(self.endpoint, block, self.client_wants_usage));
+                Disposition::Forward { hidden }
             }
         };
         Ok((way, name))

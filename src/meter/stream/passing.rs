@@ -38,10 +38,12 @@ impl StreamMeter {
                 drop(self.start_long(text.slice(start..end), handed));
             } else {
                 match self.inspect(block, &mut handed.data_events) {
-                    Ok((Disposition::Forward, name)) => {
-                        if let (Some(name), Some(public)) = (name, &self.public_name) {
-                            let place = name.start + start..name.end + start;
-                            renamed.name(&text, first, place, public.quoted().as_bytes());
+                    Ok((Disposition::Forward { hidden }, name)) => {
+                        let by = self.public_name.as_ref().map_or("", |name| name.quoted()).as_bytes();
+                        let mut edits = [name.map(|place| (place, by)), hidden.map(|place| (place, &b"null"[..]))];
+                        edits.sort_by_key(|edit| edit.as_ref().map(|(place, _)| place.start));
+                        for (place, by) in edits.into_iter().flatten() {
+                            renamed.name(&text, first, place.start + start..place.end + start, by);
                         }
                         forward = end;
                         self.stop_if_beyond(before);
@@ -182,8 +184,7 @@ impl StreamMeter {
 
     /// Too much is held back to be kept: it goes out as it is, and the receipt comes with what follows.
     pub(super) fn release(&mut self, handed: &mut Handed) {
-        let shows_usage = self.client_wants_usage || !self.endpoint.usage_is_asked_for();
-        handed.add(self.held.release(shows_usage));
+        handed.add(self.held.release(self.endpoint, self.client_wants_usage));
         self.output_started = true;
     }
 
