@@ -21,7 +21,15 @@ pub fn nobody_yet(serve: &[&str], script: impl Fn(&Seen) -> Answer + Send + Sync
 
 /// The same, and a machine `kitchen` that has joined.
 pub fn joined(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (World, Account, Agent) {
-    let (world, key) = nobody_yet(&[], script);
+    joined_with(&[], script)
+}
+
+/// The same, with more arguments for `serve`.
+pub fn joined_with(
+    serve: &[&str],
+    script: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+) -> (World, Account, Agent) {
+    let (world, key) = nobody_yet(serve, script);
     let agent = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
     (world, key, agent)
 }
@@ -38,6 +46,8 @@ fn a_machine_that_joined_serves_is_paid_and_sees_no_credential() {
     assert_eq!(world.rows().len(), 3);
     assert_eq!((world.balance(), world.earned()), (5_000_000 - 3 * cost(10, 5), 3 * cost(10, 5)));
     assert_eq!(world.upstream.last().json()["messages"][0]["content"].as_str().map(str::len), Some(500_000));
+    // Two connections, and one machine, which is looked after once.
+    assert_eq!(world.server.log().matches("a machine has joined").count(), 1);
     for seen in world.upstream.requests() {
         let credential = ["authorization", "x-api-key", "cookie"].into_iter().find_map(|name| seen.header(name));
         assert_eq!((seen.target.as_str(), credential), ("/v1/chat/completions", None));
@@ -142,6 +152,43 @@ fn a_key_that_is_revoked_ends_the_connection_with_a_reason_on_both_sides() {
     assert_eq!(world.wait_rows(1)[0]["cost_micro_usd"], 0);
 }
 
+#[test]
+fn a_key_that_is_rotated_ends_what_came_with_the_old_secret() {
+    let (world, key) = nobody_yet(&[], |_| Stream::new(9).cut(2, Cut::Silence).answer());
+    let manager = text(&world.server.ok(&["key", "create", "owner", "--scope", "manage"]), "key");
+    // A key from before there were tags gets one when it is used, which is no new secret.
+    world.server.alter("UPDATE keys SET hash = substr(hash, 1, instr(hash, ' ') - 1) WHERE scopes = 'provide'");
+    let has_tag = || world.server.number("SELECT count(*) FROM keys WHERE scopes = 'provide' AND hash LIKE '% %'") == 1;
+    assert!(!has_tag());
+    let join = |key: &Account| Agent::join(&world.server, key, "kitchen", &world.upstream.url(), &[]);
+    let mut agent = join(&key);
+    eventually("the tag to be stored", has_tag);
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert_eq!(world.state_of("kitchen"), "up");
+    // By its owner, and by a command beside the server.
+    let over_http = format!("/v1/keys/{}/rotate", key.key_id);
+    let by_owner = || world.server.http().send(&Request::post(&over_http).key(&manager)).expect(200).json();
+    let by_command = || world.server.ok(&["key", "rotate", &key.key_id]);
+    let rotate: [&dyn Fn() -> Value; 2] = [&by_owner, &by_command];
+    let mut old = key.clone();
+    for (rows, rotate) in (1..).zip(rotate) {
+        let mut conn = world.open(&stream_body(true));
+        conn.read_until("word2");
+        let fresh = rotate();
+        assert_eq!(agent.wait_ended().code(), Some(1));
+        eventually("it to say why", || agent.log().contains("its key was rotated: start it with the new one"));
+        assert!(conn.finish().text().contains("\"error\""));
+        assert_eq!(world.wait_rows(rows)[0]["cost_micro_usd"], 0);
+        assert!(refused(&world, &old, "kitchen", &[]).contains("not valid"));
+        let shown = world.server.http().get("/v1/provider/machines", &world.owner.key).expect(200).json();
+        assert_eq!(shown[0]["last_error"], "its key was rotated: start it with the new one");
+        old.key = text(&fresh, "key");
+        agent = join(&old);
+    }
+    world.upstream.script(honest(10, 5));
+    world.chat(&chat_body()).expect(200);
+}
+
 /// Starts an agent that is refused: what it says.
 fn refused(world: &World, key: &Account, name: &str, more: &[&str]) -> String {
     Agent::start(&world.server, key, name, &world.upstream.url(), more).wait_ended_with()
@@ -198,6 +245,16 @@ fn a_request_without_a_session_is_no_connection() {
     };
     http.send(&upgrade(tunnel())).expect(404);
     http.send(&upgrade(tunnel().header("coordinator-session", &"0".repeat(64)))).expect(404);
+    // A session is its key's: no other one, of the same account neither, makes a connection of it.
+    let new = json!({"protocol": 1, "version": "0", "name": "other", "instance": "x", "max_concurrent": 1,
+        "models": [{"model": MODEL, "upstream_model": "x"}]});
+    let welcome = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&new)).expect(201).json();
+    let second = world.server.provide_key(&world.owner, &[]);
+    let by = |request: Request| http.send(&upgrade(request.header("coordinator-session", &text(&welcome, "session"))));
+    by(Request::get("/v1/provider/tunnel").key(&second.key)).expect(404);
+    by(Request::get("/v1/provider/tunnel").key(&world.owner.key)).expect(403);
+    by(Request::get("/v1/provider/tunnel").key("sk-db-nobody")).expect(401);
+    by(Request::get("/v1/provider/tunnel")).expect(401);
     let old =
         json!({"protocol": 0, "version": "0.0.1", "name": "a", "instance": "x", "max_concurrent": 1, "models": []});
     let reply = http.send(&Request::post("/v1/provider/machines").key(&key.key).json(&old)).expect(400);

@@ -5,19 +5,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::join::{joined, nobody_yet};
+use super::join::{joined, joined_with, nobody_yet};
 use crate::world::agent::Agent;
 use crate::world::answer::{Cut, Stream, honest};
 use crate::world::http::Conn;
 use crate::world::line::Line;
 use crate::world::upstream::Upstream;
 use crate::world::wire::{
-    CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, h2,
+    CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame, h2,
 };
-use crate::world::{Account, World, chat_body, eventually, memory_kib, stream_body, text};
+use crate::world::{Account, World, chat_body, cost, eventually, memory_kib, micro, stream_body, text};
+
+/// Nothing is counted beside, for which the tokenizer would be made: what memory is taken is the machines'.
+const NO_TOKENIZER: [&str; 2] = ["--recount-every", "0"];
 
 /// A model of its own for a machine, so that the story chooses who is asked.
-fn price(world: &World, model: &str) {
+pub fn price(world: &World, model: &str) {
     world.server.ok(&["price", "set", model, "--input", "0.10", "--output", "0.78"]);
 }
 
@@ -29,6 +33,9 @@ fn endless_headers(hand: &mut Hand, start: &[u8]) {
     hand.h2(HEADERS, 0, 1, start);
     while hand.h2(CONTINUATION, 0, 1, &[0x00; 16_000]) {}
 }
+
+/// The flag of the last frame of a stream.
+const END_STREAM: u8 = 1;
 
 /// Why machines were said to be gone, in order.
 fn reasons(world: &World) -> Vec<String> {
@@ -46,7 +53,7 @@ fn are_told(world: &World, expected: &[&str]) {
 
 #[test]
 fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
-    let (world, key, _agent) = joined(honest(10, 5));
+    let (world, key, _agent) = joined_with(&NO_TOKENIZER, honest(10, 5));
     price(&world, "bad");
     let endless = |hand: &mut Hand| {
         hand.h2(SETTINGS, 0, 0, &[]);
@@ -70,12 +77,15 @@ fn a_machine_that_speaks_nonsense_is_ended_and_costs_nobody_anything() {
         ("streams of its own", &pushed),
         ("bytes that nobody asked for", &flooded),
     ];
+    let before = memory_kib(world.server.pid(), "VmRSS:");
     for (what, way) in ways {
         let mut hand = Hand::machine(&world, &key, "bad", "bad");
         eventually("it to be up", || world.state_of("bad") == "up");
         way(&mut hand);
         eventually(&format!("{what} to be ended"), || world.state_of("bad") == "down");
         world.chat(&chat_body()).expect(200);
+        let grown = memory_kib(world.server.pid(), "VmRSS:").saturating_sub(before);
+        assert!(grown < 32 << 10, "{what}: {grown} KiB more");
     }
     let rows = world.rows();
     assert!(rows.iter().all(|row| row["outcome"] == "completed" && row["model"] != "bad"), "{rows:?}");
@@ -118,12 +128,19 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
     let set = |hand: &mut Hand| assert!(hand.h2(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]));
     let large = |hand: &mut Hand| assert!(hand.h2(DATA, 0, 1, &[0; 40_000]));
     let trailers = |hand: &mut Hand| endless_headers(hand, &[0x88]);
+    let promised = |hand: &mut Hand| {
+        (1..=10_000_u32).all(|number| {
+            let promise = [&(2 * number).to_be_bytes()[..], &[0x82, 0x86, 0x84]].concat();
+            hand.h2(PUSH_PROMISE, END_HEADERS, 1, &promise)
+        });
+    };
     // Whoever goes on writing may find the connection reset before it reads why.
-    let ways: [Way; 4] = [
+    let ways: [Way; 5] = [
         ("a window that overflows", &overflowed),
         ("a setting that nobody may have", &set),
         ("a frame that is too large", &large),
         ("trailers without end", &trailers),
+        ("10,000 answers that nobody asked for", &promised),
     ];
     for (at, (what, way)) in ways.into_iter().enumerate() {
         let (mut hand, conn) = in_an_answer(&world, &key, 1_000_000);
@@ -141,15 +158,22 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
         assert_eq!((&bad["outcome"], &bad["cost_micro_usd"]), (&json!("provider_error"), &json!(0)), "{what}");
     }
     world.wait_released();
-    let expected = ["flow-control", "protocol", "invalid size", "too_many_continuations"];
+    let expected = ["flow-control", "protocol", "invalid size", "too_many_continuations", "protocol"];
     are_told(&world, &expected);
 }
 
 #[test]
 fn a_machine_that_sends_more_than_its_window_loses_the_stream_and_is_paid_nothing() {
-    let (world, key, _agent) = joined(honest(10, 5));
+    let (world, key, _agent) = joined_with(&NO_TOKENIZER, honest(10, 5));
     price(&world, "bad");
     let (mut hand, conn) = in_an_answer(&world, &key, 4_000_000);
+    let mut body = stream_body(true);
+    body["model"] = json!("bad");
+    let mut other = world.open(&body);
+    assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(3));
+    hand.h2(HEADERS, END_HEADERS, 3, &event_stream());
+    hand.h2(DATA, 0, 3, &event("second"));
+    other.read_until("second");
     let before = memory_kib(world.server.pid(), "VmRSS:");
     // Its client reads no more of it, and it goes on: 70 MB, more than lies between.
     let part = event(&"word ".repeat(200)).repeat(7);
@@ -160,8 +184,76 @@ fn a_machine_that_sends_more_than_its_window_loses_the_stream_and_is_paid_nothin
     assert!(grown < 32 << 10, "{grown} KiB more");
     world.chat(&chat_body()).expect(200);
     assert!(conn.finish().text().contains("\"error\""));
-    let rows = world.wait_rows(2);
-    assert_eq!((&rows[1]["outcome"], &rows[1]["cost_micro_usd"]), (&json!("provider_error"), &json!(0)));
+    // The other stream of the same connection goes on, and is paid.
+    let used = crate::world::answer::usage_chunk(&crate::world::answer::usage(10, 5));
+    let rest = [event("third"), format!("data: {used}\n\ndata: [DONE]\n\n").into_bytes()].concat();
+    hand.h2(DATA, END_STREAM, 3, &rest);
+    let reply = other.finish();
+    assert!(reply.text().contains("third") && reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+    let rows = world.wait_rows(3);
+    let said: Vec<_> = rows.iter().map(|row| (text(row, "outcome"), micro(row, "cost_micro_usd"))).collect();
+    let (paid, broken) = (("completed".to_owned(), cost(10, 5)), ("provider_error".to_owned(), 0));
+    assert_eq!(said.iter().filter(|row| **row == paid).count(), 2, "{said:?}");
+    assert_eq!(said.iter().filter(|row| **row == broken).count(), 1, "{said:?}");
+    assert_eq!((world.state_of("bad").as_str(), reasons(&world).len()), ("up", 0), "it is still there");
+}
+
+/// How many sockets a process has.
+fn sockets(pid: i32) -> usize {
+    let all = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket"))).count()
+}
+
+#[test]
+fn a_machine_that_reads_nothing_is_cut_off_all_the_same_and_nothing_of_it_stays() {
+    let (world, _, _agent) = joined(honest(10, 5));
+    price(&world, "deaf");
+    let key = world.server.provide_key(&world.owner, &[]);
+    let before = sockets(world.server.pid());
+    let mut hand = Hand::machine(&world, &key, "deaf", "deaf");
+    eventually("it to be up", || world.state_of("deaf") == "up");
+    hand.h2(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    hand.h2(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes());
+    let long =
+        json!({"model": "deaf", "max_tokens": 5, "messages": [{"role": "user", "content": "word ".repeat(1_600_000)}]});
+    let long = world.open(&long);
+    eventually("it to be asked", || micro(&world.money(), "held_micro_usd") > 0);
+    // Until what lies between is full.
+    std::thread::sleep(Duration::from_secs(1));
+    world.server.ok(&["key", "revoke", &key.key_id]);
+    are_told(&world, &["its key was revoked"]);
+    assert!(long.finish().status >= 500);
+    eventually("its sockets to be closed", || sockets(world.server.pid()) <= before);
+    world.wait_released();
+    world.chat(&chat_body()).expect(200);
+    assert_eq!(world.balance(), 5_000_000 - cost(10, 5));
+}
+
+#[test]
+fn settings_and_pings_without_number_are_answered_and_hold_up_nobody() {
+    let (world, _, _agent) = joined_with(&NO_TOKENIZER, honest(10, 5));
+    price(&world, "busy");
+    let key = world.server.provide_key(&world.owner, &[]);
+    let mut hand = Hand::machine(&world, &key, "busy", "busy");
+    eventually("it to be up", || world.state_of("busy") == "up");
+    hand.h2(SETTINGS, 0, 0, &[]);
+    let before = memory_kib(world.server.pid(), "VmRSS:");
+    let mut reads = hand.socket.try_clone().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut part = [0; 16 << 10];
+        while matches!(std::io::Read::read(&mut reads, &mut part), Ok(1..)) {}
+    });
+    let flood = [h2(SETTINGS, 0, 0, &[]), h2(PING, 0, 0, &[7; 8])].concat().repeat(1_000);
+    for _ in 0..20 {
+        assert!(hand.send(&flood));
+        world.chat(&chat_body()).expect(200);
+    }
+    let grown = memory_kib(world.server.pid(), "VmRSS:").saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB more");
+    world.server.ok(&["key", "revoke", &key.key_id]);
+    are_told(&world, &["its key was revoked"]);
+    reading.join().unwrap();
+    assert!(world.rows().iter().all(|row| row["outcome"] == "completed" && row["model"] != "busy"));
 }
 
 #[test]
@@ -220,6 +312,28 @@ fn whoever_falls_silent_is_gone_for_both_sides_within_the_time_that_a_ping_has()
     let rows = world.rows();
     assert!(rows.iter().all(|row| row["outcome"] == "completed" || row["cost_micro_usd"] == 0), "{rows:?}");
     assert_eq!(rows.last().map(|row| text(row, "outcome")).as_deref(), Some("provider_error"));
+}
+
+#[test]
+fn only_a_name_that_is_in_use_has_an_agent_that_was_in_try_again() {
+    let upstream = Upstream::start(|_| crate::world::answer::Answer::never());
+    let key = crate::world::Account { id: String::new(), key: "sk-db-x".into(), key_id: String::new() };
+    for (code, tries_again) in [(Some("machine_occupied"), true), (None, false), (Some("machine_limit"), false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let args = ["--name", "a", "--to", &upstream.url(), "--model", "m"];
+        let mut agent = Agent::start_at(&url, &key, &args, &[]);
+        drop(Hand::coordinator(&listener));
+        agent.wait_joined();
+        Hand::refuse(&listener, "409 Conflict", code);
+        if tries_again {
+            let _again = Hand::coordinator(&listener);
+            agent.wait_joined();
+        } else {
+            assert_eq!(agent.wait_ended().code(), Some(1), "{code:?}");
+        }
+        eventually("it to say why", || agent.log().contains("not now"));
+    }
 }
 
 #[test]

@@ -5,15 +5,16 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::join::{joined, nobody_yet};
+use super::join::{joined, joined_with, nobody_yet};
+use super::join_faults::price;
 use crate::world::agent::Agent;
-use crate::world::answer::{Answer, End, Stream, completion, honest, usage};
-use crate::world::http::{Request, find};
+use crate::world::answer::{Answer, End, Step, Stream, completion, honest, usage};
+use crate::world::http::{Reply, Request, find};
 use crate::world::line::Line;
-use crate::world::upstream::Upstream;
-use crate::world::{MODEL, chat_body, cost, eventually, micro, stream_body};
+use crate::world::upstream::{Seen, Upstream};
+use crate::world::{MODEL, chat_body, cost, eventually, memory_kib, micro, stream_body};
 
 #[test]
 fn a_machine_joins_through_the_proxy_that_its_environment_names() {
@@ -111,11 +112,12 @@ fn prompts_that_the_local_server_does_not_take_hold_up_no_other() {
 
 #[test]
 fn a_client_that_reads_nothing_holds_up_no_other_stream_of_its_machine() {
-    let (world, _, _agent) = joined(|seen| {
-        // About 12 MB, more than sockets and windows take.
-        let events = if seen.json()["max_tokens"] == 256 { 9 } else { 50_000 };
+    let (world, _, _agent) = joined_with(&["--recount-every", "0"], |seen| {
+        // About 24 MB, more than sockets and windows take.
+        let events = if seen.json()["max_tokens"] == 256 { 9 } else { 100_000 };
         Stream::new(events).usage(usage(10, 9)).answer()
     });
+    let before = memory_kib(world.server.pid(), "VmRSS:");
     let mut endless = stream_body(true);
     endless["max_tokens"] = json!(1_000_000);
     let mut conn = world.open(&endless);
@@ -126,9 +128,79 @@ fn a_client_that_reads_nothing_holds_up_no_other_stream_of_its_machine() {
         assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"));
     }
     assert!(world.rows().iter().all(|row| row["outcome"] == "completed") && world.rows().len() == 5);
+    let grown = memory_kib(world.server.pid(), "VmRSS:").saturating_sub(before);
+    assert!(grown < 8 << 10, "{grown} KiB more");
     conn.close();
     // The newest comes first, and this one began before all others.
     assert_eq!(world.wait_rows(6)[5]["outcome"], "client_disconnected");
+}
+
+#[test]
+fn a_slow_machine_is_waited_for_as_a_slow_server_that_is_dialled_is() {
+    // Longer than a connection may be silent; then a word a second.
+    const THINKS: Duration = Duration::from_secs(33);
+    let slow = |thinks: Duration| {
+        move |seen: &Seen| {
+            let answer = if seen.json()["stream"] == true {
+                Stream::new(3).usage(usage(10, 3)).slow(Duration::from_secs(1)).answer()
+            } else {
+                Answer::chat(usage(10, 3))
+            };
+            answer.after(Step::Pause(thinks))
+        }
+    };
+    let (world, key) = nobody_yet(&[], slow(THINKS));
+    let dialled = Upstream::start(slow(THINKS));
+    let fast = Upstream::start(honest(10, 5));
+    price(&world, "joined");
+    price(&world, "dialled");
+    world.server.provider("fast", &fast.url(), &world.owner, &[]);
+    let (owner, url) = (&world.owner.id, dialled.url());
+    world.server.ok(&["provider", "add", "slow", "--url", &url, "--account", owner, "--model", "dialled=m"]);
+    let args = ["--name", "kitchen", "--to", &world.upstream.url(), "--model", "joined=m"];
+    let agent = Agent::start_at(&format!("http://{}", world.server.http().0), &key, &args, &[]);
+    agent.wait_joined();
+    let ask = |model: &str, mut body: Value| {
+        body["model"] = json!(model);
+        world.open(&body)
+    };
+    let asked = ["joined", "dialled"].map(|model| (ask(model, stream_body(true)), ask(model, chat_body())));
+    for _ in 0..5 {
+        world.chat(&chat_body()).expect(200);
+    }
+    let [(joined, joined_whole), (other, other_whole)] =
+        asked.map(|(streamed, whole)| (streamed.finish(), whole.finish()));
+    let told = |reply: &Reply| reply.text().replace("\"joined\"", "\"dialled\"");
+    assert_eq!((joined.status, told(&joined)), (200, told(&other)));
+    assert!(
+        joined.text().starts_with(": keep-alive") && joined.text().ends_with("data: [DONE]\n\n"),
+        "{}",
+        joined.text()
+    );
+    assert_eq!((joined_whole.status, other_whole.status), (200, 200));
+    assert_eq!(joined_whole.json()["usage"], other_whole.json()["usage"]);
+    let rows = world.wait_rows(9);
+    let of = |model: &str| {
+        let fields = ["prompt_tokens", "completion_tokens", "cost_micro_usd", "outcome", "metered_by", "endpoint"];
+        let rows = rows.iter().filter(|row| row["model"] == model);
+        rows.map(|row| fields.map(|field| row[field].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!((of("joined").len(), of("joined")), (2, of("dialled")));
+    assert!(of("joined").iter().all(|row| row[2] == json!(cost(10, 3)) && row[3] == json!("completed")), "{rows:?}");
+    // Whoever leaves before it has begun, or in the midst, stops it.
+    let before = world.upstream.requests().len();
+    let conn = ask("joined", stream_body(true));
+    world.upstream.wait_for(before + 1);
+    conn.close();
+    assert!(world.upstream.wait_closed(&world.upstream.last()) < Duration::from_secs(1));
+    world.upstream.script(slow(Duration::ZERO));
+    let mut conn = ask("joined", stream_body(true));
+    conn.read_until("word1");
+    conn.close();
+    assert!(world.upstream.wait_closed(&world.upstream.last()) < Duration::from_secs(1));
+    let rows = world.wait_rows(10);
+    assert_eq!(rows[0]["outcome"], "client_disconnected");
+    world.wait_released();
 }
 
 #[test]

@@ -181,6 +181,25 @@ fn an_account_invites_its_own_machines_if_an_admin_lets_it_and_each_is_looked_at
 }
 
 #[test]
+fn of_all_that_a_machine_is_refused_for_only_a_name_in_use_is_told_as_that() {
+    let (world, admin) = world(honest(10, 5));
+    world.server.provider("dialled", &world.upstream.url(), &world.owner, &[]);
+    let (_, key) = invite(&world, &admin, &json!({"account": "owner", "machines": 1}));
+    let _agent = Agent::join(&world.server, &key, "kitchen", &world.upstream.url(), &[]);
+    let wider = world.server.provide_key(&world.owner, &[]);
+    let register = |name: &str, key: &Account| {
+        let hello = json!({"protocol": 1, "version": "0", "name": name, "instance": "x", "max_concurrent": 1,
+            "models": [{"model": MODEL, "upstream_model": "x"}]});
+        let register = Request::post("/v1/provider/machines").key(&key.key).json(&hello);
+        world.server.http().send(&register).expect(409).json()["error"]["code"].clone()
+    };
+    assert_eq!(register("kitchen", &key), "machine_occupied");
+    assert_eq!(register("kitchen", &wider), "machine_occupied");
+    assert_ne!(register("second", &key), "machine_occupied", "the key has all its machines");
+    assert_ne!(register("dialled", &wider), "machine_occupied", "it is no machine, and never leaves");
+}
+
+#[test]
 fn an_account_cannot_widen_what_an_admin_invited() {
     let (world, admin) = world(honest(10, 5));
     let (_, key) = invite(&world, &admin, &json!({"account": "owner", "models": [MODEL]}));

@@ -14,6 +14,7 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
@@ -92,14 +93,9 @@ impl Hand {
             "session": "ab", "lanes": 1, "held": false, "models": [MODEL]})
         .to_string();
         loop {
-            let (socket, _) = listener.accept().unwrap();
-            let mut hand = Self::new(socket, false);
-            let head = hand.read_head();
+            let (mut hand, head) = Self::asked(listener);
             if head.starts_with("POST ") {
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
-                hand.socket.read_exact(&mut vec![0; length.trim().parse().unwrap()]).unwrap();
-                let _ =
-                    write!(hand.socket, "HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{welcome}", welcome.len());
+                hand.answer("201 Created", &welcome);
                 continue;
             }
             let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
@@ -108,6 +104,31 @@ impl Hand {
             write!(hand.socket, "{answer}sec-websocket-accept: {accept}\r\n\r\n").unwrap();
             return hand;
         }
+    }
+
+    /// Takes an agent that registers, and refuses it with a code of the error.
+    pub fn refuse(listener: &TcpListener, status: &str, code: Option<&str>) {
+        let (mut hand, head) = Self::asked(listener);
+        assert!(head.starts_with("POST "), "{head}");
+        hand.answer(
+            status,
+            &json!({"error": {"message": "not now", "type": "conflict_error", "code": code}}).to_string(),
+        );
+    }
+
+    /// What an agent asks next, on a connection of its own, and the head of that; a body is read.
+    fn asked(listener: &TcpListener) -> (Self, String) {
+        let (socket, _) = listener.accept().unwrap();
+        let mut hand = Self::new(socket, false);
+        let head = hand.read_head();
+        if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+            hand.socket.read_exact(&mut vec![0; length.trim().parse().unwrap()]).unwrap();
+        }
+        (hand, head)
+    }
+
+    fn answer(&mut self, status: &str, body: &str) {
+        let _ = write!(self.socket, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     }
 
     fn read_head(&mut self) -> String {
