@@ -166,7 +166,7 @@ fn a_machine_that_breaks_its_bounds_in_the_midst_of_an_answer_is_told_why_and_pa
 fn a_machine_that_sends_more_than_its_window_loses_the_stream_and_is_paid_nothing() {
     let (world, key, _agent) = joined_with(&NO_TOKENIZER, honest(10, 5));
     price(&world, "bad");
-    let (mut hand, conn) = in_an_answer(&world, &key, 4_000_000);
+    let (mut hand, conn) = in_an_answer(&world, &key, 1_000_000);
     let mut body = stream_body(true);
     body["model"] = json!("bad");
     let mut other = world.open(&body);
@@ -223,10 +223,15 @@ fn a_machine_that_reads_nothing_is_cut_off_all_the_same_and_nothing_of_it_stays(
     world.server.ok(&["key", "revoke", &key.key_id]);
     are_told(&world, &["its key was revoked"]);
     assert!(long.finish().status >= 500);
-    eventually("its sockets to be closed", || sockets(world.server.pid()) <= before);
     world.wait_released();
     world.chat(&chat_body()).expect(200);
     assert_eq!(world.balance(), 5_000_000 - cost(10, 5));
+    // What lies in the socket is given up as that of any client is, after the write timeout (30 s).
+    let began = Instant::now();
+    while sockets(world.server.pid()) > before {
+        assert!(began.elapsed() < Duration::from_secs(90), "its socket stays");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::join::{joined, joined_with, nobody_yet};
 use super::join_faults::price;
 use crate::world::agent::Agent;
-use crate::world::answer::{Answer, End, Step, Stream, completion, honest, usage};
+use crate::world::answer::{
+    Answer, End, STREAM_HEAD, Step, Stream, chunk, completion, honest, http_chunk, usage,
+};
 use crate::world::http::{Reply, Request, find};
 use crate::world::line::Line;
 use crate::world::upstream::{Seen, Upstream};
@@ -113,16 +115,21 @@ fn prompts_that_the_local_server_does_not_take_hold_up_no_other() {
 #[test]
 fn a_client_that_reads_nothing_holds_up_no_other_stream_of_its_machine() {
     let (world, _, _agent) = joined_with(&["--recount-every", "0"], |seen| {
+        if seen.json()["max_tokens"] == 256 {
+            return Stream::new(9).usage(usage(10, 9)).answer();
+        }
         // About 24 MB, more than sockets and windows take.
-        let events = if seen.json()["max_tokens"] == 256 { 9 } else { 100_000 };
-        Stream::new(events).usage(usage(10, 9)).answer()
+        let mut word = chunk(&json!({"content": " word"}), &Value::Null);
+        word["padding"] = json!("x".repeat(2_000));
+        let event = http_chunk(&format!("data: {word}\n\n"));
+        Answer::raw([STREAM_HEAD.as_bytes(), &event.repeat(11_000)].concat(), End::Fin)
     });
     let before = memory_kib(world.server.pid(), "VmRSS:");
     let mut endless = stream_body(true);
     endless["max_tokens"] = json!(1_000_000);
     let mut conn = world.open(&endless);
-    conn.read_until("word2");
-    std::thread::sleep(Duration::from_millis(500));
+    conn.read_until("word");
+    std::thread::sleep(Duration::from_millis(1_500));
     for _ in 0..5 {
         let reply = world.chat(&stream_body(true)).expect(200);
         assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"));

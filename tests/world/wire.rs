@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::http::Request;
-use super::{Account, MODEL, World, text};
+use super::{Account, MODEL, World, eventually, text};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -118,7 +118,14 @@ impl Hand {
 
     /// What an agent asks next, on a connection of its own, and the head of that; a body is read.
     fn asked(listener: &TcpListener) -> (Self, String) {
-        let (socket, _) = listener.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut came = None;
+        eventually("an agent to ask", || {
+            came = listener.accept().ok();
+            came.is_some()
+        });
+        let (socket, _) = came.unwrap();
+        socket.set_nonblocking(false).unwrap();
         let mut hand = Self::new(socket, false);
         let head = hand.read_head();
         if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
