@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use super::join::{joined, joined_with, nobody_yet};
 use super::join_faults::price;
 use crate::world::agent::Agent;
-use crate::world::answer::{
-    Answer, End, STREAM_HEAD, Step, Stream, chunk, completion, honest, http_chunk, usage,
-};
+use crate::world::answer::{Answer, End, STREAM_HEAD, Step, Stream, chunk, completion, honest, http_chunk, usage};
 use crate::world::http::{Reply, Request, find};
 use crate::world::line::Line;
 use crate::world::upstream::{Seen, Upstream};

@@ -91,7 +91,8 @@ where
         .keep_alive_while_idle(true)
         // A machine that sends more than that loses the one stream (RFC 9113, section 6.9: a stream error is enough, and
         // h2 makes it one). What comes of it afterwards is thrown away and given back to the window of all, so the other
-        // answers go on; only beyond that window, where no answer within its own gets, the connection ends.
+        // answers go on. Only beyond that window, where no answer within its own gets, and after a thousand such streams
+        // the connection ends.
         .initial_stream_window_size(ANSWER_WINDOW)
         // What one client leaves unread takes nothing from the others.
         .initial_connection_window_size(ANSWER_WINDOW.saturating_mul(at_once.min(MOST_AT_ONCE) + 1))
