@@ -62,3 +62,4 @@ mod alerts_mail;
 mod alerts_watch;
 mod running_server;
 mod logs;
+mod install;
