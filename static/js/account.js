@@ -2,7 +2,7 @@
 
 import { balanceAlert } from './alert.js';
 import { call, configure, get, idempotencyKey, query } from './api.js';
-import { fill, h } from './dom.js';
+import { fill, h, redrawn } from './dom.js';
 import { ownEarnings, ownMachines } from './earnings.js';
 import { csvButton } from './export.js';
 import { createKey, keyTable } from './keys.js';
@@ -11,7 +11,7 @@ import { decimal, micro, usd } from './money.js';
 import { poll } from './poll.js';
 import { base, samples } from './samples.js';
 import { table } from './table.js';
-import { FieldError, amount, badge, button, dialog, field, figures, form, into, money, none, say, section, segmented, snippet, when } from './ui.js';
+import { FieldError, amount, badge, button, dialog, field, figures, form, into, money, price, say, section, segmented, snippet, when, zoneNote } from './ui.js';
 import { tryPanel } from './try.js';
 import { ledgerTable, usageChart, usageTable } from './usage.js';
 
@@ -50,7 +50,7 @@ function ask() {
         open(await get('/v1/key'));
       } catch (error) {
         key = null;
-        throw error.status === 401 ? new FieldError('key', error.message) : error;
+        throw error.status === 401 ? new FieldError('key', 'The server does not know this key, or it was revoked. Paste all of it, from sk-db- to the end.') : error;
       }
       sessionStorage.setItem(store, key);
       mine.querySelector('h1').focus();
@@ -117,7 +117,7 @@ function open(own) {
     if (signal.aborted || !rows.length) return;
     const grid = table({ label: 'Withdrawals', key: (row) => row.id, columns: [
       { name: 'Asked', kind: 'main', cell: (row) => [when(row.created_at), row.note && h('small', {}, row.note)] },
-      { name: 'State', cell: (row) => [badge(row.status, { pending: 'warn', paid: 'good' }[row.status]), row.reason && h('small', {}, row.reason)] },
+      { name: 'State', cell: (row) => [badge(row.status, { pending: 'warn', paid: 'good' }[row.status]), row.reason && h('small', {}, row.reason), row.reference && h('small', {}, row.reference)] },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => money(row.amount_micro_usd, { aligned: true }) },
     ] });
     grid.set(rows);
@@ -138,12 +138,12 @@ function open(own) {
     if (signal.aborted || JSON.stringify(fresh) === JSON.stringify(balance)) return;
     balance = fresh;
     const earns = micro(balance.withdrawable_micro_usd) > 0n;
-    fill(top, figures([
+    redrawn(top, () => fill(top, figures([
       ['Balance', money(balance.balance_micro_usd)],
       ['On hold', money(balance.held_micro_usd), 'for requests in flight'],
       ['Available', money(balance.available_micro_usd)],
       earns && ['Withdrawable', money(balance.withdrawable_micro_usd), 'earned as a provider'],
-    ], 'big'), h('div.tools.left', {}, button('Redeem a code', () => redeem(refresh), 'small')));
+    ], 'big'), micro(balance.balance_micro_usd) === 0n && h('p.books', {}, 'Nothing to spend yet: redeem a code, or ask whoever runs this server for credit.'), h('div.tools.left', {}, button('Redeem a code', () => redeem(refresh), 'small'))));
   }
   const refresh = () => Promise.all([draw(), ledger.refresh(), requests.refresh(), machines.refresh().catch(() => {})]);
 
@@ -200,7 +200,7 @@ function offer() {
     label: 'Prices', key: (row) => row.model, empty: 'Nothing is offered yet.',
     columns: [
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
-      { name: 'Cached input', kind: 'num sum', cell: (row) => (row.cache_read_price === null || row.cache_read_price === undefined ? none() : money(row.cache_read_price, { aligned: true })) },
+      { name: 'Cached input', kind: 'num sum', cell: (row) => price(row.cache_read_price) },
       { name: 'Input', kind: 'num sum', cell: (row) => money(row.input_price, { aligned: true }) },
       { name: 'Output', kind: 'num sum', cell: (row) => money(row.output_price, { aligned: true }) },
     ],
@@ -208,7 +208,7 @@ function offer() {
   const tools = segmented('Language', samples.map(([name]) => [name, name]), chosen, (name) => { chosen = name; draw(); });
   fill(prices,
     section('Prices', {}, h('p.intro', {}, 'USD per million tokens.'), box),
-    section('Use it', { tools }, h('p.intro', {}, 'Any OpenAI or Anthropic client works. The base URL is ', h('code', {}, base()), '.'), code));
+    section('Use it', { tools }, h('p.intro', {}, 'Any OpenAI or Anthropic client works. The base URL is ', h('code', {}, base()), '.'), code), zoneNote());
   into(box, async () => {
     const rows = (await get('/v1/pricing')).prices;
     model = rows[0]?.model;

@@ -4,7 +4,7 @@ import { call, configure, get } from './api.js';
 import { fill, h } from './dom.js';
 import { dropsCookie, gate, noCookie, reauthenticate, setup } from './admin/gate.js';
 import { poll } from './poll.js';
-import { button, problem, say } from './ui.js';
+import { button, problem, say, zoneNote } from './ui.js';
 
 const views = [
   ['overview', 'Overview', () => import('./admin/overview.js')],
@@ -48,7 +48,7 @@ async function show(moved) {
   const tools = h('div.tools');
   const entitle = (text) => { document.title = `${text} – Coordinator`; };
   entitle(title);
-  fill(main, h('header.bar.title', {}, h('div', {}, heading), tools), body);
+  fill(main, h('header.bar.title', {}, h('div', {}, heading), tools), body, zoneNote());
   if (moved) {
     scrollTo(0, 0);
     heading.focus({ preventScroll: true });

@@ -1,7 +1,7 @@
 // When an account is told of its balance.
 
 import { call, get } from './api.js';
-import { fill, h } from './dom.js';
+import { fill, h, redrawn } from './dom.js';
 import { decimal, micro, usd } from './money.js';
 import { amount, button, dialog, field, form, say } from './ui.js';
 
@@ -30,8 +30,8 @@ export function balanceAlert(manages, signal) {
   async function draw() {
     const set = await get(path, { signal });
     if (signal.aborted) return;
-    fill(node, set.below_micro_usd === null ? 'No alert before the balance is used up. ' : ['Alert when the balance falls below ', h('strong', {}, usd(set.below_micro_usd)), '. '],
-      manages && button('Change', () => change(set, draw), 'quiet small', { 'aria-label': 'Change when the balance is told of' }));
+    redrawn(node, () => fill(node, set.below_micro_usd === null ? 'No alert before the balance is used up. ' : ['Alert when the balance falls below ', h('strong', {}, usd(set.below_micro_usd)), '. '],
+      manages && button('Change', () => change(set, draw), 'quiet small', { 'aria-label': 'Change when the balance is told of' })));
   }
   draw().catch(() => {});
   return node;

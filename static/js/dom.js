@@ -31,15 +31,42 @@ export function fill(node, ...children) {
   return node;
 }
 
+const controls = 'a[href], button, input, select, textarea, summary';
+const nameOf = (node) => `${node.tagName} ${node.getAttribute('aria-label') ?? node.textContent}`;
+
+/** Gives the focus to what stands in `root` for a control that is gone: that of its name, else the heading before it. */
+export function refocus(gone, root) {
+  const twin = [...root.querySelectorAll(controls)].find((one) => nameOf(one) === nameOf(gone));
+  const next = twin ?? root.closest('section')?.querySelector('h2') ?? document.querySelector('h1');
+  if (next && !twin) next.setAttribute('tabindex', '-1');
+  next?.focus({ preventScroll: true });
+}
+
+/** Runs `redraw`, which replaces what `root` holds; whoever works by keyboard stays where they were. */
+export function redrawn(root, redraw) {
+  const had = root.contains(document.activeElement) ? document.activeElement : null;
+  redraw();
+  if (!had || document.activeElement === had) return;
+  if (had.isConnected) had.focus({ preventScroll: true });
+  else refocus(had, root);
+}
+
 let count = 0;
 /** An id for a label to point at. */
 export const uid = (prefix) => `${prefix}-${++count}`;
 
 /**
  * Makes `parent` hold one child for each row, in order. A child whose row did not change stays the same element, so
- * focus, selection and open menus survive a refresh. Returns the children that were not there before.
+ * focus, selection and open parts survive a refresh; of one that did, the focus and the open parts do. Returns the
+ * children that were not there before.
  */
 export function keyed(parent, rows, keyOf, build) {
+  let fresh;
+  redrawn(parent, () => { fresh = lay(parent, rows, keyOf, build); });
+  return fresh;
+}
+
+function lay(parent, rows, keyOf, build) {
   const known = (parent.keyed ??= new Map());
   const fresh = [];
   const next = new Map();
@@ -49,7 +76,11 @@ export function keyed(parent, rows, keyOf, build) {
     let entry = known.get(key);
     if (!entry || entry.text !== text) {
       const node = build(row);
-      if (entry) entry.node.replaceWith(node);
+      if (entry) {
+        const parts = node.querySelectorAll('details');
+        entry.node.querySelectorAll('details').forEach((part, i) => { if (part.open && parts[i]) parts[i].open = true; });
+        entry.node.replaceWith(node);
+      }
       else fresh.push(node);
       entry = { text, node };
     }

@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { dayChart } from './chart.js';
-import { fill, h } from './dom.js';
+import { fill, h, redrawn } from './dom.js';
 import { lastDays, milliseconds, number } from './format.js';
 import { failures, inviteMachine, stateBadge } from './machines.js';
 import { micro, sumBy } from './money.js';
@@ -24,10 +24,10 @@ const earned = { name: 'Earned', kind: 'num sum lead', cell: (row) => money(row.
 
 /** The account's machines. `may` says whether this key may invite one; `onchange` hears that they served something. */
 export function ownMachines({ may, signal, onchange, invited }) {
-  const grid = table({ label: 'Machines', key: (row) => row.id, empty: 'None has joined yet.', columns: [
+  const grid = table({ label: 'Machines', key: (row) => row.id, empty: 'None has joined yet: invite one, and run the line on it.', columns: [
     { name: 'Machine', kind: 'main', cell: (row) => [h('strong', {}, row.name), ' ', stateBadge(row.state, row.machine.connected),
       row.state !== 'up' && row.last_error && h('small.wrong', {}, row.last_error), h('small', { title: row.models.join(', ') }, someModels(row.models)), failures(row.failed, row.failures)] },
-    { name: 'Since', kind: 'bare', cell: (row) => (row.machine.since ? when(row.machine.since) : none()) },
+    { name: 'Since', cell: (row) => (row.machine.since ? when(row.machine.since) : none()) },
     { name: 'Running', kind: 'num', cell: (row) => (row.max_concurrent ? `${row.running} of ${row.max_concurrent}` : String(row.running)) },
     { name: 'Requests', kind: 'num', cell: (row) => number(row.requests) },
     tokens,
@@ -83,7 +83,7 @@ export function ownEarnings({ signal, withdraw }) {
       some(found.withdrawals_pending_micro_usd) && ['On the way', money(found.withdrawals_pending_micro_usd), 'asked for, not paid yet'],
       some(found.reversed_micro_usd) && ['Refunded', money(found.reversed_micro_usd), some(found.debt_micro_usd) && h('span', {}, money(found.debt_micro_usd), ' still owed')],
     ]));
-    fill(tools, withdraw(found));
+    redrawn(tools, () => fill(tools, withdraw(found)));
     const since = lastDays(days)[0];
     chart.set(found.by_day, days);
     grid.set(byModel(found.rows.filter((row) => row.day >= since)));

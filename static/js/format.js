@@ -2,7 +2,7 @@
 
 const locale = navigator.language;
 const counts = new Intl.NumberFormat('en-US');
-const moment = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
+const moment = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'long' });
 const short = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const withYear = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
 const dayOnly = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', timeZone: 'UTC' });
@@ -10,7 +10,7 @@ const dayOnly = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric'
 export const number = (value) => counts.format(value ?? 0);
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${Number(n) === 1 ? one : many}`;
 
-/** The full local time: for titles. */
+/** The full local time with its zone: for titles. */
 export const fullTime = (text) => (text ? moment.format(new Date(text)) : '');
 
 /** A local time, short; with the year instead of the hour when it was not this year. */
@@ -22,6 +22,13 @@ export function time(text) {
 
 const utc = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'UTC' });
 const local = new Intl.DateTimeFormat(locale, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZoneName: 'short' });
+
+/** Where the times of a page are to be read, in words: the viewer's zone, and what goes by UTC whatever that is. */
+export function zone() {
+  if (new Date().getTimezoneOffset() === 0) return 'Times and days are in UTC.';
+  const name = new Intl.DateTimeFormat('en', { timeZoneName: 'shortOffset' }).formatToParts().find((part) => part.type === 'timeZoneName').value;
+  return `Times are those of ${Intl.DateTimeFormat().resolvedOptions().timeZone} (${name}). Days begin at 00:00 UTC.`;
+}
 
 /** A moment to come, as the viewer's clock will show it and in UTC, which the server goes by. */
 export function bothTimes(text) {
@@ -52,5 +59,5 @@ export function milliseconds(n) {
 export function successRate({ requests = 0, failed = 0 } = {}) {
   if (!requests) return '–';
   const tenths = Math.floor(((requests - failed) * 1_000) / requests);
-  return tenths === 1_000 ? '100 %' : `${(tenths / 10).toFixed(1)} %`;
+  return tenths % 1_000 === 0 ? `${tenths / 10} %` : `${(tenths / 10).toFixed(1)} %`;
 }

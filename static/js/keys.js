@@ -110,7 +110,7 @@ export function keyTable({ path, manage, rotate = false, current = () => null, c
           say(`Key ${key.name} revoked.`);
           changed(key, null);
           refresh();
-        }), 'quiet small', { 'aria-label': `Revoke key ${key.name}` }),
+        }), 'quiet small ends', { 'aria-label': `Revoke key ${key.name}` }),
       ] },
     ],
   });

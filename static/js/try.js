@@ -60,6 +60,7 @@ export function tryPanel({ models, signal, settled }) {
   }
 
   const node = h('form.try', {
+    novalidate: true,
     async onsubmit(event) {
       event.preventDefault();
       if (running) return running.abort();

@@ -1,8 +1,8 @@
 // The parts the views are made of: money, forms, dialogs, copy buttons, states of loading.
 
 import { idempotencyKey } from './api.js';
-import { fill, h, uid } from './dom.js';
-import { fullTime, time } from './format.js';
+import { fill, h, refocus, uid } from './dom.js';
+import { fullTime, time, zone } from './format.js';
 import { micro, parseUsd, usdParts, wrongUsd } from './money.js';
 
 /** Tells a screen reader, and shows for a moment, what just happened. */
@@ -25,6 +25,9 @@ export function money(value, { aligned = false, signed = false } = {}) {
 /** Stands where there is nothing; a narrow screen leaves it out. */
 export const none = () => h('span.none', {}, '–');
 
+/** A price in its column; where none is set for this kind of token, the input price holds. */
+export const price = (value) => (value === null || value === undefined ? h('span.muted', {}, 'as input') : money(value, { aligned: true }));
+
 /** A time. What was there from the beginning has the time 0. */
 export function when(text) {
   if (!text) return none();
@@ -32,11 +35,14 @@ export function when(text) {
   return h('time', { datetime: text, title: fullTime(text) }, time(text));
 }
 
+/** Says once a page which zone its times are of. */
+export const zoneNote = () => h('p.zone', {}, zone());
+
 /** Who did something: "admin:ada" is ada, "account:acct_…" its owner. */
 export function who(actor) {
   if (!actor) return none();
   const [kind, name] = actor.split(/:(.*)/s);
-  return h('span', { title: actor }, kind === 'admin' && name ? name : kind === 'cli' ? 'command line' : kind);
+  return h('span.nowrap', { title: actor }, kind === 'admin' && name ? name : kind === 'cli' ? 'command line' : kind);
 }
 
 export const badge = (text, kind = '') => h('span.badge', { class: kind }, text);
@@ -180,7 +186,17 @@ export function dialog(title, make, { wide = false, onclose } = {}) {
     fill(body, ...children);
     node.querySelector('h2').focus();
   };
-  node.addEventListener('close', () => { node.remove(); onclose?.(); });
+  // One dialog may lead to the next: what opened the first is what the last goes back to.
+  node.opener = document.activeElement?.closest('dialog')?.opener ?? document.activeElement;
+  node.addEventListener('close', () => {
+    node.remove();
+    // The browser gives the focus back to what opened it, unless that is gone, or was drawn anew meanwhile.
+    if ([null, document.body].includes(document.activeElement) && node.opener !== document.body) {
+      if (node.opener.isConnected) node.opener.focus();
+      else refocus(node.opener, document.body);
+    }
+    onclose?.();
+  });
   document.body.append(node);
   fill(body, make(() => node.close(), replace));
   node.showModal();

@@ -3,7 +3,7 @@
 import { get, query } from './api.js';
 import { fill, h } from './dom.js';
 import { dayChart } from './chart.js';
-import { lastDays, number } from './format.js';
+import { lastDays, number, plural } from './format.js';
 import { micro, sumBy, usd } from './money.js';
 import { paged } from './table.js';
 import { badge, button, field, figures, money, problem, when, who } from './ui.js';
@@ -56,7 +56,7 @@ export function usageChart({ path, signal }) {
       bar.style.background = `var(${i < COLORS ? `--model-${i + 1}` : '--strong-line'})`;
       bar.style.inlineSize = `${(micro(charged(row)) * 1000n) / most / 10n}%`;
       const press = button([h('span.name', {}, row.model), h('span.num', {}, money(charged(row))),
-        h('small', {}, `${number(row.requests)} requests, ${number(row.prompt_tokens)} + ${number(row.completion_tokens)} tokens`), bar],
+        h('small', {}, `${plural(row.requests, 'request')}, ${number(row.prompt_tokens)} tokens in, ${number(row.completion_tokens)} out`), bar],
       () => { model = model === row.model ? null : row.model; refresh(); }, 'model', { 'aria-pressed': String(model === row.model) });
       return h('li', {}, press);
     })));
@@ -109,7 +109,7 @@ export function usageTable({ path, signal, actions, onload }) {
   const rows = paged({
     label: 'Requests',
     key: (row) => row.request_id,
-    empty: 'No requests yet.',
+    empty: 'No requests yet. They stand here once a key has sent one.',
     signal,
     onload,
     columns: [

@@ -2,10 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
-import { axeSource, runAll, shots, startBrowser, startServer, test } from './world.mjs';
+import { adminApi, pressIn, runAll, setUp, shoot, startBrowser, startServer, test } from './world.mjs';
 
-const password = 'correct horse battery';
 const server = await startServer();
 const browser = await startBrowser();
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, bypassCSP: true });
@@ -26,31 +24,21 @@ await new Promise((resolve) => { receiver.listen(0, '127.0.0.1', resolve); });
 const hook = `http://127.0.0.1:${receiver.address().port}/hook`;
 
 const dialog = () => page.getByRole('dialog');
-const press = (name, at = page) => at.getByRole('button', { name, exact: typeof name === 'string' }).click();
+const press = (name, at = page) => pressIn(at, name);
 
 /** At both widths and in both schemes: nothing is cut off, axe finds nothing. */
-async function look(name) {
-  for (const [width, scheme] of [[1440, 'light'], [1440, 'dark'], [360, 'light'], [360, 'dark']]) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
-    await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: true });
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    assert.equal(wider, 0, `${name} at ${width}: wider than the screen by ${wider}`);
-    if (!await page.evaluate(() => 'axe' in window)) await page.addScriptTag({ path: axeSource });
-    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-    assert.deepEqual(violations.map((one) => one.id), [], `${name} at ${width}, ${scheme}`);
+async function look(name, at = page) {
+  for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [360, 'light'], [360, 'dark']]) {
+    await at.setViewportSize({ width, height: 900 });
+    await at.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    assert.deepEqual((await shoot(at, name)).found, []);
   }
-  await page.setViewportSize({ width: 1440, height: 900 });
-  await page.emulateMedia({ colorScheme: 'light' });
+  await at.setViewportSize({ width: 1440, height: 900 });
+  await at.emulateMedia({ colorScheme: 'light' });
 }
 
 test('alerts are set, the made secret is shown once, and a test says that it arrived', async () => {
-  await page.goto(server.setup);
-  await page.getByLabel('Name').fill('ada');
-  await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByLabel('Password again').fill(password);
-  await press('Create admin');
-  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+  await setUp(page, server);
   await page.goto(`${server.url}/admin#/alerts`);
   await page.getByText('Nothing has needed anybody yet.').waitFor();
   await look('alerts-empty');
@@ -97,12 +85,7 @@ test('mail is set, what is wrong stands at its field, and what is typed stays', 
 });
 
 test('an account sets its threshold, and what follows is listed with where it went', async () => {
-  const cookie = (await context.cookies(server.url)).map((one) => `${one.name}=${one.value}`).join('; ');
-  const api = async (method, path, body, headers = { cookie, origin: server.url, 'sec-fetch-site': 'same-origin' }) => {
-    const answer = await fetch(server.url + path, { method, headers: { 'content-type': 'application/json', ...headers }, body: body && JSON.stringify(body) });
-    assert.ok(answer.ok, `${path}: ${answer.status} ${await answer.clone().text()}`);
-    return answer.json();
-  };
+  const api = (method, path, body) => adminApi(context, server, method, path, body);
   const account = await api('POST', '/v1/admin/accounts', { name: 'grace' });
   await api('POST', '/v1/admin/credit', { account: account.id, amount_usd: '10' });
   const { key } = await api('POST', `/v1/admin/accounts/${account.id}/keys`, { scopes: ['inference', 'manage'] });
@@ -114,18 +97,10 @@ test('an account sets its threshold, and what follows is listed with where it we
   await own.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
   await own.getByRole('dialog').getByText(/with a dot/).waitFor();
   await own.getByRole('dialog').getByLabel('Amount in USD').fill('5.00');
-  for (const [width, scheme] of [[1440, 'light'], [360, 'dark']]) {
-    await own.setViewportSize({ width, height: 900 });
-    await own.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
-    await own.screenshot({ path: join(shots, `account-alert-dialog-${width}-${scheme}.png`) });
-  }
+  await look('account-alert-dialog', own);
   await own.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
   await own.getByText('Alert when the balance falls below').waitFor();
-  for (const [width, scheme] of [[1440, 'light'], [1440, 'dark'], [360, 'light'], [360, 'dark']]) {
-    await own.setViewportSize({ width, height: 900 });
-    await own.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
-    await own.screenshot({ path: join(shots, `account-alert-${width}-${scheme}.png`) });
-  }
+  await look('account-alert', own);
   await own.close();
   await api('POST', '/v1/admin/debit', { account: account.id, amount_usd: '6' });
   await page.getByText('Balance below its threshold').first().waitFor({ timeout: 15_000 });

@@ -6,9 +6,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runAll, startBrowser, startServer, test } from './world.mjs';
+import { password, runAll, startBrowser, startServer, test } from './world.mjs';
 
-const password = 'correct horse battery';
 const dir = mkdtempSync(join(tmpdir(), 'coordinator-proxied-'));
 const there = (program) => {
   try {

@@ -1,13 +1,10 @@
 // The pages in a real browser, against the real binary: what a person does, in the order a person does it.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { axeSource, runAll, runLine, shots, startBrowser, startServer, startStranger, test } from './world.mjs';
+import { password, pressIn, runAll, runLine, startBrowser, startServer, startStranger, test } from './world.mjs';
 
 const ACCOUNTS = Number(process.env.BROWSER_ACCOUNTS ?? 10_000);
 const model = 'mlx-community/gemma-4-26b-a4b-it-8bit';
-const password = 'correct horse battery';
 
 const server = await startServer();
 const browser = await startBrowser();
@@ -33,7 +30,7 @@ async function view(name) {
   await page.getByRole('heading', { level: 1 }).waitFor();
 }
 const dialog = () => page.getByRole('dialog');
-const press = (name, at = page) => at.getByRole('button', { name, exact: typeof name === 'string' }).click();
+const press = (name, at = page) => pressIn(at, name);
 const figure = async (label) => (await page.locator('.figures div', { has: page.locator('dt', { hasText: new RegExp(`^${label}$`) }) }).locator('dd').first().textContent()).replace(/^(−?\$?[\d.,]+).*/s, '$1');
 const cookie = async () => (await context.cookies(server.url)).find((one) => one.name.includes('coordinator'));
 
@@ -784,119 +781,6 @@ test('an account that may invites its own machine; it waits for an admin', async
   await view('providers');
   await press('Approve cellar');
   await page.getByRole('article').filter({ hasText: 'cellar' }).getByText('connected', { exact: true }).waitFor();
-});
-
-const views = {
-  overview: ['/admin#/overview'],
-  accounts: ['/admin#/accounts'],
-  account: [() => `/admin#/accounts/${account}`],
-  credit: [() => `/admin#/accounts/${account}`, async (at) => {
-    await press('Add credit', at);
-    await at.getByLabel('Amount in USD').fill('25');
-    await at.getByLabel('Note').fill('Invoice 115');
-    await press('Continue', at);
-  }],
-  debit: [() => `/admin#/accounts/${account}`, (at) => press('Take credit back', at)],
-  admins: ['/admin#/admins'],
-  'new-key': [() => `/admin#/accounts/${account}`, (at) => press('New key', at)],
-  prices: ['/admin#/prices'],
-  'price-edit': ['/admin#/prices', (at) => press('Edit the price of Gemma 4 26B', at)],
-  'price-review': ['/admin#/prices', async (at) => {
-    await press('Edit the price of Gemma 4 26B', at);
-    await at.getByLabel('Input, per 1M tokens', { exact: false }).first().fill('0.078');
-    await at.getByLabel('Context length').fill('131072');
-    await press('Continue', at);
-  }],
-  'key-review': [() => `/admin#/accounts/${account}`, async (at) => {
-    await press('New key', at);
-    await at.getByRole('dialog').getByLabel('Name').fill('nightly');
-    await at.getByLabel('Spend cap').fill('25');
-    await at.getByLabel('The cap starts anew').selectOption('monthly');
-    await at.getByLabel('Requests a minute').fill('600');
-    await press('Create key', at);
-  }],
-  providers: ['/admin#/providers'],
-  'machine-invite': ['/admin#/providers', (at) => press('Invite a machine', at)],
-  'machine-line': ['/admin#/providers', async (at) => {
-    await press('Invite a machine', at);
-    await at.getByLabel('Account that earns').fill('Barbara');
-    await press('Make the line', at);
-    await at.getByRole('heading', { name: 'The line, shown once' }).waitFor();
-  }],
-  'machine-edit': ['/admin#/providers', (at) => press('Edit cellar', at)],
-  'machine-disconnect': ['/admin#/providers', (at) => press('Disconnect cellar', at)],
-  'account-edit': [() => `/admin#/accounts/${owner}`, (at) => press('Edit', at)],
-  withdrawals: ['/admin#/withdrawals'],
-  invites: ['/admin#/invites'],
-  events: ['/admin#/events'],
-  home: ['/'],
-  'home-with-key': ['/', async (at) => {
-    await at.getByLabel('Your key').fill(key);
-    await press('Open account', at);
-    await at.locator('.uplot canvas').waitFor();
-  }],
-  // The tab has the key of before.
-  'home-try': ['/', async (at) => {
-    const panel = at.getByRole('region', { name: 'Try it' });
-    await press('Send', panel);
-    await panel.locator('.figures').waitFor();
-  }],
-  owner: ['/', async (at) => {
-    await press('Forget key', at);
-    await at.getByLabel('Your key').fill(ownerKey);
-    await press('Open account', at);
-    await machineRow(at, 'cellar').waitFor();
-    await at.getByRole('region', { name: 'Earnings' }).locator('.uplot canvas').waitFor();
-  }],
-  'owner-invite': ['/', (at) => press('Invite a machine', at)],
-};
-
-/** Nothing is being fetched any more, and what came is drawn. */
-async function settled(at) {
-  await at.locator('h1').first().waitFor();
-  await at.waitForTimeout(250);
-  await at.waitForFunction(() => !document.querySelector('[aria-busy]'));
-  await at.waitForTimeout(100);
-}
-
-test('every view at 360 and 1440, light and dark: nothing overflows, axe finds nothing serious', async () => {
-  const found = [];
-  let rules = 0;
-  mkdirSync(shots, { recursive: true });
-  for (const width of [360, 1440]) {
-    for (const colorScheme of ['light', 'dark']) {
-      const look = await browser.newContext({ viewport: { width, height: width === 360 ? 760 : 900 }, colorScheme, reducedMotion: 'reduce', bypassCSP: true, storageState: await context.storageState() });
-      const at = await look.newPage();
-      for (const [name, [path, act]] of [['sign-in', ['/admin']], ...Object.entries(views)]) {
-        if (name === 'sign-in') await at.route('**/v1/admin/session', (route) => route.fulfill({ json: { admin: null, expires_at: null, setup_required: false } }));
-        await at.goto(server.url + (typeof path === 'function' ? path() : path));
-        await settled(at);
-        await act?.(at);
-        await settled(at);
-        const over = await at.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-        if (over > 0) found.push(`${name} at ${width}: ${over} px too wide`);
-        const hasDialog = await at.locator('dialog[open]').count();
-        await at.screenshot({ path: join(shots, `${name}-${width}-${colorScheme}.png`), fullPage: !hasDialog });
-        // Both widths and both colours; each pair twice would find the same again.
-        if ((width === 360) === (colorScheme === 'dark')) {
-          if (!await at.evaluate(() => 'axe' in window)) await at.addScriptTag({ path: axeSource });
-          const { violations, passes } = await at.evaluate(() => window.axe.run(document, { resultTypes: ['violations', 'passes'] }));
-          rules = Math.max(rules, passes.length);
-          for (const one of violations) found.push(`${name} at ${width}, ${colorScheme}: ${one.impact} ${one.id}: ${one.nodes.map((node) => node.target.join(' ')).slice(0, 3).join(' | ')}`);
-        }
-        if (hasDialog) await at.keyboard.press('Escape');
-        if (name === 'sign-in') {
-          await at.unrouteAll();
-          await at.goto('about:blank');
-        }
-      }
-      await look.close();
-    }
-  }
-  writeFileSync(join(shots, 'axe.txt'), found.length ? `${found.join('\n')}\n` : 'nothing found\n');
-  for (const one of found) console.log(`       ${one}`);
-  assert.deepEqual(found.filter((one) => /serious|critical|too wide/.test(one)), []);
-  console.log(`       axe: ${found.length} findings of any kind; up to ${rules} rules passed a view`);
 });
 
 test('no page complained: no script error, no breach of the policy', () => assert.deepEqual(complaints, []));

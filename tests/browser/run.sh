@@ -7,5 +7,7 @@ tests/browser/setup.sh
 failed=0
 node tests/browser/proxied.mjs || failed=1
 node tests/browser/alerts.mjs || failed=1
+node tests/browser/keyboard.mjs || failed=1
 node tests/browser/run.mjs || failed=1
+node tests/browser/views.mjs || failed=1
 exit $failed

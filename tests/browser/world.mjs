@@ -12,13 +12,17 @@ import { chromium } from 'playwright-core';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const shots = join(root, 'target/screenshots');
-export const axeSource = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+const axeSource = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 const binary = process.env.COORDINATOR_BIN ?? join(root, 'target/debug/coordinator');
 
-/** A server with the built-in demo provider on a new data directory; resolves once it listens. */
-export async function startServer(args = []) {
+/**
+ * A server with the built-in demo provider, unless told otherwise, on a new data directory, which `fill` may fill first;
+ * resolves once it listens.
+ */
+export async function startServer(args = [], { demo = true, fill } = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'coordinator-browser-'));
-  const child = spawn(binary, ['serve', '--demo', '--json', '--listen', '127.0.0.1:0', '--data-dir', join(dir, 'data'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  fill?.(binary, join(dir, 'data'));
+  const child = spawn(binary, ['serve', ...(demo ? ['--demo'] : []), '--json', '--listen', '127.0.0.1:0', '--data-dir', join(dir, 'data'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (text) => { log += text; });
   const ready = await new Promise((resolve, reject) => {
@@ -67,6 +71,56 @@ export function startBrowser(args = []) {
     executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
+}
+
+/** Presses a button: by its whole name, or by what its name is like. */
+export const pressIn = (at, name) => at.getByRole('button', { name, exact: typeof name === 'string' }).click();
+
+export const password = 'correct horse battery';
+
+/** Sets up the first admin on the page, by the link that the server printed. */
+export async function setUp(page, server) {
+  await page.goto(server.setup);
+  await page.getByLabel('Name').fill('ada');
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByLabel('Password again').fill(password);
+  await pressIn(page, 'Create admin');
+  await page.getByRole('heading', { name: 'Overview', level: 1 }).waitFor();
+}
+
+/** The API as the signed-in page would call it: what it answers, which must be a success. */
+export async function adminApi(context, server, method, path, body) {
+  const cookie = (await context.cookies(server.url)).map((one) => `${one.name}=${one.value}`).join('; ');
+  const headers = { cookie, origin: server.url, 'sec-fetch-site': 'same-origin', 'content-type': 'application/json' };
+  const answer = await fetch(server.url + path, { method, headers, body: body && JSON.stringify(body) });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Nothing is being fetched any more, and what came is drawn. */
+export async function settled(page) {
+  await page.locator('h1').first().waitFor();
+  await page.waitForTimeout(100);
+  await page.waitForFunction(() => !document.querySelector('[aria-busy]'));
+  await page.evaluate(() => new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); }));
+}
+
+/**
+ * Takes a picture, and says what is wrong with what a person sees: what sticks out, and, if `axe` is asked, what that
+ * finds. The page's context must let scripts in (`bypassCSP`).
+ */
+export async function shoot(page, name, { axe = true } = {}) {
+  const found = [];
+  const { width } = page.viewportSize();
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (over > 0) found.push(`${name} at ${width}: ${over} px too wide`);
+  const scheme = await page.evaluate(() => (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+  await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: !await page.locator('dialog[open]').count() });
+  if (!axe) return { found, passes: 0 };
+  if (!await page.evaluate(() => 'axe' in window)) await page.addScriptTag({ path: axeSource });
+  const { violations, passes } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations', 'passes'] }));
+  for (const one of violations) found.push(`${name} at ${width}, ${scheme}: ${one.impact} ${one.id}: ${one.nodes.map((node) => node.target.join(' ')).slice(0, 3).join(' | ')}`);
+  return { found, passes: passes.length };
 }
 
 /** A page of another origin on this machine: same host, other port, which is "same-site" to a browser. */

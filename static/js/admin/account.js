@@ -1,7 +1,7 @@
 // One account: what it has, what it did, and what an admin can do for it.
 
 import { call, get, query } from '../api.js';
-import { fill, h } from '../dom.js';
+import { fill, h, redrawn } from '../dom.js';
 import { csvButton } from '../export.js';
 import { createKey, keyTable } from '../keys.js';
 import { micro } from '../money.js';
@@ -84,9 +84,9 @@ export function view({ signal, params, heading, tools, entitle, poll }) {
       micro(account.debt_micro_usd ?? 0) > 0n && ['Owed', money(account.debt_micro_usd), 'of refunded earnings'],
     ], 'big');
     numbers.firstChild.classList.toggle('fresh', lit);
-    fill(top,
+    redrawn(top, () => fill(top,
       h('p.under', {}, account.status === 'suspended' && [badge('suspended', 'bad'), ' '], account.email && [account.email, ' · '], 'since ', when(account.created_at)),
-      h('p.under', {}, h('span.mono', {}, account.id), ' ', copyButton(account.id, 'Id')), numbers);
+      h('p.under', {}, h('span.mono', {}, account.id), ' ', copyButton(account.id, 'Id')), numbers));
   }
 
   async function refresh() {

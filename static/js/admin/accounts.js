@@ -34,7 +34,7 @@ export function view({ signal, search, tools }) {
   const rows = paged({
     label: 'Accounts',
     key: (row) => row.id,
-    empty: 'No account matches.',
+    empty: 'No account matches. An empty search shows all; a new account comes with its first key.',
     signal,
     onload: (page) => { count.textContent = countLabel(page.total, page.rows.length, 'account', 'accounts'); },
     columns: [

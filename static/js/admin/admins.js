@@ -64,7 +64,7 @@ export function view({ signal, tools }) {
       { name: 'Created', cell: (row) => when(row.created_at) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => [
         button('Password', () => changePassword(row, load), 'quiet small', { 'aria-label': `New password for ${row.name}` }),
-        button('Remove', () => remove(row), 'quiet small', { 'aria-label': `Remove ${row.name}` }),
+        button('Remove', () => remove(row), 'quiet small ends', { 'aria-label': `Remove ${row.name}` }),
       ] },
     ],
   });

@@ -79,6 +79,8 @@ function setMail(set, done) {
 }
 
 function setMuted(set, done) {
+  // What is left out is kept with the channels.
+  if (!set.webhook && !set.email) return say('Nothing is sent yet: set a webhook or e-mail first.');
   dialog('What is sent', (close) => [
     h('p', {}, 'What is left out is still listed here, and goes nowhere.'),
     form({
@@ -95,6 +97,20 @@ function setMuted(set, done) {
 }
 
 const tried = (name, result) => h('p', {}, badge(result.delivered ? 'arrived' : 'failed', result.delivered ? 'good' : 'bad'), ` ${name}, ${number(result.took_ms)} ms`, result.error && `: ${result.error}`);
+
+/** What it comes to, from what the alert holds. */
+function detail({ type, data }) {
+  const usd = (name) => `$${data[name]}`;
+  return {
+    'balance.below': () => `${usd('balance_usd')} left, the threshold is ${usd('below_usd')}`,
+    'balance.empty': () => `${usd('balance_usd')} left`,
+    shortfall: () => `${usd('shortfall_usd')} of ${data.request_id}, ${data.model}`,
+    'withdrawal.requested': () => usd('amount_usd'),
+    'backup.old': () => (data.error ? `The last try: ${data.error}` : null),
+    'disk.low': () => `${number(data.free_mib)} MiB free`,
+    'certificate.expiring': () => ['It ends ', when(data.until)],
+  }[type]?.() ?? data.why;
+}
 
 /** Whom or what an alert is about. */
 function about({ data }) {
@@ -119,7 +135,7 @@ export function view({ signal, poll }) {
     } catch (error) {
       fill(result, h('p.wrong', { role: 'alert' }, error.message));
     }
-  }, 'small');
+  }, 'primary small');
   async function draw() {
     set = await get(path, { signal });
     const { webhook, email, muted } = set;
@@ -137,10 +153,10 @@ export function view({ signal, poll }) {
   const rows = paged({
     label: 'Alerts', key: (row) => row.id, signal, empty: 'Nothing has needed anybody yet.',
     columns: [
-      { name: 'What', kind: 'main', cell: (row) => [h('strong', {}, words[row.type] ?? row.type), row.data.why && h('small', {}, row.data.why)] },
+      { name: 'What', kind: 'main', cell: (row) => [h('strong', {}, words[row.type] ?? row.type), h('small', {}, detail(row))] },
       { name: 'About', cell: about },
       { name: 'When', cell: (row) => when(row.timestamp) },
-      { name: 'Went', cell: (row) => (row.deliveries.length ? row.deliveries.map(went) : none()) },
+      { name: 'Sent to', cell: (row) => (row.deliveries.length ? row.deliveries.map(went) : 'nobody') },
     ],
   });
   refresh();
@@ -149,5 +165,5 @@ export function view({ signal, poll }) {
   const open = (make) => () => set && make(set, refresh);
   return h('div', {},
     section('Where they go', { tools: [button('Webhook', open(setWebhook), 'small'), button('E-mail', open(setMail), 'small'), button('What is sent', open(setMuted), 'small'), test] }, top, result),
-    section('What there was', {}, rows.node));
+    section('What happened', {}, rows.node));
 }

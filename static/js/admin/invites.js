@@ -38,7 +38,7 @@ function create(done) {
 export function view({ signal, tools }) {
   const load = () => rows.load(query('/v1/admin/invite-codes', { limit: 50 }));
   const rows = paged({
-    label: 'Invite codes', key: (row) => row.code, signal, empty: 'No invite codes.',
+    label: 'Invite codes', key: (row) => row.code, signal, empty: 'No invite codes yet. One gives credit, once, to each account that redeems it.',
     columns: [
       { name: 'Code', kind: 'main', cell: (row) => [h('span.mono.strong', {}, row.code), ' ', row.redeemed >= row.max_redemptions && badge('used up', 'off'), row.note && h('small', {}, row.note)] },
       { name: 'Redeemed', cell: (row) => `${row.redeemed} of ${row.max_redemptions}` },
@@ -49,7 +49,7 @@ export function view({ signal, tools }) {
         await call('DELETE', `/v1/admin/invite-codes/${encodeURIComponent(row.code)}`);
         say('Code deleted.');
         load();
-      }), 'quiet small', { 'aria-label': `Delete code ${row.code}` })] },
+      }), 'quiet small ends', { 'aria-label': `Delete code ${row.code}` })] },
     ],
   });
   tools.append(button('New code', () => create(load), 'primary'));

@@ -2,9 +2,9 @@
 
 import { get, query } from '../api.js';
 import { dayChart } from '../chart.js';
-import { fill, h } from '../dom.js';
+import { fill, h, redrawn } from '../dom.js';
 import { milliseconds, number, plural } from '../format.js';
-import { usd } from '../money.js';
+import { micro, usd } from '../money.js';
 import { button, figures, into, money, section, when } from '../ui.js';
 
 const DAYS = 30;
@@ -18,7 +18,7 @@ function attention(found, audit, check) {
     providers.up + (providers.down ?? []).length === 0 && item('warn', '#/providers', 'No provider yet: requests are refused'),
     ...(a.out_of_line ?? []).map((text) => item('warn', '#/providers', `Provider ${text}`)),
     a.estimated_today > 0 && item('warn', null, `${plural(a.estimated_today, 'request')} today metered by estimate: the provider did not report usage`),
-    a.failed_today > 0 && item('warn', '#/providers', `${plural(a.failed_today, 'request')} today failed at a provider; nothing was charged for them`),
+    a.failed_today > 0 && item('warn', '#/providers', `${plural(a.failed_today, 'request')} today failed at a provider; nothing was charged for ${Number(a.failed_today) === 1 ? 'it' : 'them'}`),
   ];
   const { backup } = found;
   if (backup?.error) items.push(item('bad', null, `The last backup failed: ${backup.error}`));
@@ -44,9 +44,9 @@ export function view({ signal, poll }) {
     try {
       const result = await get('/v1/admin/audit', { timeout: 0, signal });
       audit = { ok: result.ok, checked_at: result.checked_at, problems: result.problems };
-      fill(needs, attention(last, audit, check));
+      redrawn(needs, () => fill(needs, attention(last, audit, check)));
     } catch (error) {
-      if (!signal.aborted) fill(needs, attention(last, audit, check), h('p.wrong', { role: 'alert' }, error.message));
+      if (!signal.aborted) redrawn(needs, () => fill(needs, attention(last, audit, check), h('p.wrong', { role: 'alert' }, error.message)));
     } finally {
       check.textContent = 'Check now';
     }
@@ -59,16 +59,16 @@ export function view({ signal, poll }) {
     if (found.audit && found.audit.checked_at !== audit?.checked_at) audit = found.audit;
     const { providers, today } = found;
     const all = providers.up + (providers.down ?? []).length;
+    const parts = [['of it', today.fee_micro_usd, 'fee'], ['', today.refunded_micro_usd, 'refunded']]
+      .filter(([, sum]) => micro(sum) > 0n).map(([before, sum, what]) => `${before} ${usd(sum)} ${what}`.trim());
     fill(top, figures([
       ['Credit held by accounts', money(found.balance_micro_usd), `${plural(found.accounts, 'account')}, ${usd(found.held_micro_usd)} on hold`],
-      ['Charged today', money(today.charged_micro_usd), `of it ${usd(today.fee_micro_usd)} fee; ${usd(today.refunded_micro_usd ?? 0)} refunded`],
+      ['Charged today', money(today.charged_micro_usd), parts.join('; ')],
       ['Requests today', number(today.requests), 'since 00:00 UTC'],
       ['Providers up', `${providers.up} of ${all}`, providers.disabled ? `${providers.disabled} disabled` : null],
       ['Waiting', number(providers.waiting ?? 0), providers.longest_wait_ms ? `the first for ${milliseconds(providers.longest_wait_ms)}` : null],
     ], 'big'));
-    const focused = document.activeElement === check;
-    fill(needs, attention(found, audit, check));
-    if (focused) check.focus();
+    redrawn(needs, () => fill(needs, attention(found, audit, check)));
     chart.set(found.days, DAYS);
   }
   const body = h('div', {}, top, section('Needs attention', {}, needs), section('By day', {}, chart.node));

@@ -5,9 +5,8 @@ import { fill, h } from '../dom.js';
 import { number } from '../format.js';
 import { cost, decimal, micro, parseUsd } from '../money.js';
 import { paged, table } from '../table.js';
-import { FieldError, amount, badge, button, confirm, field, money, say, section, none, twoSteps, when, who } from '../ui.js';
+import { FieldError, amount, badge, button, confirm, field, money, price, say, section, none, twoSteps, when, who } from '../ui.js';
 
-const price = (value) => (value === null || value === undefined ? none() : money(value, { aligned: true }));
 const whole = (name, text) => {
   if (!text) return null;
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new FieldError(name, 'A whole number of tokens.');
@@ -129,7 +128,7 @@ export function view({ signal, tools }) {
     refresh();
   });
   const grid = table({
-    label: 'Prices in force', key: (row) => row.model, empty: 'No prices: no model is served.',
+    label: 'Prices in force', key: (row) => row.model, empty: 'No prices, so no model is served: begin with a new price.',
     columns: [
       { name: 'Model', kind: 'main', cell: (row) => [h('strong', {}, row.display_name || row.model), h('small.mono', {}, row.model)] },
       { name: 'Context', kind: 'num', cell: (row) => (row.context_length ? number(row.context_length) : none()) },
@@ -139,7 +138,7 @@ export function view({ signal, tools }) {
       { name: 'Output', kind: 'num sum', cell: (row) => price(row.output_price) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => [
         button('Edit', () => edit(row, refresh), 'quiet small', { 'aria-label': `Edit the price of ${row.display_name || row.model}` }),
-        button('Remove', () => remove(row), 'quiet small', { 'aria-label': `Remove the price of ${row.display_name || row.model}` }),
+        button('Remove', () => remove(row), 'quiet small ends', { 'aria-label': `Remove the price of ${row.display_name || row.model}` }),
       ] },
     ],
   });

@@ -120,7 +120,7 @@ function most({ max_concurrent, machine }) {
 const joined = ({ name, machine }) => [
   badge('joins'), machine.joined_as !== name && [' as ', h('span.mono', {}, machine.joined_as)],
   machine.connected && [' since ', when(machine.since)],
-  ` · key ${machine.key_name} `, h('span.mono', {}, machine.key_id), machine.key_revoked && [' ', badge('revoked', 'bad')],
+  ` with the key ${machine.key_name} `, h('span.mono', {}, machine.key_id), machine.key_revoked && [' ', badge('revoked', 'bad')],
 ];
 
 /** One provider as an article; `again` refreshes the list. */
@@ -163,14 +163,14 @@ function card(row, again) {
         machine?.held && button('Approve', approve, 'primary small', named('Approve')),
         (!machine || machine.connected) && probe,
         button('Edit', () => (machine ? editMachine : edit)(row, again), 'quiet small', named('Edit')),
-        machine?.connected && button('Disconnect', () => disconnect(row, again), 'quiet small', named('Disconnect')),
+        machine?.connected && button('Disconnect', () => disconnect(row, again), 'quiet small ends', named('Disconnect')),
         !machine?.held && button(row.enabled ? 'Disable' : 'Enable', () => (row.enabled
           ? confirm(`Disable ${row.name}?`, 'What is running goes on to its end; nothing new is sent there.', 'Disable', toggle)
           : confirm(`Enable ${row.name}?`, 'Requests may be sent there again.', 'Enable', toggle, 'primary')), 'quiet small', named(row.enabled ? 'Disable' : 'Enable')),
-        button('Remove', () => confirm(`Remove ${row.name}?`, 'It is taken from the list; what it earned stays.', 'Remove', async () => { await call('DELETE', path(row)); say(`${row.name} removed.`); again(); }), 'quiet small', named('Remove')))),
+        button('Remove', () => confirm(`Remove ${row.name}?`, 'It is taken from the list; what it earned stays.', 'Remove', async () => { await call('DELETE', path(row)); say(`${row.name} removed.`); again(); }), 'quiet small ends', named('Remove')))),
     h('p.under', {}, machine ? joined(row) : h('span.mono', {}, row.base_url), ' · earns for ', h('a', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id)),
     ...(row.recounts ?? []).map((one) => h('p.under', {}, `${one.model}: reports ${ratio(one.mean_permille)} ±${ratio(one.spread_permille)} times the ${one.part} tokens that are counted (${plural(one.answers, 'answer')})`)),
-    row.last_error && h('p.wrong', {}, machine && !machine.connected && 'Away: ', row.last_error),
+    row.last_error && h('p.wrong', {}, machine && !machine.connected ? 'Away: ' : 'Last failure: ', row.last_error),
     figures([
       ['In flight', most(row) ? `${row.in_flight} of ${most(row)}` : String(row.in_flight ?? 0), row.waiting ? `${number(row.waiting)} waiting, the first for ${milliseconds(row.longest_wait_ms)}` : null],
       ['Requests', number(recent.requests), 'since the server started'],

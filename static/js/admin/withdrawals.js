@@ -31,15 +31,15 @@ export function view({ signal, poll }) {
   let status = 'pending';
   const load = () => rows.load(query('/v1/admin/withdrawals', { status, limit: 50 }));
   const rows = paged({
-    label: 'Withdrawals', key: (row) => row.id, signal, empty: 'None here.',
+    label: 'Withdrawals', key: (row) => row.id, signal, empty: 'None here. Accounts ask for what they earned on their own page.',
     columns: [
       { name: 'Account', kind: 'main', cell: (row) => [h('a.strong', { href: `#/accounts/${row.account_id}` }, row.account_name ?? row.account_id), row.note && h('small', {}, row.note)] },
       { name: 'Asked', cell: (row) => when(row.created_at) },
-      { name: 'State', cell: (row) => [badge(row.status, kinds[row.status]), row.decided_by && h('small', {}, 'by ', who(row.decided_by)), row.reason && h('small', {}, row.reason)] },
+      { name: 'State', cell: (row) => [badge(row.status, kinds[row.status]), row.decided_by && h('small', {}, 'by ', who(row.decided_by)), row.reason && h('small', {}, row.reason), row.reference && h('small', {}, row.reference)] },
       { name: 'Amount', kind: 'num sum lead', cell: (row) => [money(row.amount_micro_usd, { aligned: true }), micro(row.reduced_micro_usd ?? 0) > 0n && h('small', {}, `${usd(row.reduced_micro_usd)} less: refunded`)] },
       { name: 'Actions', hidden: true, kind: 'act', cell: (row) => row.status === 'pending' && [
         button('Paid', () => decide(row, 'paid', load), 'small', { 'aria-label': `Mark the withdrawal of ${row.account_name} as paid` }),
-        button('Reject', () => decide(row, 'reject', load), 'quiet small', { 'aria-label': `Reject the withdrawal of ${row.account_name}` }),
+        button('Reject', () => decide(row, 'reject', load), 'quiet small ends', { 'aria-label': `Reject the withdrawal of ${row.account_name}` }),
       ] },
     ],
   });
