@@ -18,6 +18,7 @@ const bare = await startServer([], { demo: false });
 const browser = await startBrowser(['--host-resolver-rules=MAP elsewhere.test 127.0.0.1']);
 const { accounts, keys } = seeded;
 const chosen = process.env.VIEWS?.split(',');
+const all = process.env.LOOKS === 'all';
 const chat = 'mlx-community/gemma-4-26b-a4b-it-8bit';
 
 /** What the machines that join run. */
@@ -237,7 +238,7 @@ test('the seeded server gets what only requests and people make', async () => {
   await api('POST', `/v1/admin/withdrawals/${paid}/paid`, { reference: 'SEPA 2026-11-0042', amount_usd: '1.25' });
   await api('POST', `/v1/admin/withdrawals/${no}/reject`, { reason: 'The account of the bank is not in the name of the account’s owner: please write to accounts@example.org.' });
   await withdraw('2.00', 'to the bank, as last time');
-  await withdraw('1234.567891', 'IBAN DE00 1234 5678 9012 3456 78, Barbara Liskov, reference: machines of October, November and the first half of December');
+  await withdraw('123.456789', 'IBAN DE00 1234 5678 9012 3456 78, Barbara Liskov, reference: machines of October, November and the first half of December');
   for (const [amount_usd, max_redemptions, note, expires_at] of [['5.00', 100, 'The course of the summer', '2026-12-31T00:00:00Z'], ['250.125', 1, 'For the winner of the competition, to be handed over with the certificate in the great hall', null]]) {
     await api('POST', '/v1/admin/invite-codes', { amount_usd, max_redemptions, note, expires_at });
   }
@@ -253,12 +254,14 @@ test('the seeded server gets what only requests and people make', async () => {
 });
 
 const found = [];
-let passed = 0;
+/** Views that are a dialog: as wide on any screen, so they are looked at on one. */
+const dialogs = new Set();
 
 /** Goes through the views at one width and in one scheme. */
 async function walk(list, at, whose, width, colorScheme) {
   const look = await browser.newContext({ viewport: { width, height: width === 360 ? 760 : 900 }, colorScheme, reducedMotion: 'reduce', bypassCSP: true, storageState: whose && await whose.storageState() });
   for (const [name, [path, act]] of Object.entries(list).filter(([one]) => !chosen || chosen.includes(one))) {
+    if (dialogs.has(name) && !all) continue;
     // A page of its own: what a view before left open or typed is gone.
     const page = await look.newPage();
     page.setDefaultTimeout(15_000);
@@ -267,9 +270,8 @@ async function walk(list, at, whose, width, colorScheme) {
       await settled(page);
       await act?.(page);
       await settled(page);
-      const seen = await shoot(page, name);
-      found.push(...seen.found);
-      passed = Math.max(passed, seen.passes);
+      if (await page.locator('dialog[open]').count()) dialogs.add(name);
+      found.push(...await shoot(page, name));
     } catch (error) {
       found.push(`${name} at ${width}, ${colorScheme}: ${String(error).split('\n')[0]}`);
     }
@@ -279,7 +281,7 @@ async function walk(list, at, whose, width, colorScheme) {
 }
 
 // Both widths and both schemes: what sticks out does so in either scheme, and a colour is as faint at either width.
-const looks = [[360, 'dark'], [1440, 'light'], ...(process.env.LOOKS === 'all' ? [[360, 'light'], [1440, 'dark']] : [])];
+const looks = [[360, 'dark'], [1440, 'light'], ...(all ? [[360, 'light'], [1440, 'dark']] : [])];
 
 test('every view at 360 and 1440, light and dark: nothing overflows, axe finds nothing', async () => {
   mkdirSync(shots, { recursive: true });
@@ -289,7 +291,6 @@ test('every view at 360 and 1440, light and dark: nothing overflows, axe finds n
   for (const look of looks) await walk(fresh, bare, bareContext, ...look);
   writeFileSync(join(shots, 'axe.txt'), found.length ? `${found.join('\n')}\n` : 'nothing found\n');
   assert.deepEqual(found, []);
-  console.log(`       up to ${passed} rules of axe passed a view`);
 });
 
 await runAll(async () => {

@@ -48,7 +48,10 @@ impl Release {
         let mut command = Command::new(self.at("path/sh"));
         command.args([SCRIPT, "dist", "--to", "machine"]).current_dir(self.room.path()).env("PATH", self.at("path"));
         let done = command.output().unwrap();
-        (done.status.success(), [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat())
+        (
+            done.status.success(),
+            [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat(),
+        )
     }
 
     /// What the machine's binary says when it is run.
