@@ -26,7 +26,7 @@ export function money(value, { aligned = false, signed = false } = {}) {
 export const none = () => h('span.none', {}, '–');
 
 /** A price in its column; where none is set for this kind of token, the input price holds. */
-export const price = (value) => (value === null || value === undefined ? h('span.muted', {}, 'as input') : money(value, { aligned: true }));
+export const price = (value) => (value === null || value === undefined ? h('span.none.muted', {}, 'as input') : money(value, { aligned: true }));
 
 /** A time. What was there from the beginning has the time 0. */
 export function when(text) {
