@@ -254,6 +254,8 @@ test('the seeded server gets what only requests and people make', async () => {
 });
 
 const found = [];
+/** Told at once: somebody may wait for it. */
+const find = (...what) => what.forEach((one) => { found.push(one); console.log(`       ${one}`); });
 /** Views that are a dialog: as wide on any screen, so they are looked at on one. */
 const dialogs = new Set();
 
@@ -271,9 +273,9 @@ async function walk(list, at, whose, width, colorScheme) {
       await act?.(page);
       await settled(page);
       if (await page.locator('dialog[open]').count()) dialogs.add(name);
-      found.push(...await shoot(page, name));
+      find(...await shoot(page, name));
     } catch (error) {
-      found.push(`${name} at ${width}, ${colorScheme}: ${String(error).split('\n')[0]}`);
+      find(`${name} at ${width}, ${colorScheme}: ${String(error).split('\n')[0]}`);
     }
     await page.close();
   }
