@@ -282,6 +282,22 @@ async function walk(list, at, whose, width, colorScheme) {
   await look.close();
 }
 
+test('a page says whose its times are; an event and an alert tell amounts as money', async () => {
+  const far = await browser.newContext({ timezoneId: 'Asia/Kolkata', locale: 'en-GB', storageState: await context.storageState() });
+  const page = await far.newPage();
+  await page.goto(`${server.url}/admin#/events`);
+  await page.getByText('Times are those of Asia/Calcutta (GMT+5:30). Days begin at 00:00 UTC.').or(page.getByText('Times are those of Asia/Kolkata (GMT+5:30). Days begin at 00:00 UTC.')).waitFor();
+  const debit = page.getByRole('row').filter({ hasText: 'credit.debit' });
+  await debit.getByText(/^amount \$0\.01, /).waitFor();
+  assert.match(await debit.locator('time').getAttribute('title'), /GMT\+5:30|IST/);
+  // A word that breaks letter by letter is higher than wide.
+  const by = await debit.getByText('ada', { exact: true }).boundingBox();
+  assert.ok(by.width > by.height, JSON.stringify(by));
+  await page.goto(`${server.url}/admin#/alerts`);
+  await page.getByText('$4.987213 left, the threshold is $5.00').waitFor();
+  await far.close();
+});
+
 // Both widths and both schemes: what sticks out does so in either scheme, and a colour is as faint at either width.
 const looks = [[360, 'dark'], [1440, 'light'], ...(all ? [[360, 'light'], [1440, 'dark']] : [])];
 
