@@ -1,13 +1,19 @@
 //! One alert by e-mail.
 
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lettre::message::{Mailbox, header};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, Message};
+use tokio::net::TcpStream;
 
+use super::by_byte::ByByte;
 use super::undelivered::Undelivered;
 use super::words::Letter;
 use crate::domain::secret::ResolveSecret;
@@ -54,9 +60,19 @@ pub async fn send(
         // What cannot be written is not written better later.
         Undelivered { error, lets_pass: true, is_final: for_one }
     })?;
+    let failed = |e: smtp::Error| failure(&e, &settings.host, for_one);
     let sending = async {
-        let transport = transport(settings, resolve).await.map_err(Undelivered::later)?;
-        transport.send(message).await.map(drop).map_err(|e| failure(&e, &settings.host, for_one))
+        let credentials = credentials(settings, resolve).map_err(Undelivered::later)?;
+        // The address is looked up here, so that what is connected to is what was checked.
+        let address = look_up(&settings.host, settings.port).await.map_err(Undelivered::later)?;
+        let mut server = connection(settings, address, failed).await?;
+        if let Some(credentials) = credentials {
+            server.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed)?;
+        }
+        server.send(message.envelope(), &message.formatted()).await.map_err(failed)?;
+        // It has the message: whether it takes leave, too, is nothing to anybody.
+        server.abort().await;
+        Ok(())
     };
     let sent = tokio::time::timeout(ALL_PATIENCE, sending).await;
     sent.unwrap_or_else(|_| Err(Undelivered::later(format!("not sent within {} s", ALL_PATIENCE.as_secs()))))
@@ -97,33 +113,41 @@ impl header::Header for AutoSubmitted {
     }
 }
 
-/// The address is looked up here, so that what is connected to is what was checked.
-async fn transport(
+/// The user and the password, if the server is to be told them.
+fn credentials(settings: &MailSettings, resolve: ResolveSecret) -> Result<Option<Credentials>, String> {
+    let Some(username) = &settings.username else { return Ok(None) };
+    let password = settings.password.as_ref().and_then(resolve);
+    let password = password.ok_or_else(|| "the variable with the password is not set".to_owned())?;
+    Ok(Some(Credentials::new(username.clone(), password.expose().to_owned())))
+}
+
+/// A connection on which a password may be said: inside TLS, unless the settings want none.
+async fn connection(
     settings: &MailSettings,
-    resolve: ResolveSecret,
-) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
-    let address = look_up(&settings.host, settings.port).await?;
-    let tls = || TlsParameters::new(settings.host.clone()).map_err(|e| format!("TLS: {e}"));
-    let tls = match settings.security {
-        MailSecurity::Tls => Tls::Wrapper(tls()?),
-        MailSecurity::Starttls => Tls::Required(tls()?),
-        MailSecurity::None => Tls::None,
+    address: SocketAddr,
+    failed: impl Fn(smtp::Error) -> Undelivered,
+) -> Result<AsyncSmtpConnection, Undelivered> {
+    let hello = ClientId::default();
+    let tls = || TlsParameters::new(settings.host.clone()).map_err(&failed);
+    let tls_at_once = match settings.security {
+        MailSecurity::Starttls => {
+            let socket = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
+            let socket = socket.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let socket = socket.map_err(|e| Undelivered::later(format!("no connection to {address}: {e}")))?;
+            let server = AsyncSmtpConnection::connect_with_transport(Box::new(ByByte(socket)), &hello).await;
+            let mut server = server.map_err(&failed)?;
+            server.starttls(tls()?, &hello).await.map_err(&failed)?;
+            return Ok(server);
+        }
+        MailSecurity::Tls => Some(tls()?),
+        MailSecurity::None => None,
     };
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
-        .port(settings.port)
-        .timeout(Some(PATIENCE))
-        .tls(tls);
-    if let Some(username) = &settings.username {
-        let password = settings.password.as_ref().and_then(resolve);
-        let password = password.ok_or_else(|| "the variable with the password is not set".to_owned())?;
-        builder = builder.credentials(Credentials::new(username.clone(), password.expose().to_owned()));
-    }
-    Ok(builder.build())
+    AsyncSmtpConnection::connect_tokio1(address, Some(PATIENCE), &hello, tls_at_once, None).await.map_err(failed)
 }
 
 /// What a failure to send means. A server that refuses a recipient or a message (55x) refuses it the next time, too;
 /// one that has no time for it (4xx) may only have none for this one; all else is the server's state.
-fn failure(e: &lettre::transport::smtp::Error, host: &str, for_one: bool) -> Undelivered {
+fn failure(e: &smtp::Error, host: &str, for_one: bool) -> Undelivered {
     let code = e.status().map(u16::from);
     let is_refused = code.is_some_and(|code| (550..=554).contains(&code));
     let is_put_off = code.is_some_and(|code| (450..=452).contains(&code));

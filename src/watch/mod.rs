@@ -10,7 +10,9 @@
 //! | `look` | what nobody writes down, looked for |
 //! | `deliver`, `undelivered` | from the outbox to a receiver, and what follows a failure |
 //! | `webhook`, `mail`, `words` | one alert as a signed request, as a mail, in words |
+//! | `by_byte` | the line to a mail server before TLS |
 
+mod by_byte;
 mod deliver;
 mod look;
 mod mail;

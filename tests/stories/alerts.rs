@@ -223,6 +223,9 @@ fn a_provider_that_goes_and_comes_is_told_of_once_each_across_a_restart() {
     }
     eventually("the provider to be told of", || kinds(&receiver) == ["provider.down"]);
     assert_eq!(told(&receiver)[0].1["data"]["provider"], "up");
+    // Who stops before it is noted tells it once more.
+    let delivered = "select count(*) from alert_deliveries where state = 'delivered'";
+    eventually("the delivery to be noted", || server.number(delivered) == 1);
     assert!(server.stop().success());
     server.start(&[]);
     std::thread::sleep(std::time::Duration::from_secs(2));

@@ -1,12 +1,14 @@
 //! Mail to a real server over TLS: what arrives, what is refused, and what the line between them carried meanwhile.
 
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::alerts::{events, manage, put, threshold};
+use super::providers::{fixture, tls_config};
 use crate::world::answer::honest;
 use crate::world::http::{Request, find};
 use crate::world::line::Line;
@@ -19,9 +21,8 @@ const PASSWORD: &str = "canary-mail-password";
 /// The two ways of a mail server to speak TLS, and what each is told with.
 const WAYS: [(&str, &str); 2] = [("starttls", "--starttls"), ("tls", "--tls")];
 
-fn fixture(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
-    path.to_str().unwrap().to_owned()
+fn path(fixture_name: &str) -> String {
+    fixture(fixture_name).to_str().unwrap().to_owned()
 }
 
 /// A server that tells what happens by mail, the mail server, and the line between the two.
@@ -39,13 +40,13 @@ impl Post {
         let (security, certificate) = way;
         let mut world = World::unstarted("0.05", honest(100, 20));
         let admin = world.server.admin_key();
-        let files = certificate.map(|name| (fixture(name), fixture("server.key")));
+        let files = certificate.map(|name| (path(name), path("server.key")));
         let (_, flag) = WAYS.iter().find(|(name, _)| *name == security).unwrap();
         let tls = files.as_ref().map(|(chain, key)| vec![*flag, chain, key]).unwrap_or_default();
         let mailbox =
             Mailbox::start(&world.server.beside("maildir"), None, &[&tls[..], &["--user", USER, PASSWORD]].concat())?;
         let line = Line::overheard(([127, 0, 0, 1], mailbox.port).into());
-        let ca = fixture("ca.pem");
+        let ca = path("ca.pem");
         let trusts = [("SSL_CERT_FILE", ca.as_str())];
         world.server.start_in(&[], &trusts[..usize::from(trusting)]);
         let post = Self { world, admin, mailbox, line };
@@ -162,4 +163,41 @@ fn a_password_that_the_mail_server_does_not_take_is_told_and_the_right_one_bring
     eventually("what waited", || post.mailbox.letters().len() == 1);
     eventually("the delivery to be noted", || post.delivery()["state"] == "delivered");
     post.nothing_could_be_read();
+}
+
+/// A server of which somebody on the line has put `behind` behind its word that TLS may begin. Its TLS is real.
+fn meddled_with(behind: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let talk = move |mut socket: TcpStream| -> std::io::Result<()> {
+        let mut heard = [0; 1_000];
+        socket.write_all(b"220 mail.example\r\n")?;
+        let _ = socket.read(&mut heard)?;
+        socket.write_all(b"250-mail.example\r\n250 STARTTLS\r\n")?;
+        let _ = socket.read(&mut heard)?;
+        socket.write_all(format!("220 go ahead\r\n{behind}").as_bytes())?;
+        let mut tls = rustls::ServerConnection::new(tls_config("server.pem")).map_err(std::io::Error::other)?;
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        while stream.read(&mut heard)? > 0 {}
+        Ok(())
+    };
+    std::thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(|socket| drop(talk(socket))));
+    address
+}
+
+#[test]
+fn what_is_said_in_the_clear_is_not_taken_for_the_servers_answer_inside_of_tls() {
+    let mut world = World::unstarted("0", honest(100, 20));
+    let admin = world.server.admin_key();
+    let ca = path("ca.pem");
+    world.server.start_in(&[], &[("SSL_CERT_FILE", &ca)]);
+    // All that a client waits for until its message is taken.
+    let all = "250-mail.example\r\n250 AUTH PLAIN\r\n235 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
+    let settings = json!({"email": {"host": "localhost", "port": meddled_with(all).port(), "security": "starttls",
+        "username": USER, "password": PASSWORD, "from": "alerts@example.org", "to": ["ops@example.org"]}});
+    put(&world, &admin, &settings).expect(200);
+    let test = Request::post("/v1/admin/alerts/test").key(&admin);
+    let tested = world.server.http().send(&test).expect(200).json();
+    assert_eq!(tested["email"]["delivered"], false, "{tested}");
+    assert!(text(&tested["email"], "error").contains("TLS"), "{tested}");
 }

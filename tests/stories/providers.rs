@@ -16,17 +16,22 @@ use crate::world::http::Request;
 use crate::world::upstream::Upstream;
 use crate::world::{MODEL, World, chat_body, eventually};
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
 }
 
-/// A server behind TLS with that certificate. Every request gets a chat completion.
-fn tls_server(certificate: &str) -> SocketAddr {
+/// What a server shows with a fixture's certificate.
+pub fn tls_config(certificate: &str) -> Arc<rustls::ServerConfig> {
     let chain = vec![CertificateDer::from_pem_file(fixture(certificate)).unwrap()];
     let key = PrivateKeyDer::from_pem_file(fixture("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap())
+}
+
+/// A server behind TLS with that certificate. Every request gets a chat completion.
+fn tls_server(certificate: &str) -> SocketAddr {
+    let config = tls_config(certificate);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
