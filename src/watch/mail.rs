@@ -24,6 +24,8 @@ use crate::upstream::{look_up, tls_words};
 /// How long each step of the conversation may take, and all of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ALL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long is waited for a server's answer to a farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest answer of a server that is kept, in characters.
 const LONGEST: usize = 300;
 /// What a server answers to a user or a password that it does not take (RFC 4954, 6).
@@ -70,8 +72,8 @@ pub async fn send(
             server.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed)?;
         }
         server.send(message.envelope(), &message.formatted()).await.map_err(failed)?;
-        // It has the message: whether it takes leave, too, is nothing to anybody.
-        server.abort().await;
+        // It has the message: one that does not answer to a farewell has it, too.
+        let _ = tokio::time::timeout(FAREWELL, server.abort()).await;
         Ok(())
     };
     let sent = tokio::time::timeout(ALL_PATIENCE, sending).await;

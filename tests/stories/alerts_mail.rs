@@ -192,7 +192,8 @@ fn what_is_said_in_the_clear_is_not_taken_for_the_servers_answer_inside_of_tls()
     let ca = path("ca.pem");
     world.server.start_in(&[], &[("SSL_CERT_FILE", &ca)]);
     // All that a client waits for until its message is taken.
-    let all = "250-mail.example\r\n250 AUTH PLAIN\r\n235 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n";
+    let all =
+        "250-mail.example\r\n250 AUTH PLAIN\r\n235 ok\r\n250 ok\r\n250 ok\r\n354 go on\r\n250 taken\r\n221 bye\r\n";
     let settings = json!({"email": {"host": "localhost", "port": meddled_with(all).port(), "security": "starttls",
         "username": USER, "password": PASSWORD, "from": "alerts@example.org", "to": ["ops@example.org"]}});
     put(&world, &admin, &settings).expect(200);
