@@ -12,6 +12,7 @@ use super::wait::{Seat, Turn};
 use super::{Caller, InferenceCall, Refusal, Relay};
 use crate::dialect::request::output_fields::OutputFields;
 use crate::dialect::request::{BadRequest, InferenceRequest};
+use crate::domain::endpoint::Endpoint;
 use crate::domain::secret::ResolveSecret;
 use crate::store::Offered;
 use crate::store::providers::{Offer, ProviderRow};
@@ -33,8 +34,8 @@ pub struct Dispatch {
 
 impl Relay {
     /// Asks the servers in order until one begins to answer: each once, three in all, and no other once two have
-    /// failed alike. One that turns out to speak chat alone is asked again in chat, where the request can be. Only one whose kept connection was closed has another turn, after the others, and one that has no
-    /// room is waited for.
+    /// failed alike. One that turns out to speak chat alone is asked again in chat, where the request can be. Only one
+    /// whose kept connection was closed has another turn, after the others, and one that has no room is waited for.
     pub(super) async fn send(
         self: &Arc<Self>,
         client: &Client,
@@ -66,11 +67,7 @@ impl Relay {
                 }
                 Err(NoReply::Unsayable(e)) => unsayable = Some(e),
                 Err(NoReply::LacksEndpoint) => lacks_endpoint = true,
-                Err(NoReply::HasChat(target)) => {
-                    // Whoever comes next need not find that out.
-                    self.providers.note_no_path(target.provider, request.endpoint, Instant::now());
-                    others.push(*target);
-                }
+                Err(NoReply::HasChat(target)) => others.push(self.noted(*target, request.endpoint)),
                 Err(NoReply::Failed(failed, other_field)) => {
                     let print = attempts::print(&call.body, caller.account);
                     failed.tell(&place, call.request_id, print, &target.name, sent);
@@ -97,6 +94,12 @@ impl Relay {
             (Refusal::ProvidersFull(_), _) if lacks_endpoint => Err(self.not_served(request)?),
             (refusal, _) => Err(refusal),
         }
+    }
+
+    /// A server that turned out to speak chat alone: whoever comes next need not find that out.
+    fn noted(&self, target: Target, lacks: Endpoint) -> Target {
+        self.providers.note_no_path(target.provider, lacks, Instant::now());
+        target
     }
 
     /// Who can be asked, in which order.

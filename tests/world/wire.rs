@@ -21,6 +21,9 @@ pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 pub const END_HEADERS: u8 = 4;
 
+/// The longest that is waited for a frame.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A binary frame; a client's has a mask, of zeros here. A length is written as short as can be: others are refused.
 pub fn frame(is_client: bool, bytes: &[u8]) -> Vec<u8> {
     let size = u16::try_from(bytes.len()).unwrap();
@@ -62,7 +65,7 @@ pub struct Came {
 impl Hand {
     fn new(socket: TcpStream, is_client: bool) -> Self {
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket, is_client, raw: Vec::new(), inner: Vec::new(), skipped_preface: false }
     }
 
@@ -186,6 +189,14 @@ impl Hand {
                 return Some(came);
             }
         }
+    }
+
+    /// The same, among what has come by now.
+    pub fn has_come(&mut self, kind: u8) -> Option<Came> {
+        self.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let came = self.until(kind);
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        came
     }
 
     /// Reads one frame of the WebSocket.
