@@ -1,6 +1,6 @@
 # The ways to work on this project. `make` alone prints them.
 .DEFAULT_GOAL := help
-.PHONY: help run quick test check bench torture agents fuzz dist clean
+.PHONY: help run quick test check bench torture agents views fuzz dist clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,11 @@ agents: ## real programs (Claude Code, Codex, aider, LangChain, …) against the
 	python3 tests/agents/run.py --binary target/debug/coordinator --imitate mlx-lm
 	python3 tests/agents/run.py --binary target/debug/coordinator --mlx-lm claude_code codex
 	IMITATE=mlx-lm tests/sdk/run.sh
+
+views: ## every view of the pages, full and empty, on a phone and a desk, light and dark: pictures in target/screenshots
+	cargo build
+	tests/browser/setup.sh
+	COORDINATOR_BIN=target/debug/coordinator node tests/browser/views.mjs
 
 fuzz: ## any bytes through the translation of dialects, ten minutes a direction (nightly, cargo-fuzz)
 	fuzz/run.sh
