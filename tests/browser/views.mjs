@@ -43,8 +43,9 @@ const account = (name) => `/admin#/accounts/${accounts[name]}`;
 const refused = (status, message) => (route) => route.fulfill({ status, json: { error: { message } } });
 const twoStepsOf = (name) => async (at) => {
   await press(at, name);
-  await input(at, 'Amount in USD', '25');
-  await input(at, 'Note', 'Invoice 115');
+  // The label says more than that: what stands before the amount, and that a note may be left out.
+  await at.getByRole('dialog').getByLabel('Amount in USD').fill('25');
+  await at.getByRole('dialog').getByLabel('Note').fill('Invoice 115');
   await press(at, 'Continue');
 };
 
