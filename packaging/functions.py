@@ -5,8 +5,8 @@
 
 Of 13 MiB of machine code, a server that nobody asks runs 2 and one under load 3, strewn over all of it; and as the system
 maps sixteen pages for each that is touched, nearly all of it stands in memory (5 MiB more than with this order), and the
-caches of the processor hold many lines of which a part is used. This runs the binary in valgrind, idle and with requests
-of its demo, and writes a linker script (for lld and GNU ld) that puts what ran first. A function that is not found
+caches of the processor hold many lines of which a part is used. This runs the binary in valgrind, idle, with requests of
+its demo, and as a machine that joined a server and answers, and writes a linker script (for lld and GNU ld) that puts what ran first. A function that is not found
 any more is passed over, one that is not named stands behind: nothing depends on it but memory and speed. To be written
 anew when much has changed; about two minutes. Needs valgrind (Debian: valgrind).
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -48,6 +49,41 @@ def ran(binary: str, room: pathlib.Path, *more: str, load: bool) -> dict[str, in
     finally:
         server.terminate()
         server.wait()
+    return calls(out.read_text(encoding="utf-8"))
+
+
+def joined(binary: str, room: pathlib.Path) -> dict[str, int]:
+    """The same of a machine that joined, in front of the demo of another server."""
+    out, demo, server = room / "callgrind.out", room / "demo", room / "server"
+
+    def start(data: pathlib.Path, *more: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
+        command = [binary, "serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(data), *more]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        return process, json.loads(process.stdout.readline())
+
+    def said(*command: str) -> dict[str, str]:
+        words = [binary, *command, "--json", "--data-dir", str(server)]
+        return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    for name in "payer", "owner":
+        said("account", "create", name)
+    said("credit", "payer", "10")
+    invitation, payer = said("provider", "invite", "owner"), said("key", "create", "payer")
+    models, public = start(demo, "--demo")
+    asked, at = start(server)
+    command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", binary, "join"]
+    command += [f"http://{at['listening']}", "--key", invitation["key"], "--to", public["base_url"], "--json"]
+    environment = {**os.environ, "COORDINATOR_LOCAL_KEY": public["key"]}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as machine:
+        assert machine.stdout is not None
+        if not machine.stdout.readline():
+            sys.exit("the machine did not join")
+        ask({**at, "base_url": f"http://{at['listening']}/v1", "key": payer["key"]})
+        machine.terminate()
+    for process in asked, models:
+        process.terminate()
+        process.wait()
     return calls(out.read_text(encoding="utf-8"))
 
 
@@ -104,14 +140,15 @@ def pattern(name: str) -> str:
 def main() -> None:
     """Runs it twice, and prints the order."""
     (binary,) = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as idle, tempfile.TemporaryDirectory() as loaded:
+    with tempfile.TemporaryDirectory() as idle, tempfile.TemporaryDirectory() as loaded, tempfile.TemporaryDirectory() as far:
         at_rest = ran(binary, pathlib.Path(idle), load=False)
         at_work = ran(binary, pathlib.Path(loaded), "--demo", load=True)
+        away = joined(binary, pathlib.Path(far))
     sizes = symbols(binary)
     hot = sorted((name for name in at_work if at_work[name] >= REQUESTS), key=lambda name: -at_work[name])
     # What runs at rest stands together, and what every request runs, too: that which does both is where they meet.
     rest_first = sorted(at_rest, key=lambda name: at_work[name] >= REQUESTS)
-    order = [name for name in dict.fromkeys([*rest_first, *hot, *at_work]) if name in sizes]
+    order = [name for name in dict.fromkeys([*rest_first, *hot, *at_work, *away]) if name in sizes]
     # Functions that differ in their types alone have one pattern. Where fewer than a third of them ran, by size, they stand
     # behind the others.
     alike, runs = collections.Counter[str](), collections.Counter[str]()
