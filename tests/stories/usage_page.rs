@@ -236,14 +236,14 @@ fn a_key_is_made_once_for_its_idempotency_key_and_its_secret_is_told_once() {
 #[test]
 fn an_account_finds_its_rows_before_and_after_they_are_in_its_index() {
     let world = with_rows(1);
-    // Of requests before that one, which cost nothing: more than wait for each other.
+    // Of requests long before that one, which cost nothing: more than wait for each other.
     let costs_nothing = "prompt_tokens, cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, \
         charged_withdrawable_micro_usd, shortfall_micro_usd, fee_micro_usd, earned_micro_usd";
     let same = "account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, outcome, metered_by";
     world.server.alter(&format!(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
          INSERT INTO usage (id, created_at, {costs_nothing}, {same})
-         SELECT id - (i << 20), created_at - i, 0, 0, 0, 0, 0, 0, 0, 0, 0, {same} FROM usage, n LIMIT 5000"
+         SELECT id - ((i + 60000) << 20), created_at - i - 60000, 0, 0, 0, 0, 0, 0, 0, 0, 0, {same} FROM usage, n LIMIT 5000"
     ));
     let look = || {
         let page = get(&world, "/v1/payments/usage?limit=500");
