@@ -31,7 +31,7 @@ impl LocalPool {
     fn new(base: &str) -> Result<Self, String> {
         let tcp = upstream::tcp(CONNECT_WITHIN);
         if base.starts_with("http://") {
-            return Ok(Self::Plain(Pool::narrow(Connector::new(tcp, CONNECT_WITHIN), LOCAL_BUFFER)));
+            return Ok(Self::Plain(Pool::new(Connector::new(tcp, CONNECT_WITHIN), MOST_BUFFERED)));
         }
         let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls_config(None)?);
         let https = https.https_only().enable_http1().wrap_connector(tcp);
@@ -52,9 +52,6 @@ const ASKED: [&str; 5] = ["accept", "content-type", "user-agent", "anthropic-ver
 const ANSWERED: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, RETRY_AFTER];
 /// How long a connection to the local server may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// What is read at once of a server beside the agent, in bytes: where hundreds of streams are open, that is what an agent
-/// weighs. Servers of models answer with heads of some hundred bytes.
-const LOCAL_BUFFER: usize = 4 << 10;
 /// What is read ahead of a coordinator that does not keep up, in bytes.
 const MOST_BUFFERED: usize = 16 << 10;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::{Extensions, Request};
 use hyper::body::Body;
 use hyper_util::client::legacy::connect::Connect;
-use hyper_util::client::legacy::{Builder, Client as PooledClient, Error as SendError, ResponseFuture};
+use hyper_util::client::legacy::{Client as PooledClient, Error as SendError, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::guard::Used;
@@ -49,18 +49,9 @@ where
 {
     /// Makes connections with `connector`; on each `most_buffered` bytes are read ahead of whoever does not keep up.
     pub fn new(connector: C, most_buffered: usize) -> Self {
-        Self::with(connector, |builder| builder.http1_max_buf_size(most_buffered))
-    }
-
-    /// The same, but that each takes no more room than `buffered` bytes, into which the head of an answer must fit, too.
-    pub fn narrow(connector: C, buffered: usize) -> Self {
-        Self::with(connector, |builder| builder.http1_read_buf_exact_size(buffered))
-    }
-
-    fn with(connector: C, buffer: impl FnOnce(&mut Builder) -> &mut Builder) -> Self {
         let mut builder = PooledClient::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT_IDLE).pool_max_idle_per_host(MOST_KEPT);
-        buffer(&mut builder);
+        builder.http1_max_buf_size(most_buffered);
         let kept = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
         Self { kept, fresh }
