@@ -38,10 +38,17 @@ INSERT INTO providers (id, name, account_id, url, created_at) VALUES (1, 'p', 10
 WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {rows}),
 made AS (SELECT i, 1000 + (i * 7919) % {accounts} AS payer, 20 + i % 3001 AS prompt, i % 17 AS cached, i % 997 AS output FROM n),
 priced AS (SELECT *, (prompt * 100000 + output * 780000 + 999999) / 1000000 AS cost FROM made)
-INSERT INTO usage SELECT (({first} + i) << 20) + i % 1000003, payer, payer, 1, 100, 2, 'qwen3.5-27b-claude-opus-8bit',
+INSERT INTO usage (id, account_id, key_id, provider_id, provider_account_id, price_id, model, endpoint, prompt_tokens,
+  cached_tokens, completion_tokens, cost_micro_usd, charged_micro_usd, charged_withdrawable_micro_usd, shortfall_micro_usd,
+  fee_micro_usd, earned_micro_usd, outcome, metered_by, created_at)
+SELECT (({first} + i) << 20) + i % 1000003, payer, payer, 1, 100, 2, 'qwen3.5-27b-claude-opus-8bit',
   '/v1/chat/completions', prompt, cached, output, cost, cost, 0, 0, 0, cost, 'completed', 'provider', {first} + i
 FROM priced;
-INSERT INTO ledger SELECT id, id, 'top_up', 1000000000000, 0, 1000000000000, NULL, 'cli', '', 0
+INSERT INTO usage_by_account SELECT account_id, id FROM usage ORDER BY account_id, id;
+UPDATE usage_indexed SET indexed_to = (SELECT max(id) FROM usage), indexing_to = (SELECT max(id) FROM usage);
+INSERT INTO ledger (id, account_id, kind, amount_micro_usd, withdrawable_micro_usd, balance_after_micro_usd, request_id,
+  actor, note, created_at)
+SELECT id, id, 'top_up', 1000000000000, 0, 1000000000000, NULL, 'cli', '', 0
 FROM accounts WHERE id >= 1000;
 CREATE TEMP TABLE spent AS SELECT account_id AS id, sum(charged_micro_usd) AS total FROM usage GROUP BY account_id;
 CREATE TEMP TABLE earned AS SELECT sum(earned_micro_usd) AS total FROM usage;
@@ -54,7 +61,8 @@ WHERE id = 100;
 
 def build(binary: pathlib.Path, data: pathlib.Path, rows: int) -> None:
     """Lets the product make the tables, and fills them."""
-    subprocess.run([binary, "account", "list", "--data-dir", data], check=True, stdout=subprocess.DEVNULL)
+    command = [binary, "price", "set", "big", "--input", "0.1", "--output", "0.1", "--data-dir", data]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     db = sqlite3.connect(data / "coordinator.db")
     db.executescript(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;"
