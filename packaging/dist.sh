@@ -42,7 +42,9 @@ WARNING
     # A compiler that has the file says where; one that has not repeats its name.
     [ -f "$(cc -print-file-name=libc.a)" ] || refuse "and glibc cannot be linked in: there is no libc.a (Debian's libc6-dev, Fedora's glibc-static)"
   fi
-  export COORDINATOR_COMMIT="$commit" RUSTFLAGS="-C target-feature=+crt-static"
+  # Without a loader nobody finds the system call by its name, and random bytes would be read from a file that an empty
+  # root does not have: https://docs.rs/getrandom/latest/getrandom/#opt-in-backends
+  export COORDINATOR_COMMIT="$commit" RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
   cargo build --release --locked --target "$target"
   binary=target/$target/release/coordinator
 fi
