@@ -155,7 +155,7 @@ fn refunded(
     group: &str,
 ) -> Result<HashMap<String, MicroUsd>, StoreError> {
     let sql = format!(
-        "SELECT {group}, sum(charged_micro_usd) FROM usage NOT INDEXED WHERE {condition} AND id IN \
+        "SELECT {group}, sum(charged_micro_usd) FROM usage WHERE {condition} AND id IN \
          (SELECT request_id FROM ledger WHERE account_id = ? AND kind = 'refund') GROUP BY 1"
     );
     let values = values.iter().cloned().chain([Value::Integer(account.to_i64())]);

@@ -36,8 +36,7 @@ impl DatabaseState {
 
     /// The header is being written just now: only whoever has the write lock does that.
     pub fn is_being_written(&self) -> bool {
-        let Self::Header(header) = self else { return false };
-        header.split_at_checked(COPY).is_some_and(|(one, other)| one != other)
+        matches!(self, Self::Header(_)) && self.commits().is_none()
     }
 
     /// The count of commits; `None` while the header is being written, or where there is none.

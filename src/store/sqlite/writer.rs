@@ -83,9 +83,7 @@ impl Writer {
         &self,
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(write, move |result| drop(answer.send(result)));
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        self.queue_and_wait(Changes::Anything, write).await
     }
 
     /// The same, of a write as [`Self::submit_aside`] takes it.
@@ -96,9 +94,26 @@ impl Writer {
         &self,
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.queue_and_wait(Changes::Nothing, write).await
+    }
+
+    async fn queue_and_wait<T: Send + 'static>(
+        &self,
+        changes: Changes,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.submit_aside(write, move |result| drop(answer.send(result)));
+        self.queue(changes, write, move |result| drop(answer.send(result)));
         answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn queue<T: Send + 'static>(
+        &self,
+        changes: Changes,
+        write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        self.send(Job::Write(Box::new(Writing::new(write, changes, then))));
     }
 
     /// Queues `write`; `then` is called on the writer thread once its outcome is durable. For callers
@@ -108,7 +123,7 @@ impl Writer {
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        self.send(Job::Write(Box::new(Writing::new(write, Changes::Anything, then))));
+        self.queue(Changes::Anything, write, then);
     }
 
     /// The same, of a write that changes nothing that admissions look at: no key, balance, price or provider, nor what a
@@ -118,7 +133,7 @@ impl Writer {
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
-        self.send(Job::Write(Box::new(Writing::new(write, Changes::Nothing, then))));
+        self.queue(Changes::Nothing, write, then);
     }
 
     /// Queues a charge; `then` has it back on the writer thread, with what came of it, once that is durable. `hold`
