@@ -23,7 +23,7 @@ printf '\n[workspace]\n' >>"$crate/Cargo.toml"
 printf '//! The floors below the relay, for mutants.\n\npub mod domain;\npub mod dialect;\npub mod store;\npub mod types;\n' >"$crate/src/lib.rs"
 domain='src/domain/*.rs src/domain/json/*.rs src/dialect/request/*.rs'
 settlement='src/store/tables/usage.rs src/store/tables/ledger.rs src/store/tables/idempotency.rs src/store/tables/accounts.rs'
-writer='src/store/sqlite/writer.rs'
+writer='src/store/sqlite/writer.rs src/store/sqlite/writer/thread.rs'
 case $what in
   domain) chosen=$domain ;;
   settlement) chosen=$settlement ;;

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 
 use std::time::{Duration, Instant};
 
+use super::thread::BATCH;
 use super::*;
 use crate::store::sqlite::ballast::BALLAST_BYTES;
 
