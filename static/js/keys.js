@@ -88,6 +88,7 @@ export function keyTable({ path, manage, rotate = false, current = () => null, c
     if (key.expires_at && new Date(key.expires_at) < new Date()) return badge('expired', 'off');
     return key.id === current() ? badge('this key', 'good') : null;
   };
+  const serves = (key) => (key.scopes ?? []).includes('provide');
   const grid = table({
     label: 'Keys',
     key: (row) => row.id,
@@ -99,13 +100,13 @@ export function keyTable({ path, manage, rotate = false, current = () => null, c
       { name: 'Last used', cell: (key) => when(key.last_used_at) },
       { name: 'Expires', cell: (key) => (key.revoked_at ? none() : when(key.expires_at)) },
       { name: 'Actions', hidden: true, kind: 'act', cell: (key) => manage() && !key.revoked_at && [
-        rotate && button('Rotate', () => confirm(`Rotate “${key.name}”?`, 'A new key takes its place with the same limits. The old one stops working at once.', 'Rotate key', async () => {
+        rotate && button('Rotate', () => confirm(`Rotate “${key.name}”?`, `A new key takes its place with the same limits. The old one stops working at once${serves(key) ? ', and machines that serve with it end: start them with the new one' : ''}.`, 'Rotate key', async () => {
           const fresh = await call('POST', `${path}/${encodeURIComponent(key.id)}/rotate`);
           changed(key, fresh);
           refresh();
           showKey(fresh);
         }), 'quiet small', { 'aria-label': `Rotate key ${key.name}` }),
-        button('Revoke', () => confirm(`Revoke “${key.name}”?`, 'Programs that use it are refused from now on. This cannot be undone.', 'Revoke key', async () => {
+        button('Revoke', () => confirm(`Revoke “${key.name}”?`, `Programs that use it are refused from now on${serves(key) ? ', and machines that serve with it end' : ''}. This cannot be undone.`, 'Revoke key', async () => {
           await call('DELETE', `${path}/${encodeURIComponent(key.id)}`);
           say(`Key ${key.name} revoked.`);
           changed(key, null);

@@ -699,6 +699,8 @@ test('from “Invite a machine” to the first earning on its owner’s page', a
   const card = page.getByRole('article').filter({ hasText: 'kitchen' });
   await card.getByText('waiting for approval').waitFor();
   assert.notEqual((await ask(key)).status, 200, 'it waits');
+  await view('overview');
+  await page.getByRole('link', { name: 'Machine kitchen has joined and waits for your approval' }).click();
   await press('Approve kitchen');
   await card.getByText('connected', { exact: true }).waitFor();
   const answer = await ask(key);

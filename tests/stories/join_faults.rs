@@ -12,8 +12,8 @@ use crate::world::http::Conn;
 use crate::world::line::Line;
 use crate::world::upstream::Upstream;
 use crate::world::wire::{
-    CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    frame, h2,
+    ACK, CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, Hand, PING, PUSH_PROMISE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame, h2,
 };
 use crate::world::{Account, World, chat_body, cost, eventually, memory_kib, micro, stream_body, text};
 
@@ -113,6 +113,8 @@ fn in_an_answer(world: &World, key: &Account, most: u32) -> (Hand, Conn) {
     (body["model"], body["max_tokens"]) = (json!("bad"), json!(most));
     let mut conn = world.open(&body);
     assert_eq!(hand.until(HEADERS).map(|came| came.stream), Some(1));
+    // Before, its window is what the standard says, and not what the coordinator allows.
+    hand.h2(SETTINGS, ACK, 0, &[]);
     hand.h2(HEADERS, END_HEADERS, 1, &event_stream());
     hand.h2(DATA, 0, 1, &event("first"));
     conn.read_until("first");

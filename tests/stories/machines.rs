@@ -57,6 +57,11 @@ fn an_invited_machine_is_approved_serves_and_shows_its_owner_what_it_did() {
     assert_eq!((&mine["state"], &mine["machine"]["connected"]), (&json!("held"), &json!(true)));
     assert_eq!((&theirs["state"], &theirs["machine"]["held"]), (&json!("disabled"), &json!(true)));
     assert_ne!(world.chat(&chat_body()).status, 200, "it is held");
+    let waits = || {
+        let providers = &world.server.http().get("/v1/admin/overview", &admin).expect(200).json()["providers"];
+        (providers["held"].clone(), micro(providers, "disabled"))
+    };
+    assert_eq!(waits(), (json!(["kitchen"]), 0));
     let path = format!("/v1/admin/providers/{}", text(&theirs, "id"));
     send(&world, "PATCH", &path, &admin, &json!({"enabled": true, "name": "the kitchen", "max_concurrent": 2}));
     world.chat(&chat_body()).expect(200);
@@ -72,6 +77,7 @@ fn an_invited_machine_is_approved_serves_and_shows_its_owner_what_it_did() {
     let others = world.server.http().get("/v1/provider/machines", &world.payer.key).expect(200).json();
     assert_eq!(others, json!([]));
     send(&world, "PATCH", &path, &admin, &json!({"enabled": false}));
+    assert_eq!(waits(), (json!([]), 1));
     assert_eq!((&own(&world)["state"], &shown(&world, &admin)["machine"]["held"]), (&json!("disabled"), &json!(false)));
     drop(agent);
     send(&world, "PATCH", &path, &admin, &json!({"enabled": true}));

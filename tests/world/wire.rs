@@ -20,6 +20,8 @@ pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 pub const END_HEADERS: u8 = 4;
+/// Of SETTINGS: those of the other end are taken on, and count from now on.
+pub const ACK: u8 = 1;
 
 /// The longest that is waited for a frame.
 const PATIENCE: Duration = Duration::from_secs(20);

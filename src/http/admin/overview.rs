@@ -79,6 +79,8 @@ pub struct ProvidersView {
     up: u32,
     /// Their names.
     down: Vec<String>,
+    /// Names of machines that joined and wait for an admin's approval.
+    held: Vec<String>,
     disabled: u32,
     /// Requests that wait for a place.
     waiting: u32,
@@ -159,7 +161,9 @@ fn providers_view(relay: &Relay, rows: &[providers::ProviderRow]) -> ProvidersVi
     let longest_wait_ms = longest.map(millis);
     let mut view = ProvidersView { waiting, longest_wait_ms, ..ProvidersView::default() };
     for row in rows {
-        if row.disabled_at.is_some() {
+        if row.is_held() {
+            view.held.push(row.name.clone());
+        } else if row.disabled_at.is_some() {
             view.disabled += 1;
         } else if relay.providers().health(row.id, now).down {
             view.down.push(row.name.clone());

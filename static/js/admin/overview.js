@@ -15,6 +15,7 @@ function attention(found, audit, check) {
   const items = [
     a.withdrawals_pending > 0 && item('warn', '#/withdrawals', `${plural(a.withdrawals_pending, 'withdrawal')} pending, ${usd(a.withdrawals_pending_micro_usd)}`),
     ...(providers.down ?? []).map((name) => item('bad', '#/providers', `Provider ${name} is down`)),
+    ...(providers.held ?? []).map((name) => item('warn', '#/providers', `Machine ${name} has joined and waits for your approval`)),
     providers.up + (providers.down ?? []).length === 0 && item('warn', '#/providers', 'No provider yet: requests are refused'),
     ...(a.out_of_line ?? []).map((text) => item('warn', '#/providers', `Provider ${text}`)),
     a.estimated_today > 0 && item('warn', null, `${plural(a.estimated_today, 'request')} today metered by estimate: the provider did not report usage`),
