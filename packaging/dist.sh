@@ -44,7 +44,7 @@ WARNING
   fi
   # Without a loader nobody finds the system call by its name, and random bytes would be read from a file that an empty
   # root does not have: https://docs.rs/getrandom/latest/getrandom/#opt-in-backends
-  export COORDINATOR_COMMIT="$commit" RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
+  export COORDINATOR_COMMIT="$commit" RUSTFLAGS='-C symbol-mangling-version=v0 -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
   cargo build --release --locked --target "$target"
   binary=target/$target/release/coordinator
 fi

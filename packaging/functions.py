@@ -25,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 
-# Called at least so often by so many requests, a function is one of those that every request runs.
+# How many are sent: whole answers and streams, in each dialect.
 REQUESTS = 60
 MODEL = "qwen3.5-27b-claude-opus-8bit"
 
@@ -74,7 +74,8 @@ def joined(binary: str, room: pathlib.Path) -> dict[str, int]:
     asked, at = start(server)
     command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", binary, "join"]
     command += [f"http://{at['listening']}", "--key", invitation["key"], "--to", public["base_url"], "--json"]
-    environment = {**os.environ, "COORDINATOR_LOCAL_KEY": public["key"]}
+    # With settings for its allocator, it does not start itself anew, out of valgrind.
+    environment = {**os.environ, "COORDINATOR_LOCAL_KEY": public["key"], "_RJEM_MALLOC_CONF": "dirty_decay_ms:0"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as machine:
         assert machine.stdout is not None
         if not machine.stdout.readline():
@@ -130,11 +131,12 @@ def symbols(binary: str) -> dict[str, int]:
 
 
 def pattern(name: str) -> str:
-    """A name as the linker is to look for it: without the hashes of its types and crates, which change with every
-    compiler, and with what this project is made of."""
-    name = re.sub(r"17h[0-9a-f]{16}E.*$", "17h*", re.sub(r"\.llvm\.\d+$", "*", name))
+    """A name as the linker is to look for it: without the hashes of crates, which change with every compiler and version
+    of them, and without what refers back over those, which may move (Rust's mangling, version 0: RFC 2603)."""
+    name = re.sub(r"\.llvm\.\d+$", "*", name)
+    name = re.sub(r"(?<![a-z])B[0-9A-Za-z]{1,3}_", "B*_", re.sub(r"Cs[0-9A-Za-z]{6,12}_", "Cs*_", name))
     # In a linker script, `$` has a use of its own.
-    return re.sub(r"Cs[0-9A-Za-z]+_", "Cs*_", name).replace("$", "?")
+    return name.replace("$", "?")
 
 
 def main() -> None:
@@ -145,18 +147,17 @@ def main() -> None:
         at_work = ran(binary, pathlib.Path(loaded), "--demo", load=True)
         away = joined(binary, pathlib.Path(far))
     sizes = symbols(binary)
-    hot = sorted((name for name in at_work if at_work[name] >= REQUESTS), key=lambda name: -at_work[name])
-    # What runs at rest stands together, and what every request runs, too: that which does both is where they meet.
-    rest_first = sorted(at_rest, key=lambda name: at_work[name] >= REQUESTS)
-    order = [name for name in dict.fromkeys([*rest_first, *hot, *at_work, *away]) if name in sizes]
-    # Functions that differ in their types alone have one pattern. Where fewer than a third of them ran, by size, they stand
-    # behind the others.
-    alike, runs = collections.Counter[str](), collections.Counter[str]()
-    for name, size in sizes.items():
-        alike[pattern(name)] += size
-    for name in order:
-        runs[pattern(name)] += sizes[name]
-    patterns = sorted(dict.fromkeys(map(pattern, order)), key=lambda one: runs[one] * 3 < alike[one])
+    # Three that run, and each finds its own beside each other: an idle server in the first four of these, a machine that
+    # joined in the four from the third on. What a server runs for requests stands between, what every request runs first.
+    shared = [{"rest"}, {"rest", "work"}, {"rest", "work", "away"}, {"rest", "away"}, {"work", "away"}, {"away"}, {"work"}]
+    runs = {"rest": at_rest, "work": at_work, "away": away}
+    called = dict.fromkeys(name for names in runs.values() for name in names if name in sizes)
+
+    def place(name: str) -> tuple[int, int]:
+        """Whose it is, and how often requests run it."""
+        return shared.index({who for who, names in runs.items() if name in names}), -at_work.get(name, 0)
+
+    patterns = dict.fromkeys(map(pattern, sorted(called, key=place)))
     print("/* Written by packaging/functions.py, which says what for. */\nSECTIONS {\n  .text.first : {")
     for one in patterns:
         print(f"    *(.text.{one})")

@@ -7,6 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::allocator::give_back_at_once;
 use super::descriptors::raise_file_limit;
 use super::invite::coordinator_url;
 use super::layers::ConfigArg;
@@ -87,6 +88,7 @@ fn proxy_of(url: &str, variable: impl Fn(&str) -> Option<String>) -> Option<Stri
 }
 
 pub fn run(args: Args, out: Output) -> Result<(), Failed> {
+    give_back_at_once();
     let log = logging::start(args.log_format, &args.log)?;
     raise_file_limit();
     let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();

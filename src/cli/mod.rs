@@ -6,9 +6,11 @@
 //!
 //! A file a command; the flags of `serve` stand in `serve`, `reach` and `backups`. `layers` and `settings_file` make each flag of
 //! `serve` and `join` a key of `--config`; `doctor_settings` and `finding` are of `doctor`; `output`, `logging` and `json_line` print.
+//! `allocator` and `descriptors` set what the process gets of the system.
 
 mod accounts;
 mod admins;
+mod allocator;
 mod backups;
 mod config;
 mod debit;

@@ -4,7 +4,8 @@
 //! between two commits and find the same. Before each use it is asked whether anybody, this process or
 //! another, has committed anything since. As long as nobody has, what was read is what would be read:
 //! nothing here can be out of date. Of its own charges the server knows what they changed ([`Changes`]), and what they left
-//! there ([`Left`]): all stays remembered. Of any other commit, its own or not, it knows nothing, and forgets all.
+//! there ([`Left`]), and of some other writes that they changed nothing of this: all stays remembered. Of any other commit,
+//! its own or not, it knows nothing, and forgets all.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -139,10 +140,12 @@ impl AdmissionReader {
     /// `before` is the state in which the commit's transaction got the write lock. Anything else that was committed
     /// shows as a further commit, and then all is forgotten: whoever holds money looks before it takes the holds' lock,
     /// and under that lock must find no balance from before a charge whose hold was let go.
+    /// `wrote`: there was a commit. A transaction that changed no row is none, and what follows is somebody else's.
     /// `left`: what it left there, as far as that is known.
     pub(super) fn committed(
         &self,
         before: Option<DatabaseState>,
+        wrote: bool,
         mut changes: impl Iterator<Item = Changes>,
         left: &Left,
     ) {
@@ -152,16 +155,8 @@ impl AdmissionReader {
         if after.is_some() && memory.state == after {
             return;
         }
-        // A transaction that wrote nothing is no commit: then the one that followed is somebody else's.
-        let mut wrote = false;
-        let mut is_known = |memory: &mut AdmissionCache| {
-            changes.all(|change| {
-                wrote |= matches!(change, Changes::Charge { .. });
-                memory.note(change, left)
-            })
-        };
         let is_next = before.zip(after).is_some_and(|(before, after)| after.is_one_commit_after(&before));
-        if is_next && memory.state == before && is_known(&mut memory) && wrote {
+        if wrote && is_next && memory.state == before && changes.all(|change| memory.note(change, left)) {
             memory.state = after;
         } else {
             memory.forget(None);

@@ -58,6 +58,21 @@ fn a_machine_that_joined_serves_is_paid_and_sees_no_credential() {
 }
 
 #[test]
+fn an_agent_gives_memory_back_at_once_unless_its_allocator_was_told_otherwise() {
+    let (world, key, agent) = joined(honest(10, 5));
+    let set = |agent: &Agent| {
+        let all = std::fs::read_to_string(format!("/proc/{}/environ", agent.pid())).unwrap();
+        all.split('\0').find_map(|one| one.strip_prefix("_RJEM_MALLOC_CONF=")).map(str::to_owned)
+    };
+    assert_eq!(set(&agent).as_deref(), Some("dirty_decay_ms:0"));
+    let (url, to) = (format!("http://{}", world.server.http().0), world.upstream.url());
+    let args = ["--name", "cellar", "--to", &to, "--model", MODEL];
+    let told = Agent::start_at(&url, &key, &args, &[("_RJEM_MALLOC_CONF", "dirty_decay_ms:7")]);
+    told.wait_joined();
+    assert_eq!(set(&told).as_deref(), Some("dirty_decay_ms:7"));
+}
+
+#[test]
 fn an_invitation_is_one_line_for_as_many_machines_as_it_says() {
     let (world, _) = nobody_yet(&[], honest(10, 5));
     let url = format!("http://{}", world.server.http().0);

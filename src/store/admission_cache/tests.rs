@@ -124,6 +124,12 @@ impl World {
         ledger::credit(conn, self.account, MicroUsd::new(7), "", "test", NOW).map(drop)
     }
 
+    /// Writes what no admission looks at.
+    fn aside(&self, conn: &Tx) -> Result<(), StoreError> {
+        let sql = "INSERT INTO admins (name, created_at) SELECT 'a' || count(*), 0 FROM admins";
+        Ok(conn.execute(sql, []).map(drop)?)
+    }
+
     /// What is remembered is what a connection of its own reads.
     fn check(&self, what: &str) {
         let (balance, key, price) = self
@@ -148,7 +154,7 @@ fn write(world: &World, changes: Changes, write: impl Fn(&Tx) -> Result<(), Stor
         write(conn)
     };
     world.store.write_exclusive(locked).unwrap();
-    reader.committed(before.get(), std::iter::once(changes), &Left::default());
+    reader.committed(before.get(), true, std::iter::once(changes), &Left::default());
 }
 
 #[test]
@@ -159,6 +165,9 @@ fn what_a_commit_of_this_server_did_not_change_is_not_read_again() {
     let charge = |key| Changes::Charge { accounts: [world.account, AccountId::from_i64(99)], key };
     // changes → the key's row stays, the offers stay
     let rows = [(charge(None), true, true), (charge(Some(world.key)), false, true), (Changes::Anything, false, false)];
+    let (key, offers) = (world.key(), world.offers());
+    write(&world, Changes::Nothing, |conn| world.aside(conn));
+    assert!(Arc::ptr_eq(&key, &world.key()) && Arc::ptr_eq(&offers, &world.offers()), "nothing of it was changed");
     for (changes, key_stays, offers_stay) in rows {
         let (key, offers, balance) = (world.key(), world.offers(), world.balance());
         write(&world, changes, |conn| world.credit(conn));
@@ -225,12 +234,41 @@ fn after_a_charge_the_balances_are_remembered_as_it_left_them() {
 }
 
 #[test]
+fn writes_aside_make_nobody_read_again_and_one_that_writes_nothing_is_no_commit() {
+    let world = Arc::new(world());
+    world.price(5);
+    world.provider("p");
+    let (writer, _thread) = Writer::start(&world.store).unwrap();
+    let aside = |write: fn(&World, &Tx) -> Result<(), StoreError>| {
+        let (done, answered) = std::sync::mpsc::channel();
+        let here = Arc::clone(&world);
+        writer.submit_aside(move |conn| write(&here, conn), move |written| done.send(written).unwrap());
+        answered.recv().unwrap().unwrap();
+    };
+    let (mut key, offers) = (world.key(), world.offers());
+    for n in 0..20 {
+        aside(World::aside);
+        assert!(Arc::ptr_eq(&key, &world.key()) && Arc::ptr_eq(&offers, &world.offers()), "{n}");
+    }
+    for n in 0..20 {
+        // It writes nothing, and all stays; what somebody else commits then is not missed.
+        aside(|_, _| Ok(()));
+        assert!(Arc::ptr_eq(&key, &world.key()), "{n}");
+        world.price(n);
+        world.check(&format!("{n}"));
+        key = world.key();
+    }
+}
+
+#[test]
 fn no_balance_from_before_a_commit_of_this_server_is_found_after_it() {
     let world = world();
     let charge = Changes::Charge { accounts: [world.account; 2], key: None };
     let unchecked = || world.store.cached_unchecked(|memory| memory.balance(world.account)).unwrap().total.micro();
     // Whatever it changed, and whoever else commits before it or behind it, seen or not.
-    for changes in [charge, Changes::Anything, Changes::Nothing] {
+    for (changes, wrote) in
+        [(charge, true), (Changes::Anything, true), (Changes::Nothing, true), (Changes::Nothing, false)]
+    {
         for others in 0..8 {
             let other = |there: bool| {
                 if there {
@@ -246,17 +284,21 @@ fn no_balance_from_before_a_commit_of_this_server_is_found_after_it() {
             let before = Cell::new(None);
             let locked = |conn: &Tx| {
                 before.set(reader.state());
-                if changes == Changes::Nothing { Ok(()) } else { world.credit(conn) }
+                match (changes, wrote) {
+                    (Changes::Nothing, true) => world.aside(conn),
+                    (Changes::Nothing, false) => Ok(()),
+                    _ => world.credit(conn),
+                }
             };
             world.store.write_exclusive(locked).unwrap();
             other(others & 2 != 0);
-            reader.committed(before.get(), std::iter::once(changes), &Left::default());
+            reader.committed(before.get(), wrote, std::iter::once(changes), &Left::default());
             let credits = i64::from(changes != Changes::Nothing) + i64::from(others & 1 != 0);
             // What others committed since the last look need not be seen before the next one.
             let seen = (unchecked() - balance) / 7;
             let last = i64::from(others & 2 != 0);
-            assert!(seen >= credits && seen <= credits + last, "{changes:?} {others}: {seen}");
-            assert_eq!(world.balance() - balance, 7 * (credits + last), "{changes:?} {others}");
+            assert!(seen >= credits && seen <= credits + last, "{changes:?} {wrote} {others}: {seen}");
+            assert_eq!(world.balance() - balance, 7 * (credits + last), "{changes:?} {wrote} {others}");
         }
     }
 }
@@ -277,7 +319,7 @@ fn a_commit_of_somebody_else_beside_ours_is_not_missed() {
     let before = reader.state().unwrap();
     world.store.write_exclusive(|conn| world.credit(conn)).unwrap();
     world.price(7);
-    reader.committed(Some(before), std::iter::once(charge), &Left::default());
+    reader.committed(Some(before), true, std::iter::once(charge), &Left::default());
     world.check("behind ours");
     // In any order, looked at between or not.
     let mut random = 7_u64;
@@ -335,7 +377,7 @@ fn who_sees_a_commit_of_this_server_before_it_is_noted_waits_for_that() {
         let looking = scope.spawn(|| world.key());
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert!(!looking.is_finished());
-        reader.committed(before, std::iter::once(charge), &Left::default());
+        reader.committed(before, true, std::iter::once(charge), &Left::default());
         drop(committing);
         assert!(Arc::ptr_eq(&key, &looking.join().unwrap()), "and nothing is forgotten");
     });

@@ -41,6 +41,7 @@ impl Checkpointer {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.wal_hook(Some(|_, pages| {
             LOG_PAGES.set(pages);
+            HAS_COMMITTED.set(true);
             Ok(())
         }));
         let conn = open_writable(&store.path())?;
@@ -82,6 +83,12 @@ impl Checkpointer {
     }
 }
 
+/// Has this thread, the writer's, written a commit to the log since it was asked last? A transaction that changed no row
+/// writes none, and then SQLite does not call the hook (<https://sqlite.org/c3ref/wal_hook.html>).
+pub fn has_committed() -> bool {
+    HAS_COMMITTED.take()
+}
+
 fn report(result: rusqlite::Result<()>) {
     if let Err(e) = result {
         // A disk whose sync failed once may say yes the next time without having written.
@@ -110,4 +117,37 @@ fn run(conn: &Connection, mode: &str) -> rusqlite::Result<i64> {
 thread_local! {
     /// The length of the log after the last commit of this thread: the writer's.
     static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+    static HAS_COMMITTED: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_has_committed_if_the_log_got_a_commit_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("data")).unwrap();
+        let conn = open_writable(&store.path()).unwrap();
+        let _checkpointer = Checkpointer::start(&store, &conn).unwrap();
+        let write = "INSERT INTO admins (name, created_at) SELECT 'a' || count(*), 0 FROM admins";
+        let undone = format!("SAVEPOINT s; {write}; ROLLBACK TO s; RELEASE s");
+        // The pages of what a savepoint undid are written all the same.
+        let rows = [("SELECT 1", false), (write, true), ("DELETE FROM keys", false), (&undone, true), (write, true)];
+        for (what, is_commit) in rows {
+            conn.execute_batch(&format!("BEGIN IMMEDIATE; {what}; COMMIT")).unwrap();
+            assert_eq!((has_committed(), has_committed()), (is_commit, false), "{what}");
+            conn.execute_batch(&format!("BEGIN IMMEDIATE; {what}; ROLLBACK")).unwrap();
+            assert!(!has_committed(), "{what}, rolled back");
+        }
+        // As the index of the log counts them, by which everybody else sees it.
+        let clock = super::super::commit_clock::CommitClock::of(&conn).unwrap();
+        for (what, is_commit) in rows {
+            let before = clock.peek().unwrap();
+            conn.execute_batch(&format!("BEGIN IMMEDIATE; {what}; COMMIT")).unwrap();
+            let after = clock.peek().unwrap();
+            assert_eq!(after.is_one_commit_after(&before), is_commit, "{what}");
+            assert_eq!((after != before, has_committed()), (is_commit, is_commit), "{what}");
+        }
+    }
 }

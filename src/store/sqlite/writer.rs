@@ -119,7 +119,7 @@ impl Writer {
     }
 
     /// The same, of a write that changes nothing that admissions look at: no key, balance, price or provider, nor what a
-    /// provider serves. Beside charges nothing is forgotten for it; a commit of such writes alone is taken for anybody's.
+    /// provider serves. Nothing is forgotten for it.
     pub fn submit_aside<T: Send + 'static>(
         &self,
         write: impl FnMut(&Tx) -> Result<T, StoreError> + Send + 'static,

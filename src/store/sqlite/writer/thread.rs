@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::admission_cache::{AdmissionReader, Changes, Left};
 use crate::store::sqlite::access::Tx;
 use crate::store::sqlite::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
-use crate::store::sqlite::checkpoint::Checkpointer;
+use crate::store::sqlite::checkpoint::{Checkpointer, has_committed};
 use crate::store::sqlite::job::{Job, own_failure};
 use crate::store::sqlite::unknown_commit::fail_stop_if_unknown;
 use crate::store::sqlite::writable::Writable;
@@ -123,18 +123,25 @@ impl WriterThread {
         let left = if all_well && ran.is_ok() { self.left(batch, &all) } else { Left::default() };
         let committing = (all_well && ran.is_ok()).then(|| self.reader.commit_begins(before));
         let committed = match ran {
-            Ok(()) if all_well => self.execute("COMMIT").inspect_err(fail_stop_if_unknown).map_err(StoreError::from),
-            other => other,
+            Ok(()) if all_well => self.commit_now(),
+            other => other.map(|()| false),
         };
         if !self.conn.engine().is_autocommit() {
             self.execute("ROLLBACK")?;
         }
         // Before anybody is answered, and before a hold is let go.
-        if committed.is_ok() && all_well {
-            self.reader.committed(before, batch.iter().map(Job::changes), &left);
+        if let (Ok(wrote), true) = (&committed, all_well) {
+            self.reader.committed(before, *wrote, batch.iter().map(Job::changes), &left);
         }
         drop(committing);
-        committed.map(|()| all_well)
+        committed.map(|_| all_well)
+    }
+
+    /// Commits: was anything written?
+    fn commit_now(&self) -> Result<bool, StoreError> {
+        has_committed();
+        self.execute("COMMIT").inspect_err(fail_stop_if_unknown)?;
+        Ok(has_committed())
     }
 
     /// What the charges of a batch leave those who pay and earn, and their keys, known or read in their own
