@@ -165,23 +165,26 @@ impl AdmissionReader {
 
     /// The memory, without what is out of date.
     pub(super) fn look(&self) -> Result<MutexGuard<'_, AdmissionCache>, StoreError> {
-        // Before the lock, which is held as short as can be.
-        let now = self.clock.peek();
-        let mut memory = locked(&self.memory);
-        if now.is_none() || now != memory.state {
-            let is_own = |before, now: DatabaseState| now.is_one_commit_after(before) || now.is_being_written();
-            if memory.committing.as_ref().zip(now).is_some_and(|(before, now)| is_own(before, now)) {
-                drop(memory);
-                drop(locked(&self.noting));
-                memory = locked(&self.memory);
+        loop {
+            // Before the lock, which is held as short as can be.
+            let now = self.clock.peek();
+            let mut memory = locked(&self.memory);
+            if now.is_some() && now == memory.state {
+                return Ok(memory);
             }
             // Perhaps another has found the change already, or a later one.
-            let now = Some(self.clock.now(memory.conn.engine())?);
-            if now != memory.state {
-                memory.forget(now);
+            let now = self.clock.now(memory.conn.engine())?;
+            if memory.state == Some(now) {
+                return Ok(memory);
             }
+            if !memory.committing.is_some_and(|before| now.is_in_a_commit_after(&before)) {
+                memory.forget(Some(now));
+                return Ok(memory);
+            }
+            // Until it is noted. When that is found, the next one may be on its way already.
+            drop(memory);
+            drop(locked(&self.noting));
         }
-        Ok(memory)
     }
 
     /// The memory as it was when somebody looked last.

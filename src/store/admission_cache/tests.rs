@@ -390,3 +390,40 @@ fn who_sees_a_commit_of_this_server_before_it_is_noted_waits_for_that() {
     drop(committing);
     world.check("afterwards");
 }
+
+#[test]
+fn however_fast_commits_of_this_server_follow_each_other_nothing_is_forgotten() {
+    let world = world();
+    let charge = Changes::Charge { accounts: [world.account; 2], key: None };
+    let (key, reader) = (world.key(), world.store.reader());
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looking: Vec<_> = std::iter::repeat_with(|| {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let balance = world.balance();
+                    assert!(balance >= last, "{balance} after {last}");
+                    last = balance;
+                    assert!(Arc::ptr_eq(&key, &world.key()));
+                }
+            })
+        })
+        .take(2)
+        .collect();
+        for _ in 0..2_000 {
+            let (before, committing) = (Cell::new(None), Cell::new(None));
+            let locked = |conn: &Tx| {
+                before.set(reader.state());
+                world.credit(conn)?;
+                committing.set(Some(reader.commit_begins(before.get())));
+                Ok(())
+            };
+            world.store.write_exclusive(locked).unwrap();
+            reader.committed(before.get(), true, std::iter::once(charge), &Left::default());
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        looking.into_iter().for_each(|looking| looking.join().unwrap());
+    });
+    assert_eq!(world.balance(), 14_000);
+}

@@ -34,9 +34,14 @@ impl DatabaseState {
         matches!((before.commits(), self.commits()), (Some(before), Some(now)) if now == before.wrapping_add(1))
     }
 
-    /// The header is being written just now: only whoever has the write lock does that.
-    pub fn is_being_written(&self) -> bool {
-        matches!(self, Self::Header(_)) && self.commits().is_none()
+    /// What whoever has had the write lock since `before` does as it commits: the log was started anew for that, the header
+    /// is being written just now, or the commit is made. Nobody else can do any of it meanwhile.
+    pub fn is_in_a_commit_after(&self, before: &Self) -> bool {
+        match (before.commits(), self.commits()) {
+            (Some(before_it), Some(now)) => self != before && (now == before_it || now == before_it.wrapping_add(1)),
+            (Some(_), None) => matches!(self, Self::Header(_)),
+            _ => false,
+        }
     }
 
     /// The count of commits; `None` while the header is being written, or where there is none.
@@ -136,6 +141,8 @@ mod tests {
                 }
                 let after = clock.now(&conn).unwrap();
                 assert_eq!(after.is_one_commit_after(&before), commits == 1, "{n}: {commits} commits");
+                assert_eq!(after.is_in_a_commit_after(&before), commits == 1, "{n}: {commits} commits");
+                assert!(!after.is_in_a_commit_after(&after));
             }
         }
         let mut torn = [0; 96];
@@ -146,6 +153,7 @@ mod tests {
         let next = u32::from_ne_bytes(torn[8..12].try_into().unwrap()) + 1;
         torn[8..12].copy_from_slice(&next.to_ne_bytes());
         assert!(!DatabaseState::Header(torn).is_one_commit_after(&before), "half written");
+        assert!(DatabaseState::Header(torn).is_in_a_commit_after(&before), "half written");
         torn.copy_within(..48, 48);
         assert!(DatabaseState::Header(torn).is_one_commit_after(&before));
     }
