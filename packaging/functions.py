@@ -30,11 +30,11 @@ REQUESTS = 60
 MODEL = "qwen3.5-27b-claude-opus-8bit"
 
 
-def ran(binary: str, room: pathlib.Path, *more: str, load: bool) -> dict[str, int]:
+def ran(binary: str, room: pathlib.Path, *more: str, load: bool, data: str = "data") -> dict[str, int]:
     """How often each function was called by a server that starts, idles, and answers if there is a load."""
     out, said = room / "callgrind.out", room / "said"
     command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", binary]
-    command += ["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(room / "data"), *more]
+    command += ["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(room / data), *more]
     with said.open("wb") as stdout, (room / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=stdout, stderr=log)
     try:
@@ -43,8 +43,12 @@ def ran(binary: str, room: pathlib.Path, *more: str, load: bool) -> dict[str, in
             if time.monotonic() > deadline or server.poll() is not None:
                 sys.exit((room / "log").read_text(encoding="utf-8"))
             time.sleep(0.1)
+        at = json.loads(lines[0])
         if load:
-            ask(json.loads(lines[0]))
+            ask(at)
+        else:
+            # What looks after it does so, too.
+            urllib.request.urlopen(f"http://{at['listening']}/health", timeout=60).close()
         time.sleep(5)
     finally:
         server.terminate()
@@ -52,26 +56,49 @@ def ran(binary: str, room: pathlib.Path, *more: str, load: bool) -> dict[str, in
     return calls(out.read_text(encoding="utf-8"))
 
 
+def started(binary: str, data: pathlib.Path, *more: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """A server of its own, not looked at, and what it says when it is ready."""
+    command = [binary, "serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(data), *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+def told(binary: str, data: pathlib.Path, *command: str) -> dict[str, str]:
+    """What a command on a data directory says."""
+    words = [binary, *command, "--json", "--data-dir", str(data)]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+
+def ended(*processes: subprocess.Popen[str]) -> None:
+    """Ends them."""
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+def idle(binary: str, room: pathlib.Path) -> dict[str, int]:
+    """How often each function was called by a server that has a provider, and nobody who asks but for its health."""
+    models, at = started(binary, room / "models", "--demo")
+    data = room / "data"
+    told(binary, data, "account", "create", "owner")
+    offer = ["--url", at["base_url"], "--account", "owner", "--model", MODEL, "--api-key", at["key"]]
+    told(binary, data, "provider", "add", "models", *offer)
+    found = ran(binary, room, load=False)
+    ended(models)
+    # And by one that makes its database first.
+    return ran(binary, room / "models", load=False, data="new") | found
+
+
 def joined(binary: str, room: pathlib.Path) -> dict[str, int]:
     """The same of a machine that joined, in front of the demo of another server."""
-    out, demo, server = room / "callgrind.out", room / "demo", room / "server"
-
-    def start(data: pathlib.Path, *more: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
-        command = [binary, "serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(data), *more]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert process.stdout is not None
-        return process, json.loads(process.stdout.readline())
-
-    def said(*command: str) -> dict[str, str]:
-        words = [binary, *command, "--json", "--data-dir", str(server)]
-        return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-
+    out, server = room / "callgrind.out", room / "server"
     for name in "payer", "owner":
-        said("account", "create", name)
-    said("credit", "payer", "10")
-    invitation, payer = said("provider", "invite", "owner"), said("key", "create", "payer")
-    models, public = start(demo, "--demo")
-    asked, at = start(server)
+        told(binary, server, "account", "create", name)
+    told(binary, server, "credit", "payer", "10")
+    invitation, payer = told(binary, server, "provider", "invite", "owner"), told(binary, server, "key", "create", "payer")
+    models, public = started(binary, room / "demo", "--demo")
+    asked, at = started(binary, server)
     command = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}", binary, "join"]
     command += [f"http://{at['listening']}", "--key", invitation["key"], "--to", public["base_url"], "--json"]
     # With settings for its allocator, it does not start itself anew, out of valgrind.
@@ -82,9 +109,7 @@ def joined(binary: str, room: pathlib.Path) -> dict[str, int]:
             sys.exit("the machine did not join")
         ask({**at, "base_url": f"http://{at['listening']}/v1", "key": payer["key"]})
         machine.terminate()
-    for process in asked, models:
-        process.terminate()
-        process.wait()
+    ended(asked, models)
     return calls(out.read_text(encoding="utf-8"))
 
 
@@ -140,10 +165,10 @@ def pattern(name: str) -> str:
 
 
 def main() -> None:
-    """Runs it twice, and prints the order."""
+    """Runs it three times, and prints the order."""
     (binary,) = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as idle, tempfile.TemporaryDirectory() as loaded, tempfile.TemporaryDirectory() as far:
-        at_rest = ran(binary, pathlib.Path(idle), load=False)
+    with tempfile.TemporaryDirectory() as near, tempfile.TemporaryDirectory() as loaded, tempfile.TemporaryDirectory() as far:
+        at_rest = idle(binary, pathlib.Path(near))
         at_work = ran(binary, pathlib.Path(loaded), "--demo", load=True)
         away = joined(binary, pathlib.Path(far))
     sizes = symbols(binary)
