@@ -382,10 +382,11 @@ def judge(check: Check, world: World, tries: list[Try], counts: dict[str, Any]) 
             owed, paid_in_all = owed + due, paid_in_all + paid
             check.expect(paid >= due, f"{attack}: charged {paid} of {whole}, having {had}; {statuses(attack)}")
         elif rows:
-            # What was sent is more than what was delivered by what the sockets held.
+            # What was sent is more than what was delivered by what the sockets held. (Who left after the end has read each
+            # word more than once where a dialect repeats at its end what it has said.)
             read = sum(a.body.count(b" hello") for a in attack.answers)
             sent = sum(counts[n]["completion"] for n in counts if n.startswith(f"{attack.nonce}-"))
-            delivered = whole + cut - (sent - read) * CHEAP[1]
+            delivered = whole + cut - max(sent - read, 0) * CHEAP[1]
             left_owed, left_paid = left_owed + min(delivered, had), left_paid + paid
             check.expect(paid >= min(delivered, had) // 2, f"{attack}: left, charged {paid} of {delivered}, having {had}")
     check.expect(left_paid >= LEAVERS_PAY * left_owed, f"those who left paid {left_paid} of {left_owed}")
