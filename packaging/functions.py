@@ -6,9 +6,10 @@
 Of 13 MiB of machine code, a server that nobody asks runs 2 and one under load 3, strewn over all of it; and as the system
 maps sixteen pages for each that is touched, nearly all of it stands in memory (5 MiB more than with this order), and the
 caches of the processor hold many lines of which a part is used. This runs the binary in valgrind, idle, with requests of
-its demo, and as a machine that joined a server and answers, and writes a linker script (for lld and GNU ld) that puts what ran first. A function that is not found
-any more is passed over, one that is not named stands behind: nothing depends on it but memory and speed. To be written
-anew when much has changed; about two minutes. Needs valgrind (Debian: valgrind).
+its demo, and as a machine that joined a server and answers, and writes a linker script (for lld and GNU ld) that puts
+what ran first. A function that is not found any more is passed over, one that is not named stands behind: nothing
+depends on it but memory and speed. To be written anew when much has changed; about two minutes. Needs valgrind (Debian:
+valgrind).
 """
 
 from __future__ import annotations
@@ -148,11 +149,11 @@ def calls(text: str) -> dict[str, int]:
     return found
 
 
-def symbols(binary: str) -> dict[str, int]:
-    """The size of each function in the binary."""
+def symbols(binary: str) -> set[str]:
+    """The functions of the binary."""
     listed = subprocess.run(["nm", "-S", binary], capture_output=True, text=True, check=True).stdout
     fields = (line.split() for line in listed.splitlines())
-    return {field[3]: int(field[1], 16) for field in fields if len(field) == 4 and field[2] in "tTwW"}
+    return {field[3] for field in fields if len(field) == 4 and field[2] in "tTwW"}
 
 
 def pattern(name: str) -> str:
@@ -165,18 +166,18 @@ def pattern(name: str) -> str:
 
 
 def main() -> None:
-    """Runs it three times, and prints the order."""
+    """Runs it at rest, at work and away from home, and prints the order."""
     (binary,) = sys.argv[1:]
     with tempfile.TemporaryDirectory() as near, tempfile.TemporaryDirectory() as loaded, tempfile.TemporaryDirectory() as far:
         at_rest = idle(binary, pathlib.Path(near))
         at_work = ran(binary, pathlib.Path(loaded), "--demo", load=True)
         away = joined(binary, pathlib.Path(far))
-    sizes = symbols(binary)
+    functions = symbols(binary)
     # Three that run, and each finds its own beside each other: an idle server in the first four of these, a machine that
     # joined in the four from the third on. What a server runs for requests stands between, what every request runs first.
     shared = [{"rest"}, {"rest", "work"}, {"rest", "work", "away"}, {"rest", "away"}, {"work", "away"}, {"away"}, {"work"}]
     runs = {"rest": at_rest, "work": at_work, "away": away}
-    called = dict.fromkeys(name for names in runs.values() for name in names if name in sizes)
+    called = dict.fromkeys(name for names in runs.values() for name in names if name in functions)
 
     def place(name: str) -> tuple[int, int]:
         """Whose it is, and how often requests run it."""

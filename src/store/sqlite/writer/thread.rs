@@ -15,6 +15,7 @@ use crate::store::admission_cache::{AdmissionReader, Changes, Left};
 use crate::store::sqlite::access::Tx;
 use crate::store::sqlite::ballast::{Ballast, LOOK_FOR_ROOM_EVERY};
 use crate::store::sqlite::checkpoint::{Checkpointer, has_committed};
+use crate::store::sqlite::commit_clock::DatabaseState;
 use crate::store::sqlite::job::{Job, own_failure};
 use crate::store::sqlite::unknown_commit::fail_stop_if_unknown;
 use crate::store::sqlite::writable::Writable;
@@ -120,28 +121,29 @@ impl WriterThread {
             all_well = all_well && own_failure(all.write(&self.conn))?;
             Ok(())
         });
-        let left = if all_well && ran.is_ok() { self.left(batch, &all) } else { Left::default() };
-        let committing = (all_well && ran.is_ok()).then(|| self.reader.commit_begins(before));
         let committed = match ran {
-            Ok(()) if all_well => self.commit_now(),
-            other => other.map(|()| false),
+            Ok(()) if all_well => self.commit_and_note(before, batch, &all),
+            other => other,
         };
         if !self.conn.engine().is_autocommit() {
             self.execute("ROLLBACK")?;
         }
-        // Before anybody is answered, and before a hold is let go.
-        if let (Ok(wrote), true) = (&committed, all_well) {
-            self.reader.committed(before, *wrote, batch.iter().map(Job::changes), &left);
-        }
-        drop(committing);
-        committed.map(|_| all_well)
+        committed.map(|()| all_well)
     }
 
-    /// Commits: was anything written?
-    fn commit_now(&self) -> Result<bool, StoreError> {
+    /// Commits what got the write lock in `before`, and notes what it left, before anybody is answered and a hold let go.
+    fn commit_and_note(
+        &self,
+        before: Option<DatabaseState>,
+        batch: &[Job],
+        all: &Settlements,
+    ) -> Result<(), StoreError> {
+        let left = self.left(batch, all);
+        let _committing = self.reader.commit_begins(before);
         has_committed();
         self.execute("COMMIT").inspect_err(fail_stop_if_unknown)?;
-        Ok(has_committed())
+        self.reader.committed(before, has_committed(), batch.iter().map(Job::changes), &left);
+        Ok(())
     }
 
     /// What the charges of a batch leave those who pay and earn, and their keys, known or read in their own
